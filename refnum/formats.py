@@ -1,0 +1,276 @@
+"""Number formats as rows of data: frozen records, and the rows that have names.
+
+Nothing here computes, and nothing here imports torch: a format says what a pattern means, ``core`` does the arithmetic.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from .errors import FormatError
+
+
+def _whole(owner: str, name: str, value: object, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise FormatError(
+            f"{owner} has no {name}={value!r}: {name} is an int from {low} to {high}. Choose {name} in that range."
+        )
+    return value
+
+
+def _choice(owner: str, name: str, value: object, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise FormatError(f"{owner} has no {name}={value!r}. Choose one of {', '.join(allowed)}.")
+    return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Posit:
+    """A posit format: two's complement patterns of ``n`` bits with ``es`` exponent bits.
+
+    >>> Posit(16)
+    Posit(n=16, es=2)
+    >>> Posit(16).max_scale, Posit(16).significand_bits, str(Posit(16, 1))
+    (56, 12, 'posit(16,1)')
+
+    Standard: Posit Standard (2022) section 3 for es = 2; any other es is refnum's documented extension.
+    """
+
+    n: int  #: width in bits, 2 to 64
+    es: int = 2  #: exponent bits, 0 to 4; 2 in the standard
+
+    def __post_init__(self) -> None:
+        _whole("Posit", "n", self.n, 2, 64)
+        _whole("Posit", "es", self.es, 0, 4)
+
+    @property
+    def width(self) -> int:
+        """Bits of one pattern."""
+        return self.n
+
+    @property
+    def container_bits(self) -> int:
+        """Bits of the smallest signed integer that holds a pattern."""
+        return next(bits for bits in (8, 16, 32, 64) if bits >= self.n)
+
+    @property
+    def nar(self) -> int:
+        """The pattern of NaR as a signed integer: the least of all."""
+        return -(1 << (self.n - 1))
+
+    @property
+    def maxpos(self) -> int:
+        """The pattern of the largest posit."""
+        return (1 << (self.n - 1)) - 1
+
+    @property
+    def max_scale(self) -> int:
+        """log2 of the largest posit; the smallest positive one is 2**-max_scale."""
+        return (self.n - 2) << self.es
+
+    @property
+    def significand_bits(self) -> int:
+        """The most bits that a significand has, the hidden one included."""
+        return max(1, self.n - 2 - self.es)
+
+    @property
+    def quire_bits(self) -> int:
+        """Width of the quire: 16n for es = 2 (section 3.4); for other es refnum's W = 4 * max_scale + 32."""
+        return 4 * self.max_scale + 32
+
+    @property
+    def name(self) -> str:
+        """The shortest name that `parse` reads back."""
+        if self.es == 2 and self.n in (8, 16, 32, 64):
+            return f"posit{self.n}"
+        return f"posit({self.n},{self.es})"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+SPECIALS = ("none", "fn", "ieee", "fnuz")
+OVERFLOWS = ("saturate", "inf", "nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Minifloat:
+    """A sign-magnitude floating-point format of any exponent and mantissa width.
+
+    A magnitude code ``e << mantissa | m`` is worth ``m * 2**(1 - bias - mantissa)`` for e = 0, else
+    ``(2**mantissa + m) * 2**(e - bias - mantissa)``.
+
+    >>> Minifloat(4, 3, specials="fn")
+    Minifloat(exponent=4, mantissa=3, bias=7, specials='fn', overflow='saturate', signed=True, subnormals=True)
+    >>> Minifloat(4, 3, specials="fn").largest
+    126
+
+    Standard: IEEE 754-2019 section 3.4 for the binary rows; OCP 8-bit and MX formats 1.0 for the small ones.
+    """
+
+    exponent: int  #: exponent bits, 1 to 11
+    mantissa: int  #: stored fraction bits, 0 to 52
+    bias: int | None = None  #: exponent bias; None: 2**(exponent-1) - 1, one more for fnuz
+    specials: str = "ieee"  #: none: all finite; fn: all-ones is NaN; ieee: Inf and NaNs; fnuz: only 10..0, NaN
+    overflow: str = "saturate"  #: what a value beyond the largest gives: saturate, inf, nan
+    signed: bool = True  #: has a sign bit
+    subnormals: bool = True  #: exponent field 0 means subnormal; False: an ordinary exponent (e8m0), so no zero
+
+    def __post_init__(self) -> None:
+        _whole("Minifloat", "exponent", self.exponent, 1, 11)
+        _whole("Minifloat", "mantissa", self.mantissa, 0, 52)
+        _choice("Minifloat", "specials", self.specials, SPECIALS)
+        _choice("Minifloat", "overflow", self.overflow, OVERFLOWS)
+        if self.bias is None:
+            fnuz = self.specials == "fnuz"
+            object.__setattr__(self, "bias", (1 << (self.exponent - 1)) - (0 if fnuz else 1))
+        _whole("Minifloat", "bias", self.bias, -1100, 1100)
+        if self.overflow == "inf" and self.specials != "ieee":
+            raise FormatError(
+                f"Minifloat cannot overflow to 'inf' with specials={self.specials!r}, which has no Inf code. "
+                "Choose overflow='saturate' or 'nan', or specials='ieee'."
+            )
+        if self.overflow == "nan" and self.specials == "none":
+            raise FormatError(
+                "Minifloat cannot overflow to 'nan' with specials='none', which has no NaN code. "
+                "Choose overflow='saturate'."
+            )
+        if self.specials == "ieee" and self.mantissa == 0:
+            raise FormatError(
+                "Minifloat has no NaN code with specials='ieee' and mantissa=0: the top exponent is Inf alone. "
+                "Choose specials='fn' or 'none'."
+            )
+        if self.specials == "fnuz" and not self.signed:
+            raise FormatError(
+                "Minifloat with specials='fnuz' needs signed=True: its NaN is the pattern of -0. Choose another specials."
+            )
+
+    @property
+    def width(self) -> int:
+        """Bits of one code."""
+        return int(self.signed) + self.exponent + self.mantissa
+
+    @property
+    def container_bits(self) -> int:
+        """Bits of the integer that holds a code: uint8 up to 8 bits, int16, int32, int64 above."""
+        return next(bits for bits in (8, 16, 32, 64) if bits >= self.width)
+
+    @property
+    def significand_bits(self) -> int:
+        """Bits of a normal significand, the hidden one included."""
+        return self.mantissa + 1
+
+    @property
+    def min_scale(self) -> int:
+        """log2 of the smallest normal value."""
+        assert self.bias is not None
+        return (1 if self.subnormals else 0) - self.bias
+
+    @property
+    def infinity(self) -> int | None:
+        """The magnitude code of Inf, or None."""
+        return ((1 << self.exponent) - 1) << self.mantissa if self.specials == "ieee" else None
+
+    @property
+    def nan(self) -> int | None:
+        """The code of the NaN that is written (its sign bit clear, except fnuz), or None."""
+        top = (1 << (self.exponent + self.mantissa)) - 1
+        match self.specials:
+            case "fn":
+                return top
+            case "ieee":
+                return (((1 << self.exponent) - 1) << self.mantissa) | (1 << (self.mantissa - 1))
+            case "fnuz":
+                return top + 1
+            case _:
+                return None
+
+    @property
+    def largest(self) -> int:
+        """The magnitude code of the largest finite value."""
+        top = (1 << (self.exponent + self.mantissa)) - 1
+        match self.specials:
+            case "fn":
+                return top - 1
+            case "ieee":
+                return (((1 << self.exponent) - 1) << self.mantissa) - 1
+            case _:
+                return top
+
+    @property
+    def name(self) -> str:
+        """The row's name, or the record spelled out."""
+        return next((name for name, row in _ROWS.items() if row == self), repr(self))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Format = Posit | Minifloat
+
+posit8, posit16, posit32, posit64 = Posit(8), Posit(16), Posit(32), Posit(64)
+
+e2m1 = Minifloat(2, 1, specials="none")
+e2m3 = Minifloat(2, 3, specials="none")
+e3m2 = Minifloat(3, 2, specials="none")
+e4m3 = Minifloat(4, 3, specials="fn")
+e5m2 = Minifloat(5, 2)
+e4m3fnuz = Minifloat(4, 3, specials="fnuz")
+e5m2fnuz = Minifloat(5, 2, specials="fnuz")
+e8m0 = Minifloat(8, 0, bias=127, specials="fn", signed=False, subnormals=False)
+float16 = Minifloat(5, 10, overflow="inf")
+bfloat16 = Minifloat(8, 7, overflow="inf")
+tf32 = Minifloat(8, 10, overflow="inf")
+float32 = Minifloat(8, 23, overflow="inf")
+float64 = Minifloat(11, 52, overflow="inf")
+
+_ROWS: dict[str, Format] = {
+    "posit8": posit8,
+    "posit16": posit16,
+    "posit32": posit32,
+    "posit64": posit64,
+    "e2m1": e2m1,
+    "e2m3": e2m3,
+    "e3m2": e3m2,
+    "e4m3": e4m3,
+    "e5m2": e5m2,
+    "e4m3fnuz": e4m3fnuz,
+    "e5m2fnuz": e5m2fnuz,
+    "e8m0": e8m0,
+    "float16": float16,
+    "bfloat16": bfloat16,
+    "tf32": tf32,
+    "float32": float32,
+    "float64": float64,
+}
+
+
+def named() -> dict[str, Format]:
+    """All rows that have a name.
+
+    >>> named()["posit16"]
+    Posit(n=16, es=2)
+    """
+    return dict(_ROWS)
+
+
+_POSIT_NAME = re.compile(r"posit\((\d+),\s*(\d+)\)")
+
+
+def parse(name: str) -> Format:
+    """The format with this name: a row of `named`, or ``posit(n,es)``.
+
+    >>> parse("posit(16,1)")
+    Posit(n=16, es=1)
+
+    Raises
+    ------
+    FormatError
+        When no format has the name.
+    """
+    if name in _ROWS:
+        return _ROWS[name]
+    if spelled := _POSIT_NAME.fullmatch(name):
+        return Posit(int(spelled[1]), int(spelled[2]))
+    raise FormatError(f"No format is named {name!r}. Choose one of {', '.join(_ROWS)}, or posit(n,es).")
