@@ -70,6 +70,11 @@ class Posit:
         return (self.n - 2) << self.es
 
     @property
+    def max_value(self) -> float:
+        """The largest value."""
+        return 2.0**self.max_scale
+
+    @property
     def significand_bits(self) -> int:
         """The most bits that a significand has, the hidden one included."""
         return max(1, self.n - 2 - self.es)
@@ -199,6 +204,18 @@ class Minifloat:
                 return top
 
     @property
+    def max_scale(self) -> int:
+        """log2 of the largest finite value, rounded down."""
+        assert self.bias is not None
+        return (self.largest >> self.mantissa) - self.bias
+
+    @property
+    def max_value(self) -> float:
+        """The largest finite value."""
+        fraction = self.largest & ((1 << self.mantissa) - 1)
+        return ((1 << self.mantissa) + fraction) * 2.0 ** (self.max_scale - self.mantissa)
+
+    @property
     def name(self) -> str:
         """The row's name, or the record spelled out."""
         return next((name for name, row in _ROWS.items() if row == self), repr(self))
@@ -244,6 +261,42 @@ _ROWS: dict[str, Format] = {
     "float32": float32,
     "float64": float64,
 }
+
+
+def holds(row: Minifloat, fmt: Format) -> bool:
+    """Whether every value of the format is a value of the floating-point row.
+
+    >>> holds(float32, Posit(28)), holds(float32, posit32), holds(float64, posit32)
+    (True, False, True)
+    """
+    # The unit of a posit never grows towards 0, so that of the least value, which is the value itself, is the finest.
+    finest = -fmt.max_scale if isinstance(fmt, Posit) else fmt.min_scale - fmt.mantissa
+    return (
+        fmt.significand_bits <= row.significand_bits
+        and fmt.max_scale <= row.max_scale
+        and finest >= row.min_scale - row.mantissa
+    )
+
+
+def keeps(row: Minifloat, fmt: Format) -> bool:
+    """Whether a value of the floating-point row, rounded to the format, is always a value of the row again.
+
+    >>> keeps(float32, posit32), keeps(float32, Posit(20, 3)), keeps(float16, bfloat16)
+    (True, False, False)
+    """
+    # A result can leave the row only by rounding up past its largest value or down below its least one: elsewhere it is
+    # either the value itself or coarser. Neither happens where the format saturates before, or has bits enough there.
+    if isinstance(fmt, Minifloat):
+        return fmt.max_scale <= row.max_scale or fmt.mantissa >= row.mantissa
+    least = row.min_scale - row.mantissa
+    up = fmt.max_scale <= row.max_scale or _fraction_bits(fmt, row.max_scale) >= row.mantissa
+    return up and (-fmt.max_scale >= least or _fraction_bits(fmt, least) >= 0)
+
+
+def _fraction_bits(fmt: Posit, scale: int) -> int:
+    """Fraction bits of posits near 2**scale; negative where the regime cuts exponent bits off."""
+    k = scale >> fmt.es
+    return fmt.n - 3 - fmt.es - (k if k >= 0 else -k - 1)
 
 
 def named() -> dict[str, Format]:

@@ -1,0 +1,99 @@
+"""refnum, reference numerics: what low-precision arithmetic is, bit for bit.
+
+::
+
+    bits --decode--> exact value --exact op--> exact result --pack--> unrounded pattern --round--> bits
+                         (quire, products, sums: nothing is lost here)
+
+Every format goes this way. A format is a row of data, a rounding rule is a name, an order of summation is a versioned
+contract. Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import formats as formats
+    from . import posit as posit
+    from . import testing as testing
+    from .backend import status as status
+    from .backend import use_backend as use_backend
+    from .codec import decode as decode
+    from .codec import encode as encode
+    from .codec import quantize as quantize
+    from .errors import BackendError as BackendError
+    from .errors import ContractError as ContractError
+    from .errors import DTypeError as DTypeError
+    from .errors import FormatError as FormatError
+    from .errors import MismatchError as MismatchError
+    from .errors import MissingExtraError as MissingExtraError
+    from .errors import NonFiniteError as NonFiniteError
+    from .errors import RefnumError as RefnumError
+    from .errors import ShapeError as ShapeError
+    from .errors import UncoveredError as UncoveredError
+    from .formats import Minifloat as Minifloat
+    from .formats import Posit as Posit
+    from .formats import bfloat16 as bfloat16
+    from .formats import e2m1 as e2m1
+    from .formats import e2m3 as e2m3
+    from .formats import e3m2 as e3m2
+    from .formats import e4m3 as e4m3
+    from .formats import e4m3fnuz as e4m3fnuz
+    from .formats import e5m2 as e5m2
+    from .formats import e5m2fnuz as e5m2fnuz
+    from .formats import e8m0 as e8m0
+    from .formats import float16 as float16
+    from .formats import posit8 as posit8
+    from .formats import posit16 as posit16
+    from .formats import posit32 as posit32
+    from .formats import posit64 as posit64
+    from .formats import tf32 as tf32
+    from .ops import posit_mm as posit_mm
+    from .ops import quire_dot as quire_dot
+    from .posit import Quire as Quire
+
+__version__ = "0.1.0"
+
+_EXPORTS: dict[str, tuple[str, ...]] = {
+    "backend": ("status", "use_backend"),
+    "codec": ("encode", "decode", "quantize"),
+    "errors": (
+        "RefnumError",
+        "FormatError",
+        "ShapeError",
+        "DTypeError",
+        "ContractError",
+        "NonFiniteError",
+        "UncoveredError",
+        "BackendError",
+        "MissingExtraError",
+        "MismatchError",
+    ),
+    "formats": (
+        *("Posit", "Minifloat", "posit8", "posit16", "posit32", "posit64"),
+        *("e2m1", "e2m3", "e3m2", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0", "float16", "bfloat16", "tf32"),
+    ),
+    "ops": ("posit_mm", "quire_dot"),
+    "posit": ("Quire",),
+}
+_MODULES = ("formats", "posit", "testing")
+_HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
+
+__all__ = ["__version__", *_MODULES, *_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        value: object = importlib.import_module(f".{name}", __name__)
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(f".{_HOMES[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,157 @@
+"""What public functions check, once, before they run: formats, dtypes, devices, shapes, named choices.
+
+Every message says what failed, what was got, what is allowed and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from .core.round import RULES
+from .errors import ContractError, DTypeError, FormatError, ShapeError
+from .formats import Format, Minifloat, Posit, bfloat16, float16, float32, float64, holds, keeps
+
+FLOAT_ROWS: dict[torch.dtype, Minifloat] = {
+    torch.float16: float16,
+    torch.bfloat16: bfloat16,
+    torch.float32: float32,
+    torch.float64: float64,
+}
+SIGNED = {8: torch.int8, 16: torch.int16, 32: torch.int32, 64: torch.int64}
+INTEGERS = (torch.uint8, *SIGNED.values())
+
+
+def container(fmt: Format) -> torch.dtype:
+    """The integer dtype in which the codes of the format come out."""
+    if isinstance(fmt, Minifloat) and fmt.container_bits == 8:
+        return torch.uint8
+    return SIGNED[fmt.container_bits]
+
+
+def check_format(function: str, fmt: object) -> None:
+    """The argument is a scalar format."""
+    if not isinstance(fmt, (Posit, Minifloat)):
+        raise FormatError(
+            f"{function} needs a format record, got {fmt!r}. "
+            "Pass Posit(n, es), Minifloat(...), or a row of refnum.formats.named()."
+        )
+
+
+def check_posit(function: str, fmt: object) -> None:
+    """The argument is a posit format."""
+    if not isinstance(fmt, Posit):
+        raise FormatError(f"{function} needs a posit format, got {fmt!r}. Pass Posit(n, es), for example refnum.posit16.")
+
+
+def check_choice(function: str, name: str, got: object, allowed: Iterable[str]) -> None:
+    """A knob has one of its named values."""
+    allowed = tuple(allowed)
+    if got not in allowed:
+        raise ContractError(f"{function} has no {name}={got!r}. Choose one of {', '.join(allowed)}.")
+
+
+def check_tensor(function: str, name: str, x: object) -> None:
+    """The argument is a dense tensor."""
+    if not isinstance(x, Tensor):
+        raise DTypeError(f"{function} needs a tensor for {name}, got {type(x).__name__}. Use torch.as_tensor first.")
+    if x.layout != torch.strided:
+        raise DTypeError(f"{function} needs a dense tensor for {name}, got layout {x.layout}. Use {name}.to_dense() first.")
+
+
+def check_values(function: str, name: str, x: Tensor) -> None:
+    """The tensor has values to read."""
+    if x.is_meta:
+        raise DTypeError(f"{function} reads the values of {name}, and a meta tensor has none. Pass a tensor with data.")
+
+
+def check_floats(function: str, name: str, x: object) -> None:
+    """The argument is a tensor of one of the four floating-point dtypes."""
+    check_tensor(function, name, x)
+    assert isinstance(x, Tensor)
+    if x.dtype not in FLOAT_ROWS:
+        raise DTypeError(
+            f"{function} needs floating-point values for {name}, got {x.dtype}. "
+            "Allowed are float16, bfloat16, float32 and float64. Convert the tensor first."
+        )
+
+
+def check_codes(function: str, name: str, x: object, fmt: Format) -> None:
+    """The argument is an integer tensor that can hold codes of the format."""
+    check_tensor(function, name, x)
+    assert isinstance(x, Tensor)
+    allowed = [t for t in INTEGERS if _fits(t, fmt)]
+    if x.dtype not in allowed:
+        names = ", ".join(str(t).removeprefix("torch.") for t in allowed)
+        raise DTypeError(
+            f"{function} needs {fmt} patterns for {name}, got {x.dtype}. Allowed are {names}. "
+            "Use refnum.encode to turn floating-point values into patterns."
+        )
+
+
+def _fits(dtype: torch.dtype, fmt: Format) -> bool:
+    return dtype.itemsize * 8 >= fmt.width and not (isinstance(fmt, Posit) and dtype == torch.uint8)
+
+
+def check_result_dtype(function: str, dtype: object, fmt: Format) -> None:
+    """The floating-point dtype holds every value of the format."""
+    if dtype not in FLOAT_ROWS:
+        raise DTypeError(f"{function} cannot return {dtype}. Allowed are float16, bfloat16, float32 and float64.")
+    assert isinstance(dtype, torch.dtype)
+    if holds(FLOAT_ROWS[dtype], fmt):
+        return
+    wide = [t for t, row in FLOAT_ROWS.items() if holds(row, fmt)]
+    remedy = f"Use dtype={wide[0]}." if wide else "No dtype does: refnum.posit.to_float rounds once, to_decimal is exact."
+    raise FormatError(
+        f"{function} cannot return {fmt} as {str(dtype).removeprefix('torch.')} "
+        f"({fmt.significand_bits} significant bits, scales up to 2**{fmt.max_scale}; "
+        f"a result dtype must hold every value exactly). {remedy}"
+    )
+
+
+def check_keeps(function: str, dtype: torch.dtype, fmt: Format) -> None:
+    """Values of the dtype, rounded to the format, are values of the dtype again."""
+    if keeps(FLOAT_ROWS[dtype], fmt):
+        return
+    wide = [t for t, row in FLOAT_ROWS.items() if keeps(row, fmt)]
+    raise FormatError(
+        f"{function} cannot round {str(dtype).removeprefix('torch.')} to {fmt}: some results do not fit the dtype. "
+        + (f"Convert the tensor to {wide[-1]} first." if wide else "Use refnum.encode.")
+    )
+
+
+def check_rounding(function: str, rounding: object, random_bits: object) -> None:
+    """The rounding has a name, and random bits come exactly with the stochastic one."""
+    check_choice(function, "rounding", rounding, RULES)
+    if rounding != "stochastic":
+        if random_bits is not None:
+            raise ContractError(
+                f"{function} takes random_bits only with rounding='stochastic', got rounding={rounding!r}. Leave them out."
+            )
+        return
+    if not isinstance(random_bits, Tensor) or random_bits.dtype not in INTEGERS:
+        got = random_bits.dtype if isinstance(random_bits, Tensor) else random_bits
+        raise ContractError(
+            f"{function} with rounding='stochastic' needs random_bits, an integer tensor of which the low 16 bits are read; "
+            f"got {got}. Pass torch.randint(0, 1 << 16, x.shape)."
+        )
+
+
+def broadcast(function: str, **tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors expanded to their common shape, as torch broadcasts; on one device."""
+    devices = {name: x.device for name, x in tensors.items()}
+    if len(set(devices.values())) > 1:
+        got = ", ".join(f"{name} on {device}" for name, device in devices.items())
+        raise DTypeError(f"{function} needs its tensors on one device, got {got}. Move them together.")
+    if len(tensors) == 1:
+        return tuple(tensors.values())
+    try:
+        shape = torch.broadcast_shapes(*(x.shape for x in tensors.values()))
+    except RuntimeError:
+        got = ", ".join(f"{name} {tuple(x.shape)}" for name, x in tensors.items())
+        raise ShapeError(
+            f"{function} cannot broadcast its tensors, got {got}. Sizes must be equal or 1, from the last one on. Reshape them."
+        ) from None
+    return tuple(x.expand(shape) for x in tensors.values())

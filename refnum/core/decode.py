@@ -1,0 +1,115 @@
+"""Pattern -> Exact: what a code means, with nothing lost.
+
+Everything is integer arithmetic on int64 lanes without branches on values, so that it fuses under torch.compile and does
+not depend on a rounding mode, on flushing of subnormals or on any other switch. A *mask* is 0 (no) or -1 (yes).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..formats import Format, Minifloat, Posit
+
+LIMB = 62  #: bits in a limb: below int64's sign one bit stays free for the carry of a sum
+HIDDEN = 1 << (LIMB - 1)  #: the leading one of a normalised significand, in its first limb
+
+FAR = 1 << 20  #: more than any two exponents of any formats differ
+
+NUMBER, INFINITE, NAN = 0, 1, -1  #: kinds; NAN has every bit set, so that ``|`` lets it win
+
+Limbs = tuple[Tensor, ...]  #: an unsigned integer, most significant limb first
+
+
+class Exact(NamedTuple):
+    """The value (-1)**sign * significand * 2**exponent, where the significand lies in [1, 2) or is 0.
+
+    The lowest bit of the last limb may be sticky: it then says that something not zero follows.
+    """
+
+    sign: Tensor  #: mask
+    significand: Limbs  #: leading one at bit 61 of the first limb; all zero for the value 0
+    exponent: Tensor  #: floor(log2 |value|); a decoded 0 lies `FAR` below, and never moves what it is added to
+    kind: Tensor  #: FAR = 1 << 20  #: more than any two exponents of any formats differ
+
+NUMBER, INFINITE or NAN
+
+
+def floor_log2(x: Tensor) -> Tensor:
+    """floor(log2 x) of int64 x in [1, 2**63), exactly.
+
+    Clearing the bit below the leading one first keeps the conversion to float64 from rounding up to the next power of 2.
+    """
+    return ((x & ~(x >> 1)).to(torch.float64).view(torch.int64) >> 52) - 1023
+
+
+def nonzero(x: Tensor) -> Tensor:
+    """Mask of x != 0."""
+    return (x | -x) >> 63
+
+
+def decode(codes: Tensor, fmt: Format) -> Exact:
+    """The exact values of integer codes; only the low ``fmt.width`` bits are read."""
+    match fmt:
+        case Posit():
+            return _decode_posit(codes.to(torch.int64), fmt)
+        case Minifloat():
+            return _decode_minifloat(codes.to(torch.int64), fmt)
+
+
+def _decode_posit(bits: Tensor, fmt: Posit) -> Exact:
+    # P1. The sign bit at bit 63; the magnitude is the two's complement. Only NaR has none: it stays negative.
+    top = bits << (64 - fmt.n)
+    sign = top >> 63
+    magnitude = (top ^ sign) - sign
+    nar = magnitude >> 63
+    # P2. The regime: a run of equal bits from bit 63 on. Flipped to zeros, the run ends at the leading one; the bit forced
+    #     at the bottom ends it for 0 and NaR, whose body is empty.
+    body = magnitude << 1
+    ones = body >> 63
+    run_less_1 = 62 - floor_log2((body ^ ones) | 1)
+    k = run_less_1 ^ ~ones  # run - 1 for ones, -run for zeros
+    # P3. Behind the run and its terminator: exponent bits, then the fraction. Bits past the end are 0.
+    rest = (body << run_less_1) << 2
+    exponent = k << fmt.es
+    if fmt.es:
+        exponent = exponent + ((rest >> (64 - fmt.es)) & ((1 << fmt.es) - 1))
+    fraction = (rest << fmt.es >> 3) & (HIDDEN - 1)  # at most n - 3 - es <= 61 bits: none is lost
+    present = nonzero(body)
+    return Exact(sign, (fraction | (present & HIDDEN),), exponent & (present | ~FAR), nar)
+
+
+def _decode_minifloat(codes: Tensor, fmt: Minifloat) -> Exact:
+    assert fmt.bias is not None
+    magnitude_bits = fmt.exponent + fmt.mantissa
+    sign = -((codes >> magnitude_bits) & 1) if fmt.signed else torch.zeros_like(codes)
+    magnitude = codes & ((1 << magnitude_bits) - 1)
+    field = magnitude >> fmt.mantissa
+    # M1. The integer significand and the exponent of its unit; a subnormal has no hidden bit and the unit of field 1.
+    if fmt.subnormals:
+        hidden, unit = field.clamp(max=1), field.clamp(min=1)
+    else:
+        hidden, unit = torch.ones_like(field), field
+    integer = (magnitude & ((1 << fmt.mantissa) - 1)) | (hidden << fmt.mantissa)
+    # M2. Normalise: this moves subnormals only.
+    scale = floor_log2(integer | 1)
+    significand = integer << (LIMB - 1 - scale)
+    exponent = unit + scale - (fmt.bias + fmt.mantissa) - (~nonzero(integer) & FAR)
+    return Exact(sign, (significand,), exponent, _minifloat_kind(sign, magnitude, fmt))
+
+
+def _minifloat_kind(sign: Tensor, magnitude: Tensor, fmt: Minifloat) -> Tensor:
+    match fmt.specials:
+        case "ieee":
+            assert fmt.infinity is not None
+            above = (fmt.infinity - magnitude) >> 63  # beyond Inf's code lie the NaNs
+            return above | (~nonzero(magnitude ^ fmt.infinity) & INFINITE)
+        case "fn":
+            assert fmt.nan is not None
+            return ~nonzero(magnitude ^ fmt.nan)
+        case "fnuz":
+            return sign & ~nonzero(magnitude)
+        case _:
+            return torch.zeros_like(magnitude)

@@ -1,0 +1,116 @@
+"""Exact -> Wide: the pattern before rounding, cut where the format's last bit is.
+
+The magnitude of the unrounded pattern is an integer, the *head*, followed by the dropped bits, the *tail*. For every format
+neighbouring magnitudes have neighbouring heads, so that whatever the format, to round is to add 0 or 1 to the head.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..formats import Format, Minifloat, Posit
+from .decode import HIDDEN, LIMB, Exact, Limbs, nonzero
+from .exact import MASK, narrow, select, shift_right_jam, sticky
+
+ONE_WORD = 48  #: posits up to this width are cut from one 64-bit string, with at least 16 tail bits and a sticky one
+
+
+class Wide(NamedTuple):
+    """An unrounded pattern: magnitude head + tail / 2**tail_bits."""
+
+    sign: Tensor  #: mask
+    head: Tensor  #: the bits that the format keeps, not negative
+    tail: Tensor  #: the bits that it drops, 0 <= tail < 2**tail_bits; the lowest is sticky
+    tail_bits: int  #: at most 62
+    nonzero: Tensor  #: mask: the value is not 0
+    kind: Tensor  #: as in Exact
+
+
+def pack(x: Exact, fmt: Format) -> Wide:
+    """The unrounded pattern of x in the format."""
+    match fmt:
+        case Posit():
+            return _pack_posit(x, fmt)
+        case Minifloat():
+            return _pack_minifloat(x, fmt)
+
+
+def _pack_posit(x: Exact, fmt: Posit) -> Wide:
+    # S1. One step outside the range is as good as any: the ends of the format are restored by the rounding.
+    scale = x.exponent.clamp(-fmt.max_scale - 1, fmt.max_scale)
+    k = scale >> fmt.es
+    negative = k >> 63
+    repeat = k ^ negative  # the regime is a pair of unlike bits, the first of them repeated so often
+    # S2. The string with the shortest regime: "10" or "01", exponent bits, fraction. An arithmetic shift then repeats the
+    #     first bit. The bits of "01" are those of "10" flipped, which gives 1000..0 ^ 1100..0 = 0100..0.
+    regime = (negative & -(1 << 62)) ^ -(1 << 63)
+    exponent = (scale & ((1 << fmt.es) - 1)) << (62 - fmt.es)
+    cut = _cut_one_word if fmt.n <= ONE_WORD else _cut_two_words
+    head, tail, tail_bits = cut(regime | exponent, x.significand, repeat, fmt)
+    present = nonzero(x.significand[0])
+    return Wide(x.sign, head & present, tail & present, tail_bits, present, x.kind)
+
+
+def _cut_one_word(start: Tensor, significand: Limbs, repeat: Tensor, fmt: Posit) -> tuple[Tensor, Tensor, int]:
+    (limb,) = narrow(significand, 1)
+    fraction = limb & (HIDDEN - 1)
+    below = fmt.es - 1  # the fraction has 61 bits, the string has room for 62 - es
+    if below > 0:
+        fraction = (fraction >> below) | sticky(fraction & ((1 << below) - 1))
+    elif below < 0:
+        fraction = fraction << 1
+    string = start | fraction
+    lost = string & ((1 << repeat) - 1)
+    string = (string >> repeat) | sticky(lost)
+    tail_bits = 65 - fmt.n
+    head = (string >> tail_bits) & fmt.maxpos
+    return head, string & ((1 << tail_bits) - 1), tail_bits
+
+
+def _cut_two_words(start: Tensor, significand: Limbs, repeat: Tensor, fmt: Posit) -> tuple[Tensor, Tensor, int]:
+    # The string is 64 bits in `high` and 62 in `low`.
+    first, second = narrow(significand, 2)
+    fraction = (first & (HIDDEN - 1)) << 1 | second >> (LIMB - 1)  # 62 bits, and 61 more below
+    below = second << 1 & MASK
+    high = start | (fraction >> fmt.es)
+    low = ((fraction << (LIMB - fmt.es)) & MASK) | (below >> fmt.es)
+    lost = below & ((1 << fmt.es) - 1)
+    lost = lost | (low & ((1 << repeat) - 1))
+    low = ((high << (LIMB - repeat)) & MASK) | (low >> repeat)
+    high = high >> repeat
+    # The head is the first n - 1 bits; the tail takes 62 of the others.
+    rest = 65 - fmt.n
+    lost = lost | (low & ((1 << rest) - 1))
+    tail = ((high & ((1 << rest) - 1)) << (LIMB - rest)) | (low >> rest) | sticky(lost)
+    return (high >> rest) & fmt.maxpos, tail, LIMB
+
+
+def _pack_minifloat(x: Exact, fmt: Minifloat) -> Wide:
+    assert fmt.bias is not None
+    (significand,) = narrow(x.significand, 1)
+    tail_bits = LIMB - 1 - fmt.mantissa
+    # F1. Below the smallest normal value the unit stays: the significand moves down instead.
+    down = (fmt.min_scale - x.exponent).clamp(min=0)
+    (significand,) = shift_right_jam((significand,), down)
+    head = significand >> tail_bits
+    tail = significand & ((1 << tail_bits) - 1)
+    # F2. The field is added, not joined: the hidden bit counts 1, so field 1 adds 0 and a subnormal needs no case.
+    field = x.exponent.clamp(min=fmt.min_scale) + (fmt.bias - 1)
+    head = head + (field << fmt.mantissa)
+    # F3. Beyond the largest value: just below the code that follows it, so that each rounding decides as it does there.
+    #     A field above 2**exponent - 2 is beyond for itself: its head may not fit in 63 bits.
+    beyond = ((fmt.largest - head) >> 63) | (((1 << fmt.exponent) - 2 - field) >> 63)
+    present = nonzero(x.significand[0])
+    head = select(beyond, torch.full_like(head, fmt.largest), head & present)
+    tail = select(beyond, torch.full_like(tail, (1 << tail_bits) - 1), tail & present)
+    return Wide(x.sign, head, tail, tail_bits, present, x.kind)
+
+
+def pack_integer(x: Exact) -> Wide:
+    """The integer part of |x| as the head, the fraction as the tail, for |x| < 2**62."""
+    down = (LIMB - 1 - x.exponent).clamp(min=0)
+    head, tail = shift_right_jam(narrow(x.significand, 2), down)
+    return Wide(x.sign, head, tail, LIMB, nonzero(x.significand[0]), x.kind)

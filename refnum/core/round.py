@@ -1,0 +1,100 @@
+"""Wide pattern -> code: the one place that defines what rounding is.
+
+A rounding rule says whether the head goes up by 1, from the dropped tail, the head's last bit and the sign. The rules are
+the same for every format; what differs is where the head was cut, and what stands at the ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..formats import Format, Minifloat, Posit
+from .decode import INFINITE, Exact, nonzero
+from .exact import select, sticky
+from .pack import Wide, pack
+
+RANDOM_BITS = 16  #: how many random bits a stochastic rounding reads
+
+
+def _nearest_even(w: Wide, random_bits: Tensor | None) -> Tensor:
+    # R1. tail below half: no carry.  R2. above half: carry.  R3. exactly half: carry if the head is odd.
+    return (w.tail + (((1 << (w.tail_bits - 1)) - 1) + (w.head & 1))) >> w.tail_bits
+
+
+def _nearest_away(w: Wide, random_bits: Tensor | None) -> Tensor:
+    return w.tail >> (w.tail_bits - 1)
+
+
+def _toward_zero(w: Wide, random_bits: Tensor | None) -> Tensor:
+    return torch.zeros_like(w.head)
+
+
+def _toward_positive(w: Wide, random_bits: Tensor | None) -> Tensor:
+    return sticky(w.tail) & ~w.sign
+
+
+def _toward_negative(w: Wide, random_bits: Tensor | None) -> Tensor:
+    return sticky(w.tail) & w.sign
+
+
+def _to_odd(w: Wide, random_bits: Tensor | None) -> Tensor:
+    return sticky(w.tail) & ~w.head
+
+
+def _stochastic(w: Wide, random_bits: Tensor | None) -> Tensor:
+    # Up when the first 16 bits of the tail exceed the random ones.
+    assert random_bits is not None
+    threshold = random_bits & ((1 << RANDOM_BITS) - 1)
+    return ((threshold - (w.tail >> (w.tail_bits - RANDOM_BITS))) >> 63) & 1
+
+
+RULES: dict[str, Callable[[Wide, Tensor | None], Tensor]] = {
+    "nearest_even": _nearest_even,
+    "nearest_away": _nearest_away,
+    "toward_zero": _toward_zero,
+    "toward_positive": _toward_positive,
+    "toward_negative": _toward_negative,
+    "to_odd": _to_odd,
+    "stochastic": _stochastic,
+}
+
+
+def encode(x: Exact, fmt: Format, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
+    """The code of x in the format, as int64, rounded once."""
+    return round_wide(pack(x, fmt), fmt, rounding, random_bits)
+
+
+def round_wide(w: Wide, fmt: Format, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
+    """The code, as int64, of an unrounded pattern."""
+    magnitude = w.head + RULES[rounding](w, random_bits)
+    match fmt:
+        case Posit():
+            return _finish_posit(magnitude, w, fmt)
+        case Minifloat():
+            return _finish_minifloat(magnitude, w, fmt)
+
+
+def _finish_posit(magnitude: Tensor, w: Wide, fmt: Posit) -> Tensor:
+    # The ends stay: a value that is not 0 never becomes 0, and none becomes NaR.
+    magnitude = torch.maximum(magnitude.clamp(max=fmt.maxpos), w.nonzero & 1)
+    signed = (magnitude ^ w.sign) - w.sign
+    nar = -(w.kind & 1)  # NaN and Inf alike
+    return (signed & ~nar) | (nar & fmt.nar)
+
+
+def _finish_minifloat(magnitude: Tensor, w: Wide, fmt: Minifloat) -> Tensor:
+    # E1. What rounded past the largest value, and Inf, follow the overflow policy.
+    over = ((fmt.largest - magnitude) >> 63) | -(w.kind & INFINITE)
+    policy = {"saturate": fmt.largest, "inf": fmt.infinity, "nan": fmt.nan}[fmt.overflow]
+    assert policy is not None
+    magnitude = select(over, torch.full_like(magnitude, policy), magnitude)
+    # E2. The sign, which fnuz has no place for at 0 and at its NaN.
+    signed = magnitude
+    if fmt.signed:
+        sign = w.sign & nonzero(magnitude) if fmt.specials == "fnuz" else w.sign
+        signed = magnitude | (sign & (1 << (fmt.width - 1)))
+    # E3. NaN is written with its one code, or as 0 where the format has none.
+    return select(w.kind >> 63, torch.full_like(signed, fmt.nan or 0), signed)

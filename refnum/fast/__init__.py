@@ -1,0 +1,1 @@
+"""The same bits sooner. Each file names the definition in ``core`` that it must equal."""

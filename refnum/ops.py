@@ -1,0 +1,103 @@
+"""Matmul-level operations: one row each, with schema, reference, fake and derivative, registered as torch.ops.refnum.*.
+
+The public functions that call them are exported from here, so that whoever has one has its operation registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .boundary import container
+from .codec import quantize
+from .formats import Posit
+from .sums.posits import posit_mm as posit_mm
+from .sums.posits import posit_mm_reference, product_shape, quire_dot_reference
+from .sums.posits import quire_dot as quire_dot
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One operation."""
+
+    name: str  #: torch.ops.refnum.<name>
+    schema: str  #: arguments and result
+    reference: Callable[..., Tensor]  #: the definition, on any device
+    fake: Callable[..., Tensor]  #: shape and dtype of the result alone
+    setup: Callable[..., None]  #: what the derivative keeps
+    backward: Callable[..., tuple[Tensor | None, ...]]  #: the derivative
+
+
+# ---- posit_mm ----------------------------------------------------------------------------------------------------------
+
+
+def _posit_mm_fake(
+    a: Tensor, b: Tensor, c: Tensor | None, n: int, es: int, out_dtype: torch.dtype | None, grad: str
+) -> Tensor:
+    return a.new_empty(product_shape(a, b), dtype=out_dtype or container(Posit(n, es)))
+
+
+def _posit_mm_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    a, b, c, ctx.n, ctx.es, _, ctx.grad = inputs
+    ctx.c_like = None if c is None else (c.shape, c.dtype)
+    ctx.save_for_backward(a, b)
+
+
+def _posit_mm_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    a, b = ctx.saved_tensors
+    upstream = upstream.to(a.dtype)
+    x, y = (quantize(t, Posit(ctx.n, ctx.es)) for t in (a, b)) if ctx.grad == "rounded" else (a, b)
+    to_a = (upstream @ y.mT).sum_to_size(a.shape) if ctx.needs_input_grad[0] else None
+    to_b = (x.mT @ upstream).sum_to_size(b.shape) if ctx.needs_input_grad[1] else None
+    to_c = upstream.sum_to_size(ctx.c_like[0]) if ctx.needs_input_grad[2] else None
+    return to_a, to_b, to_c, None, None, None, None
+
+
+# ---- quire_dot ---------------------------------------------------------------------------------------------------------
+
+
+def _quire_dot_fake(a: Tensor, b: Tensor, n: int, es: int) -> Tensor:
+    return a.new_empty(a.shape[:-1], dtype=a.dtype if a.is_floating_point() else container(Posit(n, es)))
+
+
+def _quire_dot_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    a, b, ctx.n, ctx.es = inputs
+    ctx.save_for_backward(a, b)
+
+
+def _quire_dot_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    a, b = (quantize(t, Posit(ctx.n, ctx.es)) for t in ctx.saved_tensors)
+    to_a = upstream[..., None] * b if ctx.needs_input_grad[0] else None
+    to_b = upstream[..., None] * a if ctx.needs_input_grad[1] else None
+    return to_a, to_b, None, None
+
+
+ROWS = (
+    Row(
+        "posit_mm",
+        "(Tensor a, Tensor b, Tensor? c, int n, int es, ScalarType? out_dtype, str grad) -> Tensor",
+        posit_mm_reference,
+        _posit_mm_fake,
+        _posit_mm_setup,
+        _posit_mm_backward,
+    ),
+    Row(
+        "quire_dot",
+        "(Tensor a, Tensor b, int n, int es) -> Tensor",
+        quire_dot_reference,
+        _quire_dot_fake,
+        _quire_dot_setup,
+        _quire_dot_backward,
+    ),
+)
+
+LIBRARY = torch.library.Library("refnum", "DEF")
+for row in ROWS:
+    LIBRARY.define(row.name + row.schema, tags=(torch.Tag.pt2_compliant_tag,))
+    LIBRARY.impl(row.name, row.reference, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"refnum::{row.name}", row.fake, lib=LIBRARY)
+    torch.library.register_autograd(f"refnum::{row.name}", row.backward, setup_context=row.setup, lib=LIBRARY)

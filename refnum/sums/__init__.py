@@ -1,0 +1,1 @@
+"""Every sum under a contract."""
