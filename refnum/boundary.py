@@ -115,10 +115,10 @@ def check_keeps(function: str, dtype: torch.dtype, fmt: Format) -> None:
     """Values of the dtype, rounded to the format, are values of the dtype again."""
     if keeps(FLOAT_ROWS[dtype], fmt):
         return
-    wide = [t for t, row in FLOAT_ROWS.items() if keeps(row, fmt)]
+    wide = [t for t, row in FLOAT_ROWS.items() if keeps(row, fmt) and holds(row, FLOAT_ROWS[dtype])]
     raise FormatError(
         f"{function} cannot round {str(dtype).removeprefix('torch.')} to {fmt}: some results do not fit the dtype. "
-        + (f"Convert the tensor to {wide[-1]} first." if wide else "Use refnum.encode.")
+        + (f"Convert the tensor to {wide[0]} first." if wide else "Use refnum.encode.")
     )
 
 

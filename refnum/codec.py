@@ -23,8 +23,9 @@ from .boundary import (
 from .core import decode as core_decode
 from .core import round as core_round
 from .errors import FormatError
+from .fast import magic, tables
 from .fast.chunks import elementwise
-from .formats import Format, Minifloat, e8m0
+from .formats import Format, Minifloat, Posit, e8m0
 
 
 def encode(
@@ -72,7 +73,12 @@ def encode(
     check_floats("encode", "x", x)
     _check_encodable("encode", fmt)
     check_rounding("encode", rounding, random_bits)
-    return _from_floats("encode", x, random_bits, _encoder(fmt, rounding, FLOAT_ROWS[x.dtype]), container(fmt))
+    row = FLOAT_ROWS[x.dtype]
+
+    def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
+        return core_round.encode(core_decode.decode(bits, row), fmt, rounding, random)
+
+    return _from_floats("encode", x, random_bits, kernel, container(fmt))
 
 
 def decode(bits: Tensor, fmt: Format, *, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -160,10 +166,11 @@ def quantize(
 
 def _quantized(x: Tensor, fmt: Format, rounding: str, random_bits: Tensor | None) -> Tensor:
     row = FLOAT_ROWS[x.dtype]
-    code = _encoder(fmt, rounding, row)
+    if rounding == "nearest_even" and isinstance(fmt, Posit) and (wide := magic.lane(fmt, row)):
+        return magic.quantize(x.detach(), fmt, row, wide)
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
-        return core_round.encode(core_decode.decode(code(bits, random), fmt), row)
+        return core_round.rounded_floats(bits, row, fmt, rounding, random)
 
     return _from_floats("quantize", x, random_bits, kernel, SIGNED[row.width]).view(x.dtype)
 
@@ -190,6 +197,8 @@ class _Quantize(torch.autograd.Function):
 def floats_of(bits: Tensor, fmt: Format, dtype: torch.dtype) -> Tensor:
     """Codes as floating-point values, rounded once where the dtype needs it; arguments already checked."""
     row = FLOAT_ROWS[dtype]
+    if tables.serves(bits, fmt):
+        return tables.floats(bits, fmt, row).view(dtype)
 
     def kernel(codes: Tensor) -> Tensor:
         return core_round.encode(core_decode.decode(codes, fmt), row)
@@ -197,20 +206,13 @@ def floats_of(bits: Tensor, fmt: Format, dtype: torch.dtype) -> Tensor:
     return elementwise(kernel, bits, dtype=SIGNED[row.width]).view(dtype)
 
 
-def _encoder(fmt: Format, rounding: str, row: Minifloat) -> Callable[..., Tensor]:
-    def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
-        if random is not None:
-            random = random.to(torch.int64)
-        return core_round.encode(core_decode.decode(bits, row), fmt, rounding, random)
-
-    return kernel
-
-
 def _from_floats(
     function: str, x: Tensor, random_bits: Tensor | None, kernel: Callable[..., Tensor], dtype: torch.dtype
 ) -> Tensor:
     bits = x.detach().view(SIGNED[x.dtype.itemsize * 8])
-    inputs = (bits,) if random_bits is None else broadcast(function, x=bits, random_bits=random_bits)
+    inputs = (bits,)
+    if random_bits is not None:
+        inputs = broadcast(function, x=bits, random_bits=random_bits)
     return elementwise(kernel, *inputs, dtype=dtype)
 
 

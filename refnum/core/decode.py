@@ -16,8 +16,6 @@ from ..formats import Format, Minifloat, Posit
 LIMB = 62  #: bits in a limb: below int64's sign one bit stays free for the carry of a sum
 HIDDEN = 1 << (LIMB - 1)  #: the leading one of a normalised significand, in its first limb
 
-FAR = 1 << 20  #: more than any two exponents of any formats differ
-
 NUMBER, INFINITE, NAN = 0, 1, -1  #: kinds; NAN has every bit set, so that ``|`` lets it win
 
 Limbs = tuple[Tensor, ...]  #: an unsigned integer, most significant limb first
@@ -31,14 +29,12 @@ class Exact(NamedTuple):
 
     sign: Tensor  #: mask
     significand: Limbs  #: leading one at bit 61 of the first limb; all zero for the value 0
-    exponent: Tensor  #: floor(log2 |value|); a decoded 0 lies `FAR` below, and never moves what it is added to
-    kind: Tensor  #: FAR = 1 << 20  #: more than any two exponents of any formats differ
-
-NUMBER, INFINITE or NAN
+    exponent: Tensor  #: floor(log2 |value|); that of a decoded 0 is far below all others
+    kind: Tensor  #: NUMBER, INFINITE or NAN
 
 
 def floor_log2(x: Tensor) -> Tensor:
-    """floor(log2 x) of int64 x in [1, 2**63), exactly.
+    """floor(log2 x) of int64 x in [1, 2**63), exactly; -1023 for 0.
 
     Clearing the bit below the leading one first keeps the conversion to float64 from rounding up to the next power of 2.
     """
@@ -65,20 +61,21 @@ def _decode_posit(bits: Tensor, fmt: Posit) -> Exact:
     sign = top >> 63
     magnitude = (top ^ sign) - sign
     nar = magnitude >> 63
-    # P2. The regime: a run of equal bits from bit 63 on. Flipped to zeros, the run ends at the leading one; the bit forced
-    #     at the bottom ends it for 0 and NaR, whose body is empty.
+    # P2. The regime is a run of equal bits from bit 63 on. Flipped to zeros, the run ends at the leading one. The body of 0
+    #     and of NaR is empty; the logarithm of 0 then gives a run of more than 1000 bits.
     body = magnitude << 1
     ones = body >> 63
-    run_less_1 = 62 - floor_log2((body ^ ones) | 1)
+    run_less_1 = 62 - floor_log2(body ^ ones)
+    present = (run_less_1 - 64) >> 63
     k = run_less_1 ^ ~ones  # run - 1 for ones, -run for zeros
-    # P3. Behind the run and its terminator: exponent bits, then the fraction. Bits past the end are 0.
-    rest = (body << run_less_1) << 2
+    # P3. With all of the run but one bit shifted out, the exponent starts at bit 61 behind the run and its terminator, the
+    #     fraction behind it; bits past the end are 0. The fraction has at most 61 bits and moves to below bit 61.
+    rest = body << run_less_1
     exponent = k << fmt.es
     if fmt.es:
-        exponent = exponent + ((rest >> (64 - fmt.es)) & ((1 << fmt.es) - 1))
-    fraction = (rest << fmt.es >> 3) & (HIDDEN - 1)  # at most n - 3 - es <= 61 bits: none is lost
-    present = nonzero(body)
-    return Exact(sign, (fraction | (present & HIDDEN),), exponent & (present | ~FAR), nar)
+        exponent = exponent + ((rest >> (62 - fmt.es)) & ((1 << fmt.es) - 1))
+    fraction = rest << (fmt.es - 1) if fmt.es else rest >> 1
+    return Exact(sign, ((fraction & (HIDDEN - 1)) | (present & HIDDEN),), exponent, nar)
 
 
 def _decode_minifloat(codes: Tensor, fmt: Minifloat) -> Exact:
@@ -93,10 +90,10 @@ def _decode_minifloat(codes: Tensor, fmt: Minifloat) -> Exact:
     else:
         hidden, unit = torch.ones_like(field), field
     integer = (magnitude & ((1 << fmt.mantissa) - 1)) | (hidden << fmt.mantissa)
-    # M2. Normalise: this moves subnormals only.
-    scale = floor_log2(integer | 1)
+    # M2. Normalise: this moves subnormals only, and puts 0 far below.
+    scale = floor_log2(integer)
     significand = integer << (LIMB - 1 - scale)
-    exponent = unit + scale - (fmt.bias + fmt.mantissa) - (~nonzero(integer) & FAR)
+    exponent = unit + scale - (fmt.bias + fmt.mantissa)
     return Exact(sign, (significand,), exponent, _minifloat_kind(sign, magnitude, fmt))
 
 

@@ -39,6 +39,11 @@ def select(yes: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return b ^ ((a ^ b) & yes)
 
 
+def dropped(x: Tensor, count: Tensor | int) -> Tensor:
+    """The low ``count`` bits of x, those that x >> count loses."""
+    return x ^ (x >> count << count)
+
+
 def widen(x: Limbs, count: int) -> Limbs:
     """The same significand in at least ``count`` limbs."""
     return x + (torch.zeros_like(x[0]),) * (count - len(x))
@@ -56,6 +61,9 @@ def narrow(x: Limbs, count: int) -> Limbs:
 
 def shift_right_jam(x: Limbs, count: Tensor) -> Limbs:
     """x >> count for 0 <= count, what falls out jammed into the lowest bit."""
+    if len(x) == 1:
+        count = count.clamp(max=LIMB)
+        return ((x[0] >> count) | sticky(dropped(x[0], count)),)
     lost = torch.zeros_like(x[0])
     for _ in x[1:]:  # whole limbs first
         whole = (LIMB - 1 - count) >> 63
@@ -64,10 +72,10 @@ def shift_right_jam(x: Limbs, count: Tensor) -> Limbs:
         x = tuple(select(whole, m, limb) for m, limb in zip(moved, x, strict=True))
         count = count - (whole & LIMB)
     count = count.clamp(max=LIMB)
-    lost = lost | (x[-1] & ((1 << count) - 1))
     shifted = [x[0] >> count]
     for above, limb in zip(x[:-1], x[1:], strict=True):
         shifted.append(((above << (LIMB - count)) & MASK) | (limb >> count))
+    lost = lost | dropped(x[-1], count)
     shifted[-1] = shifted[-1] | sticky(lost)
     return tuple(shifted)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..formats import Format, Minifloat, Posit
 from .decode import HIDDEN, LIMB, Exact, Limbs, nonzero
-from .exact import MASK, narrow, select, shift_right_jam, sticky
+from .exact import MASK, dropped, narrow, select, shift_right_jam, sticky
 
 ONE_WORD = 48  #: posits up to this width are cut from one 64-bit string, with at least 16 tail bits and a sticky one
 
@@ -48,10 +48,10 @@ def _pack_posit(x: Exact, fmt: Posit) -> Wide:
     #     first bit. The bits of "01" are those of "10" flipped, which gives 1000..0 ^ 1100..0 = 0100..0.
     regime = (negative & -(1 << 62)) ^ -(1 << 63)
     exponent = (scale & ((1 << fmt.es) - 1)) << (62 - fmt.es)
-    cut = _cut_one_word if fmt.n <= ONE_WORD else _cut_two_words
-    head, tail, tail_bits = cut(regime | exponent, x.significand, repeat, fmt)
     present = nonzero(x.significand[0])
-    return Wide(x.sign, head & present, tail & present, tail_bits, present, x.kind)
+    cut = _cut_one_word if fmt.n <= ONE_WORD else _cut_two_words
+    head, tail, tail_bits = cut((regime | exponent) & present, x.significand, repeat, fmt)
+    return Wide(x.sign, head, tail, tail_bits, present, x.kind)
 
 
 def _cut_one_word(start: Tensor, significand: Limbs, repeat: Tensor, fmt: Posit) -> tuple[Tensor, Tensor, int]:
@@ -59,12 +59,11 @@ def _cut_one_word(start: Tensor, significand: Limbs, repeat: Tensor, fmt: Posit)
     fraction = limb & (HIDDEN - 1)
     below = fmt.es - 1  # the fraction has 61 bits, the string has room for 62 - es
     if below > 0:
-        fraction = (fraction >> below) | sticky(fraction & ((1 << below) - 1))
+        fraction = (fraction >> below) | sticky(dropped(fraction, below))
     elif below < 0:
         fraction = fraction << 1
     string = start | fraction
-    lost = string & ((1 << repeat) - 1)
-    string = (string >> repeat) | sticky(lost)
+    string = (string >> repeat) | sticky(dropped(string, repeat))
     tail_bits = 65 - fmt.n
     head = (string >> tail_bits) & fmt.maxpos
     return head, string & ((1 << tail_bits) - 1), tail_bits
@@ -77,13 +76,12 @@ def _cut_two_words(start: Tensor, significand: Limbs, repeat: Tensor, fmt: Posit
     below = second << 1 & MASK
     high = start | (fraction >> fmt.es)
     low = ((fraction << (LIMB - fmt.es)) & MASK) | (below >> fmt.es)
-    lost = below & ((1 << fmt.es) - 1)
-    lost = lost | (low & ((1 << repeat) - 1))
+    lost = dropped(below, fmt.es) | dropped(low, repeat)
     low = ((high << (LIMB - repeat)) & MASK) | (low >> repeat)
     high = high >> repeat
     # The head is the first n - 1 bits; the tail takes 62 of the others.
     rest = 65 - fmt.n
-    lost = lost | (low & ((1 << rest) - 1))
+    lost = lost | dropped(low, rest)
     tail = ((high & ((1 << rest) - 1)) << (LIMB - rest)) | (low >> rest) | sticky(lost)
     return (high >> rest) & fmt.maxpos, tail, LIMB
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..formats import Format, Minifloat, Posit
-from .decode import INFINITE, Exact, nonzero
+from .decode import INFINITE, Exact, decode, nonzero
 from .exact import select, sticky
 from .pack import Wide, pack
 
@@ -47,7 +47,7 @@ def _to_odd(w: Wide, random_bits: Tensor | None) -> Tensor:
 def _stochastic(w: Wide, random_bits: Tensor | None) -> Tensor:
     # Up when the first 16 bits of the tail exceed the random ones.
     assert random_bits is not None
-    threshold = random_bits & ((1 << RANDOM_BITS) - 1)
+    threshold = random_bits.to(torch.int64) & ((1 << RANDOM_BITS) - 1)
     return ((threshold - (w.tail >> (w.tail_bits - RANDOM_BITS))) >> 63) & 1
 
 
@@ -67,6 +67,13 @@ def encode(x: Exact, fmt: Format, rounding: str = "nearest_even", random_bits: T
     return round_wide(pack(x, fmt), fmt, rounding, random_bits)
 
 
+def rounded_floats(
+    bits: Tensor, row: Minifloat, fmt: Format, rounding: str = "nearest_even", random_bits: Tensor | None = None
+) -> Tensor:
+    """Float patterns, as int64, of a row's values rounded to the format: there and back."""
+    return encode(decode(encode(decode(bits, row), fmt, rounding, random_bits), fmt), row)
+
+
 def round_wide(w: Wide, fmt: Format, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
     """The code, as int64, of an unrounded pattern."""
     magnitude = w.head + RULES[rounding](w, random_bits)
@@ -82,7 +89,7 @@ def _finish_posit(magnitude: Tensor, w: Wide, fmt: Posit) -> Tensor:
     magnitude = torch.maximum(magnitude.clamp(max=fmt.maxpos), w.nonzero & 1)
     signed = (magnitude ^ w.sign) - w.sign
     nar = -(w.kind & 1)  # NaN and Inf alike
-    return (signed & ~nar) | (nar & fmt.nar)
+    return select(nar, torch.full_like(signed, fmt.nar), signed)
 
 
 def _finish_minifloat(magnitude: Tensor, w: Wide, fmt: Minifloat) -> Tensor:

@@ -12,22 +12,24 @@ from torch import Tensor
 CHUNK = 1 << 14  #: elements of a piece: some twenty int64 temporaries of 128 KiB, 2.5 MB in all
 
 
-def elementwise(kernel: Callable[..., Tensor], *inputs: Tensor, dtype: torch.dtype) -> Tensor:
+def elementwise(
+    kernel: Callable[..., Tensor], *inputs: Tensor, dtype: torch.dtype, chunk: int = CHUNK
+) -> Tensor:
     """``kernel(*inputs).to(dtype)`` for inputs of one shape, where the kernel works element by element."""
     shape, device = inputs[0].shape, inputs[0].device
-    if torch.compiler.is_compiling() or device.type != "cpu" or shape.numel() <= CHUNK:
+    if torch.compiler.is_compiling() or device.type != "cpu" or shape.numel() <= chunk:
         return kernel(*inputs).to(dtype)
     result = torch.empty(shape, dtype=dtype, device=device)
     if all(x.is_contiguous() for x in inputs):
         inputs, out = tuple(x.view(-1) for x in inputs), result.view(-1)
     else:
         out = result
-    for piece in pieces(out.shape):
+    for piece in pieces(out.shape, chunk):
         out[piece] = kernel(*(x[piece] for x in inputs))
     return result
 
 
-def pieces(shape: torch.Size, limit: int = CHUNK) -> Iterator[tuple[int | slice, ...]]:
+def pieces(shape: torch.Size, limit: int) -> Iterator[tuple[int | slice, ...]]:
     """Indices that cut a shape in pieces of at most ``limit`` elements."""
     # The first axis below which a whole slab fits is cut in steps; the axes before it are walked.
     axis = next(i for i in range(len(shape)) if math.prod(shape[i + 1 :]) <= limit)

@@ -23,7 +23,7 @@ from ..boundary import (
     container,
 )
 from ..codec import floats_of
-from ..core.decode import FAR, LIMB, NAN, Exact, decode, nonzero
+from ..core.decode import LIMB, NAN, Exact, decode, nonzero
 from ..core.exact import MASK, from_integer
 from ..core.pack import pack_integer
 from ..core.round import RULES, encode
@@ -310,7 +310,7 @@ def _encode_fractions(values: list[Fraction | None], fmt: Posit) -> Tensor:
 def _exact(value: Fraction | None) -> tuple[int, int, int, int, int]:
     """(sign, two limbs, exponent, kind) of one value, what does not fit in the limbs made sticky."""
     if not value:
-        return 0, 0, 0, -FAR, NAN if value is None else 0
+        return 0, 0, 0, 0, NAN if value is None else 0
     top, bottom = abs(value.numerator), value.denominator
     exponent = top.bit_length() - bottom.bit_length()
     if (top << max(0, -exponent)) < (bottom << max(0, exponent)):
