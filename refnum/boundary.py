@@ -43,7 +43,9 @@ def check_format(function: str, fmt: object) -> None:
 def check_posit(function: str, fmt: object) -> None:
     """The argument is a posit format."""
     if not isinstance(fmt, Posit):
-        raise FormatError(f"{function} needs a posit format, got {fmt!r}. Pass Posit(n, es), for example refnum.posit16.")
+        raise FormatError(
+            f"{function} needs a posit format, got {fmt!r}. Pass Posit(n, es), for example refnum.posit16."
+        )
 
 
 def check_choice(function: str, name: str, got: object, allowed: Iterable[str]) -> None:
@@ -103,8 +105,8 @@ def check_result_dtype(function: str, dtype: object, fmt: Format) -> None:
     if holds(FLOAT_ROWS[dtype], fmt):
         return
     wide = [t for t, row in FLOAT_ROWS.items() if holds(row, fmt)]
-    remedy = f"Use dtype={wide[0]}." if wide else "No dtype does: refnum.posit.to_float rounds once, to_decimal is exact."
-    raise FormatError(
+    remedy = f"Use dtype={wide[0]}." if wide else "No dtype does. refnum.posit.to_float rounds once, to_decimal is
+    exact." raise FormatError(
         f"{function} cannot return {fmt} as {str(dtype).removeprefix('torch.')} "
         f"({fmt.significand_bits} significant bits, scales up to 2**{fmt.max_scale}; "
         f"a result dtype must hold every value exactly). {remedy}"
@@ -128,30 +130,41 @@ def check_rounding(function: str, rounding: object, random_bits: object) -> None
     if rounding != "stochastic":
         if random_bits is not None:
             raise ContractError(
-                f"{function} takes random_bits only with rounding='stochastic', got rounding={rounding!r}. Leave them out."
+                f"{function} takes random_bits only with rounding='stochastic', got rounding={rounding!r}. "
+                "Leave them out."
             )
         return
     if not isinstance(random_bits, Tensor) or random_bits.dtype not in INTEGERS:
         got = random_bits.dtype if isinstance(random_bits, Tensor) else random_bits
         raise ContractError(
-            f"{function} with rounding='stochastic' needs random_bits, an integer tensor of which the low 16 bits are read; "
-            f"got {got}. Pass torch.randint(0, 1 << 16, x.shape)."
+            f"{function} with rounding='stochastic' needs random_bits, integers of which the low 16 bits are read; got {got}. "
+            "Pass torch.randint(0, 1 << 16, x.shape)."
         )
+
+
+def check_device(function: str, **tensors: Tensor) -> None:
+    """The tensors are on one device."""
+    if len({x.device for x in tensors.values()}) > 1:
+        got = ", ".join(f"{name} on {x.device}" for name, x in tensors.items())
+        raise DTypeError(f"{function} needs its tensors on one device, got {got}. Move them together.")
 
 
 def broadcast(function: str, **tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors expanded to their common shape, as torch broadcasts; on one device."""
-    devices = {name: x.device for name, x in tensors.items()}
-    if len(set(devices.values())) > 1:
-        got = ", ".join(f"{name} on {device}" for name, device in devices.items())
-        raise DTypeError(f"{function} needs its tensors on one device, got {got}. Move them together.")
+    check_device(function, **tensors)
     if len(tensors) == 1:
         return tuple(tensors.values())
-    try:
-        shape = torch.broadcast_shapes(*(x.shape for x in tensors.values()))
-    except RuntimeError:
-        got = ", ".join(f"{name} {tuple(x.shape)}" for name, x in tensors.items())
-        raise ShapeError(
-            f"{function} cannot broadcast its tensors, got {got}. Sizes must be equal or 1, from the last one on. Reshape them."
-        ) from None
+    shape = broadcast_shape(function, **{name: x.shape for name, x in tensors.items()})
     return tuple(x.expand(shape) for x in tensors.values())
+
+
+def broadcast_shape(function: str, **shapes: torch.Size) -> torch.Size:
+    """The common shape, as torch broadcasts."""
+    try:
+        shape: torch.Size = torch.broadcast_shapes(*shapes.values())  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        got = ", ".join(f"{name} {tuple(shape)}" for name, shape in shapes.items())
+        raise ShapeError(
+            f"{function} cannot broadcast {got}. Sizes must be equal or 1, from the last one on. Reshape them."
+        ) from None
+    return shape

@@ -28,9 +28,7 @@ from .fast.chunks import elementwise
 from .formats import Format, Minifloat, Posit, e8m0
 
 
-def encode(
-    x: Tensor, fmt: Format, *, rounding: str = "nearest_even", random_bits: Tensor | None = None
-) -> Tensor:
+def encode(x: Tensor, fmt: Format, *, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
     """Codes of floating-point values, rounded once.
 
     >>> encode(torch.tensor([1.0, -0.75, 3.14159, float("inf")]), Posit(16))
@@ -64,8 +62,8 @@ def encode(
 
     Exactness: correctly rounded.
     Rounding: by name; for posits every rule acts on the dropped bits of the unbounded bit string.
-    Special: NaN and Inf give NaR; posits saturate and never round to 0. Minifloats: NaN gives the NaN code, or 0 without one;
-        Inf and overflow follow ``fmt.overflow``; subnormals are exact, never flushed.
+    Special: NaN and Inf give NaR; posits saturate and never round to 0. Minifloats: NaN gives the NaN code, or 0
+        without one; Inf and overflow follow ``fmt.overflow``; subnormals are exact, never flushed.
     Standard: Posit Standard (2022) 4.1 and 6.5; IEEE 754-2019 section 4.3.
     Cost: O(numel) time, result + 4 MB.
     """
@@ -137,7 +135,8 @@ def quantize(
     rounding, random_bits
         As in `encode`.
     grad : str
-        The gradient passed to x: ``identity``, or ``clipped``, which is 0 where x lies beyond the format's largest value.
+        The gradient passed to x: ``identity``, or ``clipped``, which is 0 where x lies beyond the format's largest
+        value.
 
     Raises
     ------
@@ -210,10 +209,8 @@ def _from_floats(
     function: str, x: Tensor, random_bits: Tensor | None, kernel: Callable[..., Tensor], dtype: torch.dtype
 ) -> Tensor:
     bits = x.detach().view(SIGNED[x.dtype.itemsize * 8])
-    inputs = (bits,)
-    if random_bits is not None:
-        inputs = broadcast(function, x=bits, random_bits=random_bits)
-    return elementwise(kernel, *inputs, dtype=dtype)
+    operands = {"x": bits} if random_bits is None else {"x": bits, "random_bits": random_bits}
+    return elementwise(kernel, *broadcast(function, **operands), dtype=dtype)
 
 
 def _check_encodable(function: str, fmt: Format) -> None:

@@ -1,4 +1,5 @@
-"""Every error type of refnum. A message has four short parts: what failed, what was got, what is allowed, what to do."""
+"""Every error type of refnum. A message has four short parts: what failed, what was got, what is allowed, what to
+do."""
 
 
 class RefnumError(Exception):

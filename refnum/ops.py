@@ -32,7 +32,7 @@ class Row:
     backward: Callable[..., tuple[Tensor | None, ...]]  #: the derivative
 
 
-# ---- posit_mm ----------------------------------------------------------------------------------------------------------
+# ---- posit_mm ------------------------------------------------------------------------------------
 
 
 def _posit_mm_fake(
@@ -57,7 +57,7 @@ def _posit_mm_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
     return to_a, to_b, to_c, None, None, None, None
 
 
-# ---- quire_dot ---------------------------------------------------------------------------------------------------------
+# ---- quire_dot -----------------------------------------------------------------------------------
 
 
 def _quire_dot_fake(a: Tensor, b: Tensor, n: int, es: int) -> Tensor:
@@ -95,9 +95,9 @@ ROWS = (
     ),
 )
 
-LIBRARY = torch.library.Library("refnum", "DEF")
+LIBRARY = torch.library.Library("refnum", "DEF")  # type: ignore[no-untyped-call]
 for row in ROWS:
-    LIBRARY.define(row.name + row.schema, tags=(torch.Tag.pt2_compliant_tag,))
-    LIBRARY.impl(row.name, row.reference, "CompositeExplicitAutograd")
+    LIBRARY.define(row.name + row.schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+    LIBRARY.impl(row.name, row.reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"refnum::{row.name}", row.fake, lib=LIBRARY)
     torch.library.register_autograd(f"refnum::{row.name}", row.backward, setup_context=row.setup, lib=LIBRARY)

@@ -1,7 +1,7 @@
 """Pattern -> Exact: what a code means, with nothing lost.
 
-Everything is integer arithmetic on int64 lanes without branches on values, so that it fuses under torch.compile and does
-not depend on a rounding mode, on flushing of subnormals or on any other switch. A *mask* is 0 (no) or -1 (yes).
+Everything is integer arithmetic on int64 lanes without branches on values, so that it fuses under torch.compile and
+does not depend on a rounding mode, on flushing of subnormals or on any other switch. A *mask* is 0 (no) or -1 (yes).
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Exact(NamedTuple):
 def floor_log2(x: Tensor) -> Tensor:
     """floor(log2 x) of int64 x in [1, 2**63), exactly; -1023 for 0.
 
-    Clearing the bit below the leading one first keeps the conversion to float64 from rounding up to the next power of 2.
+    Clearing the bit below the leading one first keeps the conversion to float64 from rounding up to the next power of
+    2.
     """
     return ((x & ~(x >> 1)).to(torch.float64).view(torch.int64) >> 52) - 1023
 
@@ -61,15 +62,15 @@ def _decode_posit(bits: Tensor, fmt: Posit) -> Exact:
     sign = top >> 63
     magnitude = (top ^ sign) - sign
     nar = magnitude >> 63
-    # P2. The regime is a run of equal bits from bit 63 on. Flipped to zeros, the run ends at the leading one. The body of 0
-    #     and of NaR is empty; the logarithm of 0 then gives a run of more than 1000 bits.
+    # P2. The regime is a run of equal bits from bit 63 on. Flipped to zeros, the run ends at the leading one. The body
+    #     of 0 and of NaR is empty; the logarithm of 0 then gives a run of more than 1000 bits.
     body = magnitude << 1
     ones = body >> 63
     run_less_1 = 62 - floor_log2(body ^ ones)
     present = (run_less_1 - 64) >> 63
     k = run_less_1 ^ ~ones  # run - 1 for ones, -run for zeros
-    # P3. With all of the run but one bit shifted out, the exponent starts at bit 61 behind the run and its terminator, the
-    #     fraction behind it; bits past the end are 0. The fraction has at most 61 bits and moves to below bit 61.
+    # P3. With all of the run but one bit shifted out, the exponent starts at bit 61 behind the run and its terminator,
+    #     the fraction behind it; bits past the end are 0. The fraction has at most 61 bits and moves to below bit 61.
     rest = body << run_less_1
     exponent = k << fmt.es
     if fmt.es:

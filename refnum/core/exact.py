@@ -1,7 +1,8 @@
 """Exact -> Exact: arithmetic that loses nothing that a later rounding could see.
 
-A significand is a tuple of 62-bit limbs. What leaves it at the lower end is *jammed*: the lowest bit becomes sticky. The
-number of limbs is chosen by the caller through `limbs_for`, so that jamming never touches a bit that decides a rounding.
+A significand is a tuple of 62-bit limbs. What leaves it at the lower end is *jammed*: the lowest bit becomes sticky.
+The number of limbs is chosen by the caller through `limbs_for`, so that jamming never touches a bit that decides a
+rounding.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ DIGIT_MASK = (1 << DIGIT) - 1
 def limbs_for(operand_bits: int, result_bits: int) -> int:
     """Limbs in which operands of so many bits can be added and the sum then be rounded to so many bits.
 
-    Two bits below the operands keep a sum exact when its operands' exponents differ by at most 1; only then can more than
-    one leading bit cancel. In all other cases the sum has 62 * limbs - 2 leading bits, the last one sticky, and a rounding
-    asks for the bit behind the result and one sticky bit.
+    Two bits below the operands keep a sum exact when its operands' exponents differ by at most 1; only then can more
+    than one leading bit cancel. In all other cases the sum has 62 * limbs - 2 leading bits, the last one sticky, and a
+    rounding asks for the bit behind the result and one sticky bit.
     """
     return -(-max(operand_bits + 2, result_bits + 4) // LIMB)
 
 
-# ---- limbs -------------------------------------------------------------------------------------------------------------
+# ---- limbs ---------------------------------------------------------------------------------------
 
 
 def sticky(x: Tensor) -> Tensor:
@@ -106,7 +107,7 @@ def from_integer(magnitude: Tensor, sign: Tensor, kind: Tensor) -> Exact:
     return Exact(sign, significand, exponent, kind)
 
 
-# ---- arithmetic --------------------------------------------------------------------------------------------------------
+# ---- arithmetic ----------------------------------------------------------------------------------
 
 
 def negate(a: Exact) -> Exact:
@@ -192,8 +193,8 @@ def divide(a: Exact, b: Exact, bits: int) -> Exact:
 
 
 def _quotient_short(x: Tensor, y: Tensor) -> Limbs:
-    # Both have 31 bits; the quotient with 32 places behind the point has at most 33. The float64 quotient is right up to
-    # 2**-20, so that its integer part is right or 1 too large, and the remainder tells which.
+    # Both have 31 bits; the quotient with 32 places behind the point has at most 33. The float64 quotient is right up
+    # to 2**-20, so that its integer part is right or 1 too large, and the remainder tells which.
     numerator, divisor = x >> DIGIT << 32, y >> DIGIT
     quotient = (numerator.to(torch.float64) / divisor.to(torch.float64)).to(torch.int64)
     remainder = numerator - quotient * divisor
@@ -259,7 +260,8 @@ def _root_long(x: Tensor, odd: Tensor) -> Limbs:
     # (root + 1/2)**2 is no integer, so the next bit is 1 exactly when rest > root.
     return root, (((root - rest) >> 63) & HIDDEN) | sticky(rest)
 
-# ---- long sums ---------------------------------------------------------------------------------------------------------
+
+# ---- long sums -----------------------------------------------------------------------------------
 
 WORD = 32  #: bits of a word of a long sum; words are int64, so that 2**29 additions may wait for a carry pass
 WORD_MASK = (1 << WORD) - 1
@@ -268,8 +270,8 @@ WORD_MASK = (1 << WORD) - 1
 def add_to_words(words: Tensor, column: Tensor, x: Limbs, sign: Tensor, position: Tensor) -> None:
     """Add (-1)**sign * x * 2**position to columns of ``words`` [count, columns], in place and without carrying.
 
-    ``column``, ``sign``, ``position`` and the limbs have one shape; a column may be named more than once. Position 0 is the
-    lowest bit of the first word.
+    ``column``, ``sign``, ``position`` and the limbs have one shape; a column may be named more than once. Position 0 is
+    the lowest bit of the first word.
     """
     columns, flat = words.shape[1], words.view(-1)
     for i, limb in enumerate(reversed(x)):
@@ -299,9 +301,7 @@ def from_words(words: Tensor, lowest: int, kind: Tensor) -> Exact:
     index = torch.arange(len(words), device=words.device).view(-1, *(1,) * sign.dim())
     first = ((magnitude != 0) * index).amax(0)
     below = (((magnitude != 0) & (index < first - 3)).any(0)).to(torch.int64)
-    a, b, c, d = (
-        magnitude.gather(0, (first - i).clamp(min=0)[None])[0] * (first >= i) for i in range(4)
-    )
+    a, b, c, d = (magnitude.gather(0, (first - i).clamp(min=0)[None])[0] * (first >= i) for i in range(4))
     # W3. Their 128 bits in limbs.
     limbs = (a << 30 | b >> 2, (b & 3) << 60 | c << 28 | d >> 4, (d & 15) << 58 | below)
     significand, exponent = normalise(limbs, lowest + WORD * first + WORD - 1)

@@ -1,7 +1,8 @@
 """Exact -> Wide: the pattern before rounding, cut where the format's last bit is.
 
-The magnitude of the unrounded pattern is an integer, the *head*, followed by the dropped bits, the *tail*. For every format
-neighbouring magnitudes have neighbouring heads, so that whatever the format, to round is to add 0 or 1 to the head.
+The magnitude of the unrounded pattern is an integer, the *head*, followed by the dropped bits, the *tail*. For every
+format neighbouring magnitudes have neighbouring heads, so that whatever the format, to round is to add 0 or 1 to the
+head.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ def _pack_posit(x: Exact, fmt: Posit) -> Wide:
     k = scale >> fmt.es
     negative = k >> 63
     repeat = k ^ negative  # the regime is a pair of unlike bits, the first of them repeated so often
-    # S2. The string with the shortest regime: "10" or "01", exponent bits, fraction. An arithmetic shift then repeats the
-    #     first bit. The bits of "01" are those of "10" flipped, which gives 1000..0 ^ 1100..0 = 0100..0.
+    # S2. The string with the shortest regime: "10" or "01", exponent bits, fraction. An arithmetic shift then repeats
+    #     the first bit. The bits of "01" are those of "10" flipped, which gives 1000..0 ^ 1100..0 = 0100..0.
     regime = (negative & -(1 << 62)) ^ -(1 << 63)
     exponent = (scale & ((1 << fmt.es) - 1)) << (62 - fmt.es)
     present = nonzero(x.significand[0])

@@ -1,7 +1,7 @@
 """Wide pattern -> code: the one place that defines what rounding is.
 
-A rounding rule says whether the head goes up by 1, from the dropped tail, the head's last bit and the sign. The rules are
-the same for every format; what differs is where the head was cut, and what stands at the ends.
+A rounding rule says whether the head goes up by 1, from the dropped tail, the head's last bit and the sign. The rules
+are the same for every format; what differs is where the head was cut, and what stands at the ends.
 """
 
 from __future__ import annotations

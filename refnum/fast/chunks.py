@@ -12,9 +12,7 @@ from torch import Tensor
 CHUNK = 1 << 14  #: elements of a piece: some twenty int64 temporaries of 128 KiB, 2.5 MB in all
 
 
-def elementwise(
-    kernel: Callable[..., Tensor], *inputs: Tensor, dtype: torch.dtype, chunk: int = CHUNK
-) -> Tensor:
+def elementwise(kernel: Callable[..., Tensor], *inputs: Tensor, dtype: torch.dtype, chunk: int = CHUNK) -> Tensor:
     """``kernel(*inputs).to(dtype)`` for inputs of one shape, where the kernel works element by element."""
     shape, device = inputs[0].shape, inputs[0].device
     if torch.compiler.is_compiling() or device.type != "cpu" or shape.numel() <= chunk:

@@ -28,7 +28,8 @@ _CODES = {16: torch.int16, 32: torch.int32, 64: torch.int64}
 
 
 def lane(fmt: Posit, row: Minifloat) -> Minifloat | None:
-    """The narrowest row, float32 or float64, in which values of ``row`` can be rounded to the format; None without one."""
+    """The narrowest row, float32 or float64, in which values of ``row`` can be rounded to the format; None without
+    one."""
     for wide in (float32, float64):
         assert wide.bias is not None
         if fmt.n > 2 and holds(wide, row) and _spare(fmt, wide) >= 1 and fmt.max_scale < wide.bias:
@@ -44,14 +45,15 @@ def _spare(fmt: Posit, row: Minifloat) -> int:
 def round_bits(bits: Tensor, fmt: Posit, row: Minifloat) -> Tensor:
     """The float patterns of the rounded values.
 
-    Behind the bias, exponent and mantissa of a float are the posit's exponent and fraction, with the regime's value in front
-    of them: a fixed-point logarithm. To round that at the bit where the regime lets the posit end is to round the posit.
+    Behind the bias, exponent and mantissa of a float are the posit's exponent and fraction, with the regime's value in
+    front of them: a fixed-point logarithm. To round that at the bit where the regime lets the posit end is to round the
+    posit.
     """
     assert row.bias is not None
     mantissa, top = row.mantissa, row.width - 1
     step = mantissa + fmt.es  # a regime is 2**step long
-    # The last regime of either end has no bit left whose parity decides ties: that of the terminator does. It is right for
-    # odd n; for even n, counting regimes from the one before makes it so.
+    # The last regime of either end has no bit left whose parity decides ties: that of the terminator does. It is right
+    # for odd n; for even n, counting regimes from the one before makes it so.
     even = 1 - (fmt.n & 1)
     offset = (row.bias << mantissa) - (even << step)
     low = (even - (fmt.n - 2)) << step
@@ -138,7 +140,7 @@ def _by_both(x: Tensor, field: Tensor, bits: Tensor, fmt: Posit) -> Tensor:
     return rounded
 
 
-# ---- magic numbers -----------------------------------------------------------------------------------------------------
+# ---- magic numbers -------------------------------------------------------------------------------
 
 _ABSORBING = 1.5 * 2.0**127  #: adding it to what is at most 2**TABLE_SCALE loses all of it
 
@@ -165,14 +167,14 @@ def _fraction_bits(fmt: Posit, scale: int) -> int:
 
 def _has_subnormal(bits: Tensor, row: Minifloat) -> bool:
     """Whether some value is subnormal, which must not become 0."""
-    # Doubled, the pattern loses its sign; 1 less, 0 becomes the largest unsigned integer; half of the range less, unsigned
-    # order becomes that of signed integers. So the least one tells of the least value that is not 0.
+    # Doubled, the pattern loses its sign; 1 less, 0 becomes the largest unsigned integer; half of the range less,
+    # unsigned order becomes that of signed integers. So the least one tells of the least value that is not 0.
     half = 1 << (row.width - 1)
     least = torch.add(torch.tensor(half - 1, dtype=bits.dtype, device=bits.device), bits, alpha=2).amin()
     return int(least) < 2 * (1 << row.mantissa) - 1 - half
 
 
-# ---- the table ---------------------------------------------------------------------------------------------------------
+# ---- the table -----------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=16)

@@ -1,4 +1,5 @@
-"""Decoding by table, for formats of at most 16 bits: equal to ``core.decode.decode`` and ``core.round.encode`` to a row."""
+"""Decoding by table, for formats of at most 16 bits: equal to ``core.decode.decode`` and ``core.round.encode`` to a
+row."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def on_values(function: str, exact: Callable[..., Exact], fmt: Posit, **patterns
         values = (decode(x, fmt) for x in operands if isinstance(x, Tensor))
         return encode(exact(*values, fmt), fmt)
 
-    return on_patterns(function, kernel, fmt, **patterns)
+    return on_patterns(function, kernel, fmt, dtype=None, **patterns)
 
 
 def sign_extended(bits: Tensor, fmt: Posit) -> Tensor:

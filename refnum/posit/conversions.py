@@ -114,7 +114,7 @@ def to_int(bits: Tensor, fmt: Posit, width: int = 32, signed: bool = True) -> Te
     check_choice("posit.to_int", "width", width, WIDTHS)  # type: ignore[arg-type]
     check_choice("posit.to_int", "signed", signed, (True, False))  # type: ignore[arg-type]
     dtype = SIGNED[width] if signed else {8: torch.uint8, 16: torch.int32, 32: torch.int64, 64: torch.int64}[width]
-    kernel = _to_signed(width) if signed else _to_unsigned(width)
+    kernel = (_to_signed if signed else _to_unsigned)(width)
     return on_patterns("to_int", kernel, fmt, dtype=dtype, bits=bits)
 
 
@@ -198,7 +198,7 @@ def from_int(i: Tensor | int, fmt: Posit, *, sentinel: bool = True) -> Tensor:
     return elementwise(kernel, i, dtype=container(fmt))
 
 
-# ---- decimal text ------------------------------------------------------------------------------------------------------
+# ---- decimal text --------------------------------------------------------------------------------
 
 NAR_TEXT = "NaR"
 _DECIMAL = re.compile(r"([+-]?)(\d*)\.?(\d*)(?:[eE]([+-]?\d{1,9}))?")

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..boundary import broadcast, check_codes, check_posit, container
-from ..core.decode import INFINITE, LIMB, NAN, Exact, decode
+from ..core.decode import LIMB, Exact, decode
 from ..core.exact import DIGIT, WORD, add_to_words, carry_words, from_words, product_limbs
+from ..core.exact import negate as negated
 from ..core.round import encode
 from ..errors import FormatError, ShapeError
 from ..formats import Posit
@@ -20,8 +21,9 @@ from ..formats import Posit
 class Register:
     """How quires of a format lie in words: ``[words, columns]`` int64, one column a quire, carried at need.
 
-    The register's sign bit is the top bit of the last word but one; the last word takes what carries out of it. Below the
-    register's lowest bit, minpos squared, lie bits that stay 0: they let a product be added without trimming it first.
+    The register's sign bit is the top bit of the last word but one; the last word takes what carries out of it. Below
+    the register's lowest bit, minpos squared, lie bits that stay 0: they let a product be added without trimming it
+    first.
     """
 
     fmt: Posit
@@ -101,7 +103,8 @@ class Quire:
     Exactness: bit-exact while no partial sum leaves the register; fewer than 2**31 products never do.
     Rounding: none but in `to_posit`, once.
     Special: NaR in makes the quire NaR, and so does a magnitude of 2**(W - 1) units or more; it stays until `clear`.
-    Standard: Posit Standard (2022) 3.4 and 5.11; W = 16n bits, for es other than 2 refnum's W = 4 * (n - 2) * 2**es + 32.
+    Standard: Posit Standard (2022) 3.4 and 5.11; W = 16n bits, for es other than 2 refnum's W = 4 * (n - 2) * 2**es +
+        32.
     Cost: O(W / 32) time and W / 4 bytes a quire.
     """
 
@@ -178,20 +181,17 @@ class Quire:
     def _accumulate(self, function: str, *, negative: bool = False, **patterns: Tensor) -> Quire:
         for name, x in patterns.items():
             check_codes(f"Quire.{function}", name, x, self.fmt)
-        first, *others = (decode(x.reshape(-1), self.fmt) for x in self._matched(function, patterns))
+        values = [decode(x.reshape(-1), self.fmt) for x in self._matched(function, patterns)]
         if negative:
-            first = first._replace(sign=~first.sign)
+            values[0] = negated(values[0])
         column = torch.arange(len(self._nar), device=self._nar.device)
-        if others:
-            self._register.add_products(self._words, column, first, others[0])
-        else:
-            self._register.add(self._words, column, first)
-        for x in (first, *others):
-            self._nar |= -(x.kind & INFINITE)
+        (self._register.add if len(values) == 1 else self._register.add_products)(self._words, column, *values)
+        for value in values:
+            self._nar |= value.kind
         return self._settle()
 
     def _matched(self, function: str, patterns: dict[str, Tensor]) -> tuple[Tensor, ...]:
-        probe = torch.empty(0, device=self._words.device).new_empty(()).expand(self.shape)
+        probe = self._nar.new_empty(()).expand(self.shape)
         matched = broadcast(f"Quire.{function}", quire=probe, **patterns)
         if matched[0].shape != self.shape:
             raise ShapeError(
@@ -217,6 +217,6 @@ class Quire:
     def _settle(self) -> Quire:
         """Carry, and turn into NaR what has left the register."""
         carry_words(self._words)
-        self._nar |= self._register.overflowed(self._words) & NAN
+        self._nar |= self._register.overflowed(self._words)
         self._words &= ~self._nar  # what a NaR held no longer counts
         return self

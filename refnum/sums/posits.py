@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from types import EllipsisType
 
 import torch
 from torch import Tensor
@@ -10,8 +10,10 @@ from torch import Tensor
 from ..boundary import (
     FLOAT_ROWS,
     broadcast,
+    broadcast_shape,
     check_choice,
     check_codes,
+    check_device,
     check_posit,
     check_result_dtype,
     check_tensor,
@@ -39,7 +41,8 @@ def quire_dot(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
     Parameters
     ----------
     a, b : Tensor
-        Both floating-point (rounded to the format first) of one dtype, or both patterns; shapes [..., K] that broadcast.
+        Both floating-point (rounded to the format first) of one dtype, or both patterns; shapes [..., K] that
+        broadcast.
     fmt : Posit
         The format.
 
@@ -93,8 +96,8 @@ def posit_mm(
     Parameters
     ----------
     a, b : Tensor
-        Both floating-point of one dtype (rounded to the format first), or both patterns. [..., M, K] and [..., K, N]; 1-D
-        operands as in torch.matmul.
+        Both floating-point of one dtype (rounded to the format first), or both patterns. [..., M, K] and [..., K, N];
+        1-D operands as in torch.matmul.
     fmt : Posit
         The format.
     mode : str
@@ -102,8 +105,8 @@ def posit_mm(
     c : Tensor, optional
         Added before the rounding; of the operands' kind, broadcasting to the result.
     out_dtype : torch.dtype, optional
-        A floating-point dtype that holds the format exactly. Default: floats in, the same dtype out; patterns in, patterns
-        out.
+        A floating-point dtype that holds the format exactly. Default: floats in, the same dtype out; patterns in,
+        patterns out.
     grad : str
         Gradients pass straight through the roundings. ``rounded``: dA = dD B^T with the rounded B; ``raw``: as given.
 
@@ -155,13 +158,11 @@ def check_operands(function: str, a: Tensor, b: Tensor, c: Tensor | None, fmt: P
     if any(x.dtype in FLOAT_ROWS for x in operands.values()):
         if len({x.dtype for x in operands.values()}) > 1:
             got = ", ".join(f"{name} {x.dtype}" for name, x in operands.items())
-            raise DTypeError(f"{function} needs operands of one dtype, or patterns throughout; got {got}. Convert them.")
+            raise DTypeError(f"{function} needs floats of one dtype, or patterns throughout; got {got}. Convert them.")
     else:
         for name, x in operands.items():
             check_codes(function, name, x, fmt)
-    if len({x.device for x in operands.values()}) > 1:
-        got = ", ".join(f"{name} on {x.device}" for name, x in operands.items())
-        raise DTypeError(f"{function} needs its tensors on one device, got {got}. Move them together.")
+    check_device(function, **operands)
 
 
 def check_terms(function: str, count: int) -> None:
@@ -181,31 +182,26 @@ def _check_matrices(a: Tensor, b: Tensor) -> None:
             f"posit_mm cannot multiply {tuple(a.shape)} by {tuple(b.shape)}: "
             f"a has {a.shape[-1]} columns and b {k} rows, which must be equal. Transpose or reshape one."
         )
-    try:
-        torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    except RuntimeError:
-        raise ShapeError(
-            f"posit_mm cannot broadcast the batches of {tuple(a.shape)} and {tuple(b.shape)}. "
-            "Sizes must be equal or 1, from the last one on. Reshape them."
-        ) from None
+    broadcast_shape("posit_mm", a=a.shape[:-2], b=b.shape[:-2])
     check_terms("posit_mm", k)
 
 
 def _addend(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """c in the shape of the product of matrices, before 1-D operands lose their axis again."""
-    batch = torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    batch = broadcast_shape("posit_mm", a=a.shape[:-2], b=b.shape[:-2])
     rows, columns = ([] if a.dim() == 1 else [a.shape[-2]]), ([] if b.dim() == 1 else [b.shape[-1]])
     shape = [*batch, *rows, *columns]
     try:
         c = c.expand(shape)
     except RuntimeError:
         raise ShapeError(
-            f"posit_mm cannot add c of shape {tuple(c.shape)} to a result of shape {tuple(shape)}. Make c broadcast to it."
+            f"posit_mm cannot add c of shape {tuple(c.shape)} to a result of shape {tuple(shape)}. "
+            "Make c broadcast to it."
         ) from None
     return c.reshape(*batch, *(rows or [1]), *(columns or [1]))
 
 
-# ---- the definitions ---------------------------------------------------------------------------------------------------
+# ---- the definitions -----------------------------------------------------------------------------
 
 
 def quire_dot_reference(a: Tensor, b: Tensor, n: int, es: int) -> Tensor:
@@ -242,7 +238,8 @@ def posit_mm_reference(
 
 def product_shape(a: Tensor, b: Tensor) -> torch.Size:
     """The shape of a product of batched matrices."""
-    return torch.Size((*torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]), a.shape[-2], b.shape[-1]))
+    batch = broadcast_shape("posit_mm", a=a.shape[:-2], b=b.shape[:-2])
+    return torch.Size((*batch, a.shape[-2], b.shape[-1]))
 
 
 def _patterns(x: Tensor, fmt: Posit) -> Tensor:
@@ -263,8 +260,7 @@ def _sums_of_products(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit) -> Ten
     step = max(1, CHUNK // max(1, batch * m * n))
     for start in range(0, terms, step):
         part = slice(start, start + step)
-        u = _each(lambda t, part=part: t[:, :, part, None], x)
-        v = _each(lambda t, part=part: t[:, None, part, :], y)
+        u, v = _picked(x, (..., part, None)), _picked(y, (slice(None), None, part))
         register.add_products(words, column.expand(batch, m, u.exponent.shape[2], n), u, v)
         if (start + step) // TERMS > start // TERMS:
             carry_words(words)
@@ -278,5 +274,5 @@ def _sums_of_products(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit) -> Ten
     return register.rounded(words, kind.reshape(-1)).view(batch, m, n)
 
 
-def _each(view: Callable[[Tensor], Tensor], x: Exact) -> Exact:
-    return Exact(view(x.sign), tuple(view(limb) for limb in x.significand), view(x.exponent), view(x.kind))
+def _picked(x: Exact, index: tuple[slice | EllipsisType | None, ...]) -> Exact:
+    return Exact(x.sign[index], tuple(limb[index] for limb in x.significand), x.exponent[index], x.kind[index])
