@@ -60,7 +60,9 @@ def check_tensor(function: str, name: str, x: object) -> None:
     if not isinstance(x, Tensor):
         raise DTypeError(f"{function} needs a tensor for {name}, got {type(x).__name__}. Use torch.as_tensor first.")
     if x.layout != torch.strided:
-        raise DTypeError(f"{function} needs a dense tensor for {name}, got layout {x.layout}. Use {name}.to_dense() first.")
+        raise DTypeError(
+            f"{function} needs a dense tensor for {name}, got layout {x.layout}. Use {name}.to_dense() first."
+        )
 
 
 def check_values(function: str, name: str, x: Tensor) -> None:
@@ -105,8 +107,9 @@ def check_result_dtype(function: str, dtype: object, fmt: Format) -> None:
     if holds(FLOAT_ROWS[dtype], fmt):
         return
     wide = [t for t, row in FLOAT_ROWS.items() if holds(row, fmt)]
-    remedy = f"Use dtype={wide[0]}." if wide else "No dtype does. refnum.posit.to_float rounds once, to_decimal is
-    exact." raise FormatError(
+    none = "No dtype does: refnum.posit.to_float rounds once, to_decimal is exact."
+    remedy = f"Use dtype={wide[0]}." if wide else none
+    raise FormatError(
         f"{function} cannot return {fmt} as {str(dtype).removeprefix('torch.')} "
         f"({fmt.significand_bits} significant bits, scales up to 2**{fmt.max_scale}; "
         f"a result dtype must hold every value exactly). {remedy}"
@@ -137,8 +140,8 @@ def check_rounding(function: str, rounding: object, random_bits: object) -> None
     if not isinstance(random_bits, Tensor) or random_bits.dtype not in INTEGERS:
         got = random_bits.dtype if isinstance(random_bits, Tensor) else random_bits
         raise ContractError(
-            f"{function} with rounding='stochastic' needs random_bits, integers of which the low 16 bits are read; got {got}. "
-            "Pass torch.randint(0, 1 << 16, x.shape)."
+            f"{function} with rounding='stochastic' needs random_bits, got {got}. "
+            "Allowed are integers, of which the low 16 bits are read. Pass torch.randint(0, 1 << 16, x.shape)."
         )
 
 
