@@ -81,7 +81,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
 _MODULES = ("formats", "posit", "testing")
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 
-__all__ = ["__version__", *_MODULES, *_HOMES]  # noqa: PLE0604
+__all__ = ["__version__", *_MODULES, *_HOMES]
 
 
 def __getattr__(name: str) -> object:

@@ -148,7 +148,7 @@ class Minifloat:
             )
         if self.specials == "fnuz" and not self.signed:
             raise FormatError(
-                "Minifloat with specials='fnuz' needs signed=True: its NaN is the pattern of -0. Choose another specials."
+                "Minifloat with specials='fnuz' needs signed=True: its NaN is the pattern of -0. Choose other specials."
             )
 
     @property

@@ -7,6 +7,8 @@ rounding.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -74,7 +76,7 @@ def shift_right_jam(x: Limbs, count: Tensor) -> Limbs:
         count = count - (whole & LIMB)
     count = count.clamp(max=LIMB)
     shifted = [x[0] >> count]
-    for above, limb in zip(x[:-1], x[1:], strict=True):
+    for above, limb in pairwise(x):
         shifted.append(((above << (LIMB - count)) & MASK) | (limb >> count))
     lost = lost | dropped(x[-1], count)
     shifted[-1] = shifted[-1] | sticky(lost)
@@ -136,7 +138,7 @@ def add(a: Exact, b: Exact, limbs: int) -> Exact:
 
 def _halve(x: Limbs) -> Limbs:
     """x >> 1 of a significand whose lowest bit is 0."""
-    return (x[0] >> 1, *(((above & 1) << (LIMB - 1)) | (limb >> 1) for above, limb in zip(x[:-1], x[1:], strict=True)))
+    return (x[0] >> 1, *(((above & 1) << (LIMB - 1)) | (limb >> 1) for above, limb in pairwise(x)))
 
 
 def _carry(x: Limbs) -> Limbs:

@@ -1,7 +1,7 @@
 """The Posit Standard (2022) on tensors of patterns, a file a section group.
 
-Every function takes integer tensors of patterns (any signed dtype that holds the format; only the low n bits are read) and
-the format, broadcasts as torch does, and returns patterns in the smallest signed dtype, sign-extended.
+Every function takes integer tensors of patterns (any signed dtype that holds the format; only the low n bits are read)
+and the format, broadcasts as torch does, and returns patterns in the smallest signed dtype, sign-extended.
 """
 
 from .arithmetic import add, div, fma, fmm, mul, sqrt, sub

@@ -76,7 +76,7 @@ def to_float(bits: Tensor, fmt: Posit, dtype: torch.dtype = torch.float64) -> Te
     check_codes("posit.to_float", "bits", bits, fmt)
     if dtype not in FLOAT_ROWS:
         raise DTypeError(
-            f"posit.to_float cannot return {dtype}. Allowed are float16, bfloat16, float32 and float64. Choose one of them."
+            f"posit.to_float cannot return {dtype}. Allowed are float16, bfloat16, float32 and float64. Choose one."
         )
     return floats_of(bits, fmt, dtype)
 
@@ -240,7 +240,7 @@ def to_decimal(bits: Tensor, fmt: Posit) -> Any:
         tried = {i: _decimal(values[i], digits) for i in waiting}
         back = _encode_fractions([Fraction(text) for text in tried.values()], fmt).to(torch.int64)
         same = (back == encode(decode(patterns[waiting], fmt), fmt)).tolist()
-        texts = [tried[i] if i in tried else text for i, text in enumerate(texts)]
+        texts = [tried.get(i, text) for i, text in enumerate(texts)]
         waiting = [i for i, done in zip(waiting, same, strict=True) if not done]
         digits += 1
     return _nested(texts, list(bits.shape))
@@ -280,7 +280,7 @@ def _fraction(text: str) -> Fraction | None:
     if parts is None or not (digits := parts[2] + parts[3]) or len(digits) > _MOST_DIGITS:
         raise FormatError(
             f"posit.from_decimal cannot read {text[:40]!r}. "
-            f"Allowed are a sign, up to {_MOST_DIGITS:,} digits with a point, an exponent e+-N, and NaR. Correct the text."
+            f"Allowed are a sign, up to {_MOST_DIGITS:,} digits with a point, an exponent e+-N, and NaR. Correct it."
         )
     # Beyond every posit the value no longer matters, only its sign and that it is not 0.
     scale = int(parts[4] or 0) - len(parts[3])

@@ -1,0 +1,57 @@
+"""``refnum doctor``: what is here, what is not, and why."""
+
+from __future__ import annotations
+
+import platform
+
+from rich.console import Console
+from rich.table import Table
+
+from .. import __version__
+from ..backend import status
+from ..errors import BackendError
+from .extras import EXTRAS, installed
+from .status import DONE, MISMATCH
+
+
+def run() -> int:
+    """Say what is installed and which backend serves, and why. Exit 1 when the backend asked for cannot serve."""
+    console = Console(highlight=False)
+    backend, exit_status = _backend()
+    console.print(_table({"refnum": __version__, **_versions(), "backend": backend}))
+    console.print(_table({f"refnum\\[{extra}]": _presence(names) for extra, names in EXTRAS.items()}))
+    return exit_status
+
+
+def _backend() -> tuple[str, int]:
+    try:
+        now = status()
+    except BackendError as error:
+        return f"[red]none[/]: {error}", MISMATCH
+    return f"{now.backend} ({now.reason})", DONE
+
+
+def _versions() -> dict[str, str]:
+    import torch
+
+    return {
+        "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        "torch": f"{torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads",
+        "numpy": installed("numpy") or "[red]missing[/]",
+        "devices": ", ".join(["cpu", *(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))]),
+    }
+
+
+def _presence(names: tuple[str, ...]) -> str:
+    found = {name: installed(name) for name in names}
+    return ", ".join(f"{name} {version}" if version else f"[yellow]{name} missing[/]" for name, version in found.items())
+
+
+def _table(lines: dict[str, str]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True, min_width=max(len(f"refnum[{extra}]") for extra in EXTRAS))
+    table.add_column()
+    for name, text in lines.items():
+        table.add_row(name, text)
+    table.add_row()
+    return table

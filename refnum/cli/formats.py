@@ -1,0 +1,43 @@
+"""``refnum formats``: the rows that have a name."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ..formats import Format, Posit, named
+
+
+def run() -> None:
+    """List the formats that have a name: width, range and precision.
+
+    Largest and smallest are those of finite positive values. A posit's significand is that long near 1 only.
+    """
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("format", style="bold")
+    for column in ("bits", "largest", "smallest", "significand bits"):
+        table.add_column(column, justify="right")
+    table.add_column("kind", style="dim")
+    for name, fmt in named().items():
+        numbers = (fmt.width, f"{fmt.max_value:.5g}", f"{2.0 ** smallest_scale(fmt):.5g}", fmt.significand_bits)
+        table.add_row(name, *map(str, numbers), kind(fmt))
+    Console().print(table)
+    Console().print("Any other posit is posit(n,es).", highlight=False)
+
+
+def smallest_scale(fmt: Format) -> int:
+    """log2 of the smallest positive value.
+
+    >>> from refnum.formats import e5m2, e8m0, posit16
+    >>> smallest_scale(posit16), smallest_scale(e5m2), smallest_scale(e8m0)
+    (-56, -16, -127)
+    """
+    return -fmt.max_scale if isinstance(fmt, Posit) else fmt.min_scale - fmt.mantissa
+
+
+def kind(fmt: Format) -> str:
+    """What the format is, in a few words."""
+    if isinstance(fmt, Posit):
+        return f"posit, es {fmt.es}, quire of {fmt.quire_bits} bits"
+    return f"exponent {fmt.exponent}, mantissa {fmt.mantissa}, bias {fmt.bias}, specials {fmt.specials}"
