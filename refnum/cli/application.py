@@ -25,7 +25,7 @@ def dispatch(arguments: Sequence[str]) -> int:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         place = context.command_path if context else "refnum"
-        return refuse(f"{error.format_message()} Try: {place} --help")
+        return refuse(f"{error.format_message().rstrip('.')}. Try: {place} --help")
 
 
 def _refnum(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:

@@ -37,7 +37,12 @@ def smallest_scale(fmt: Format) -> int:
 
 
 def kind(fmt: Format) -> str:
-    """What the format is, in a few words."""
+    """What the format is, in a few words.
+
+    >>> from refnum.formats import e4m3, posit16
+    >>> kind(posit16), kind(e4m3)
+    ('es 2, quire 256', 'E4M3, bias 7, fn')
+    """
     if isinstance(fmt, Posit):
-        return f"posit, es {fmt.es}, quire of {fmt.quire_bits} bits"
-    return f"exponent {fmt.exponent}, mantissa {fmt.mantissa}, bias {fmt.bias}, specials {fmt.specials}"
+        return f"es {fmt.es}, quire {fmt.quire_bits}"
+    return f"E{fmt.exponent}M{fmt.mantissa}, bias {fmt.bias}, {fmt.specials}"

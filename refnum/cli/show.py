@@ -126,7 +126,7 @@ def _exact(codes: Tensor, fmt: Format) -> str:
 
 def _shortest(pattern: int, codes: Tensor, fmt: Minifloat) -> str:
     value = float(decoded(codes, fmt))
-    if not math.isfinite(value):
-        return str(value)
+    if not math.isfinite(value) or not fmt.subnormals:  # a format without 0 is not written, so nothing reads back
+        return repr(value)
     texts = (f"{value:.{digits}e}" for digits in range(17))
     return repr(float(next(text for text in texts if read(text, fmt) == pattern)))

@@ -149,7 +149,7 @@ def _to_unsigned(width: int) -> Callable[[Tensor, Posit], Tensor]:
     return kernel
 
 
-def from_int(i: Tensor | int, fmt: Posit, *, sentinel: bool = True) -> Tensor:
+def from_int(i: Tensor | int, fmt: Posit, sentinel: bool = True) -> Tensor:
     """Integers as patterns.
 
     >>> from_int(torch.tensor([3, -128], dtype=torch.int8), Posit(16))
