@@ -36,8 +36,7 @@ class Exact(NamedTuple):
 def floor_log2(x: Tensor) -> Tensor:
     """floor(log2 x) of int64 x in [1, 2**63), exactly; -1023 for 0.
 
-    Clearing the bit below the leading one first keeps the conversion to float64 from rounding up to the next power of
-    2.
+    Clearing the bit below the leading one first keeps the conversion to float64 from rounding up to a power of 2.
     """
     return ((x & ~(x >> 1)).to(torch.float64).view(torch.int64) >> 52) - 1023
 

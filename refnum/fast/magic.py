@@ -28,8 +28,7 @@ _CODES = {16: torch.int16, 32: torch.int32, 64: torch.int64}
 
 
 def lane(fmt: Posit, row: Minifloat) -> Minifloat | None:
-    """The narrowest row, float32 or float64, in which values of ``row`` can be rounded to the format; None without
-    one."""
+    """The narrower of float32 and float64 in which values of ``row`` can be rounded to the format, or None."""
     for wide in (float32, float64):
         assert wide.bias is not None
         if fmt.n > 2 and holds(wide, row) and _spare(fmt, wide) >= 1 and fmt.max_scale < wide.bias:

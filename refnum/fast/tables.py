@@ -1,5 +1,4 @@
-"""Decoding by table, for formats of at most 16 bits: equal to ``core.decode.decode`` and ``core.round.encode`` to a
-row."""
+"""Decoding by table, for formats of at most 16 bits: equal to decoding and encoding to the row by ``core``."""
 
 from __future__ import annotations
 
