@@ -1,6 +1,6 @@
 """The ``refnum`` command: `commands` is the table of what there is, and each command has a file of its own.
 
-Importing this package costs nothing: typer and rich are loaded to read a command line, torch by the commands that compute.
+Importing this package costs nothing: typer and rich are loaded to read a command line, torch by commands that compute.
 """
 
 from __future__ import annotations

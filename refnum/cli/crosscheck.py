@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,16 +22,23 @@ class Count(NamedTuple):
     different: int
 
 
-def witness() -> tuple[str | None, str]:
-    """SoftPosit's version, or None; and how to say it."""
+class Witness(NamedTuple):
+    """Whether SoftPosit can be asked."""
+
+    available: bool
+    text: str  #: its name and version, or why not and what to do
+
+
+def witness() -> Witness:
+    """Look for SoftPosit."""
     try:
         module = require("The cross-check", "softposit", extra="demo")
     except MissingExtraError as error:
-        return None, f"{error} (installing softposit needs a C compiler)"
-    version = installed("softposit") or "of unknown version"
-    if not hasattr(module, "quire_2"):
-        return None, f"softposit {version} is an empty placeholder. Install 0.3.4.4 or later, which needs a C compiler"
-    return version, f"SoftPosit {version}"
+        return Witness(False, f"{error} (softposit is compiled when it is installed: that needs a C compiler)")
+    version = installed("softposit")
+    if not hasattr(module, "qX2_fdp_add"):
+        return Witness(False, f"softposit {version} is an empty placeholder. Install 0.3.4.4, with a C compiler.")
+    return Witness(True, f"SoftPosit {version}")
 
 
 def compare(products: Iterable[Product], fmt: Posit, count: int, generator: torch.Generator) -> Count:
@@ -50,20 +57,29 @@ def compare(products: Iterable[Product], fmt: Posit, count: int, generator: torc
 
 
 def quire_dots(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
-    """SoftPosit's dot products along the last axis of two matrices of patterns of posit(n,2).
+    """SoftPosit's dot products along the last axis of two matrices of patterns of posit(n,2), n up to 32.
 
-    n = 32 goes to its ``quire32``: ``quire_2``, which takes any n in one 32-bit word, is right below 32 only.
+    These are its plain functions: its objects print what goes wrong instead of raising it. Patterns stand at the top of
+    a 32-bit word. The functions that take any n are right below 32 only; there ``p32`` and ``q32`` serve.
     """
     import softposit
 
-    mask, sign = (1 << fmt.n) - 1, 1 << (fmt.n - 1)
-    fixed = fmt.n == 32
-    results = []
-    for row_a, row_b in zip((a & mask).tolist(), (b & mask).tolist(), strict=True):
-        quire = softposit.quire32() if fixed else softposit.quire_2(fmt.n)
+    shift = 32 - fmt.n
+    if shift:
+        posit, clear, add = softposit.posit_2_t, softposit.qX2Clr, softposit.qX2_fdp_add
+    else:
+        posit, clear, add = softposit.posit32_t, softposit.q32Clr, softposit.q32_fdp_add
+
+    def word(pattern: int) -> Any:
+        struct = posit()
+        struct.v = (pattern << shift) & 0xFFFFFFFF
+        return struct
+
+    def dot(row_a: list[int], row_b: list[int]) -> int:
+        quire = clear()
         for x, y in zip(row_a, row_b, strict=True):
-            posits = (softposit.posit32(bits=p) if fixed else softposit.posit_2(x=fmt.n, bits=p) for p in (x, y))
-            quire.qma(*posits)
-        word = quire.toPosit().v.v >> (0 if fixed else 32 - fmt.n)
-        results.append((word ^ sign) - sign)
-    return torch.tensor(results, dtype=a.dtype)
+            quire = add(quire, word(x), word(y))
+        rounded = softposit.qX2_to_pX2(quire, fmt.n) if shift else softposit.q32_to_p32(quire)
+        return int(rounded.v - (rounded.v >> 31 << 32)) >> shift
+
+    return torch.tensor([dot(*rows) for rows in zip(a.tolist(), b.tolist(), strict=True)], dtype=a.dtype)

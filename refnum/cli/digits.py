@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -14,7 +15,7 @@ from .extras import require
 SEED = 2022
 TESTED = 500  #: images that the network never sees in training
 SIZES = (64, 32, 10)  #: pixels, hidden units, classes
-STEPS = 300
+EPOCHS, BATCH, RATE, MOMENTUM = 30, 64, 0.1, 0.9
 
 
 class Digits(NamedTuple):
@@ -40,6 +41,9 @@ class Product(NamedTuple):
     result: Tensor
 
 
+Arithmetic = Callable[[Tensor, Tensor, Tensor], Tensor]  #: (a, b, c) -> a @ b + c
+
+
 def load() -> tuple[Digits, Digits]:
     """scikit-learn's 1,797 digits, always split alike: to train on, and to test with."""
     images, labels = require("refnum demo", "sklearn.datasets", extra="demo").load_digits(return_X_y=True)
@@ -50,17 +54,20 @@ def load() -> tuple[Digits, Digits]:
 
 
 def train(digits: Digits, *, tick: Callable[[], None] = lambda: None) -> list[Layer]:
-    """A network trained in float32 with Adam on all images at once; ``tick`` is called after each of `STEPS` steps."""
+    """A network trained in float32 by gradient descent; ``tick`` is called once for each of `EPOCHS`."""
     generator = torch.Generator().manual_seed(SEED)
-    layers = [_fresh(inputs, outputs, generator) for inputs, outputs in zip(SIZES, SIZES[1:], strict=False)]
+    layers = [_fresh(inputs, outputs, generator) for inputs, outputs in pairwise(SIZES)]
     parameters = [tensor for layer in layers for tensor in layer]
-    optimizer = torch.optim.Adam(parameters, lr=0.01, weight_decay=1e-4)
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        logits = products(layers, digits.images, lambda a, b, c: a @ b + c)[-1].result
-        functional.cross_entropy(logits, digits.labels).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+    velocities = [torch.zeros_like(parameter) for parameter in parameters]
+    for _ in range(EPOCHS):
         tick()
+        order = torch.randperm(len(digits.labels), generator=generator)
+        for batch in (order[i : i + BATCH] for i in range(0, len(order), BATCH)):
+            logits = products(layers, digits.images[batch], lambda a, b, c: a @ b + c)[-1].result
+            slopes = torch.autograd.grad(functional.cross_entropy(logits, digits.labels[batch]), parameters)
+            for parameter, velocity, slope in zip(parameters, velocities, slopes, strict=True):
+                velocity.mul_(MOMENTUM).add_(slope)
+                parameter.detach().sub_(RATE * velocity)
     return [Layer(*(tensor.detach() for tensor in layer)) for layer in layers]
 
 
@@ -69,15 +76,13 @@ def _fresh(inputs: int, outputs: int, generator: torch.Generator) -> Layer:
     return Layer(weight.requires_grad_(), torch.zeros(outputs, dtype=torch.float32, requires_grad=True))
 
 
-def products(
-    layers: list[Layer], images: Tensor, product: Callable[[Tensor, Tensor, Tensor], Tensor]
-) -> list[Product]:
-    """The matrix products of the network, first layer to last, each computed by ``product(a, b, c)``.
+def products(layers: list[Layer], images: Tensor, arithmetic: Arithmetic) -> list[Product]:
+    """The matrix products of the network, first layer to last.
 
     Between them lies max(x, 0), which is exact in every format. The last result is the logits.
     """
     done: list[Product] = []
     for weight, bias in layers:
-        done.append(Product(images, weight, bias, product(images, weight, bias)))
+        done.append(Product(images, weight, bias, arithmetic(images, weight, bias)))
         images = done[-1].result.relu()
     return done

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .. import __version__
@@ -15,11 +16,14 @@ from .status import DONE, MISMATCH
 
 
 def run() -> int:
-    """Say what is installed and which backend serves, and why. Exit 1 when the backend asked for cannot serve."""
+    """Say what is installed and which backend serves, and why.
+
+    Exit 1 when the backend that was asked for cannot serve.
+    """
     console = Console(highlight=False)
     backend, exit_status = _backend()
     console.print(_table({"refnum": __version__, **_versions(), "backend": backend}))
-    console.print(_table({f"refnum\\[{extra}]": _presence(names) for extra, names in EXTRAS.items()}))
+    console.print(_table({escape(f"refnum[{extra}]"): _presence(names) for extra, names in EXTRAS.items()}))
     return exit_status
 
 
@@ -27,8 +31,8 @@ def _backend() -> tuple[str, int]:
     try:
         now = status()
     except BackendError as error:
-        return f"[red]none[/]: {error}", MISMATCH
-    return f"{now.backend} ({now.reason})", DONE
+        return f"[red]none[/]: {escape(str(error))}", MISMATCH
+    return escape(f"{now.backend} ({now.reason})"), DONE
 
 
 def _versions() -> dict[str, str]:
@@ -43,8 +47,8 @@ def _versions() -> dict[str, str]:
 
 
 def _presence(names: tuple[str, ...]) -> str:
-    found = {name: installed(name) for name in names}
-    return ", ".join(f"{name} {version}" if version else f"[yellow]{name} missing[/]" for name, version in found.items())
+    found = ((name, installed(name)) for name in names)
+    return ", ".join(f"{name} {version}" if version else f"[yellow]{name} missing[/]" for name, version in found)
 
 
 def _table(lines: dict[str, str]) -> Table:

@@ -10,9 +10,9 @@ from ..formats import Format, Posit, named
 
 
 def run() -> None:
-    """List the formats that have a name: width, range and precision.
+    """List the formats that have a name.
 
-    Largest and smallest are those of finite positive values. A posit's significand is that long near 1 only.
+    Largest and smallest are the finite positive ones. A posit's significand is that long near 1 only.
     """
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("format", style="bold")

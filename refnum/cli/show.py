@@ -25,8 +25,8 @@ SHORT = 40  #: characters of an exact value that are still worth reading
 
 
 def run(
-    value: Annotated[str, typer.Argument(help="A decimal number, NaR, nan, inf, or a pattern: 0x4c91.", metavar="VALUE")],
-    fmt: Annotated[str, typer.Argument(help="A name that refnum formats lists, or posit(n,es).", metavar="FORMAT")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="A decimal, NaR, nan, inf, or a pattern: 0x4c91.")],
+    fmt: Annotated[str, typer.Argument(metavar="FORMAT", help="A name that refnum formats lists, or posit(n,es).")],
 ) -> None:
     """Take one number apart in a format: its fields, pattern and value."""
     row = parse(fmt)
@@ -80,6 +80,7 @@ def fields(pattern: int, fmt: Format) -> list[tuple[str, str]]:
     ([('sign', '0'), ('regime', '111110'), ('exponent', '1')], [('sign', '1'), ('other bits', '0000000')])
     """
     bits = f"{pattern:0{fmt.width}b}"
+    names: tuple[str, ...]
     match fmt:
         case Posit() if not int(bits[1:], 2):
             names, form = ("sign", "other bits"), "(.)(.*)"
@@ -96,7 +97,7 @@ def facts(pattern: int, fmt: Format) -> dict[str, str]:
     """Pattern, exact value, and the shortest decimal that reads back the same.
 
     >>> facts(0x4C91, parse("posit16"))
-    {'pattern': '0x4c91', 'value': '3217 * 2**-10 = 3.1416015625', 'decimal': '3.1416'}
+    {'pattern': '0x4c91', 'value': '3217 * 2**-10 = 3.1416015625', 'decimal': '3.142'}
     """
     signed = pattern - (pattern >> (fmt.width - 1) << fmt.width)
     codes = torch.tensor(signed if isinstance(fmt, Posit) else pattern)

@@ -68,7 +68,7 @@ class Report:
         return "\n".join((self._headline(), f"  {self._facts()}", *self._table(), f"  {self._spread()}"))
 
     def _headline(self) -> str:
-        return "got is not bit-equal to want" if self.allowed is None else f"got is not within {self.allowed} ULP of want"
+        return f"got is not {'bit-equal to' if self.allowed is None else f'within {self.allowed} ULP of'} want"
 
     def _facts(self) -> str:
         name = f"  format {self.fmt}" if self.fmt else ""
@@ -77,8 +77,8 @@ class Report:
         return f"shape {self.shape}  dtype {self.dtype}{name}  mismatched {share}  worst {worst}"
 
     def _table(self) -> Iterator[str]:
-        rows = [("index", "got bits", "want bits", "got", "want", "ULP")]
-        rows += [self._row(element) for element in self.elements]
+        header = ("index", "got bits", "want bits", "got", "want", "ULP")
+        rows = [header, *(self._row(element) for element in self.elements)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for index, *cells in rows:
             right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
@@ -96,7 +96,8 @@ class Report:
         places = ", ".join(
             f"{name} {first}..{last}" for name, (first, last) in zip(_axes(len(self.shape)), self.bounds, strict=True)
         )
-        return f"ULP    {counts}" + (f"  NaN: {self.nans:,}" if self.nans else "") + (f"     {places}" if places else "")
+        nans = f"  NaN: {self.nans:,}" if self.nans else ""
+        return f"ULP    {counts}{nans}     {places}".rstrip()
 
 
 def assert_bit_equal(got: Tensor, want: Tensor, *, fmt: Format | None = None) -> None:
@@ -206,7 +207,7 @@ def _differences(got: Tensor, want: Tensor) -> tuple[Difference, ...]:
     return tuple(Difference(name, a, b) for name, a, b in properties if a != b)
 
 
-# ---- what differs ------------------------------------------------------------------------------------------------------
+# ---- what differs ----------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -276,13 +277,14 @@ def _element(got: Tensor, want: Tensor, place: int, fmt: Format | None) -> Eleme
     index = tuple(int(i) for i in torch.unravel_index(torch.tensor(place, device="cpu"), got.shape))
     row, mask = row_of(got, fmt), (1 << _width(got.dtype, fmt)) - 1
     x, y = (places(t[index], fmt) for t in (got, want))
-    codes = [int(p.code) & mask for p in (x, y)]
-    values = [int(p.place) if row is None else to_float(code, row) for p, code in zip((x, y), codes, strict=True)]
+    (a, a_value), (b, b_value) = (
+        (int(p.code) & mask, int(p.place) if row is None else to_float(int(p.code) & mask, row)) for p in (x, y)
+    )
     ulp = int(steps(x, y)) * (-1 if int(x.place) < int(y.place) else 1)
-    return Element(index, *codes, *values, ulp)
+    return Element(index, a, b, a_value, b_value, ulp)
 
 
-# ---- the table ---------------------------------------------------------------------------------------------------------
+# ---- the table -------------------------------------------------------------------------------------------------------
 
 
 def _width(dtype: torch.dtype, fmt: Format | None) -> int:

@@ -48,13 +48,13 @@ def ulp_distance(got: Tensor, want: Tensor, fmt: Format | None = None) -> Tensor
     Raises
     ------
     DTypeError
-        When a tensor is neither floating-point nor integer nor bool, holds no codes of ``fmt``, or the two differ in dtype.
+        When a tensor is no floating-point, integer or bool one, or holds no codes of ``fmt``, or the dtypes differ.
     ShapeError
         When the shapes differ.
 
     Exactness: bit-exact; distances of 2**63 and more are 2**63 - 1.
     Rounding: none.
-    Special: -0 and +0 are 0 apart, so are any two NaNs; a NaN and a number are 2**63 - 1 apart; Inf follows the largest value.
+    Special: zeros are 0 apart, so are any two NaNs; a NaN and a number 2**63 - 1; Inf follows the largest value.
     Standard: none.
     Cost: O(numel) time, about ten int64 tensors of the shape.
     """
@@ -74,16 +74,17 @@ def check_comparable(function: str, got: object, want: object, fmt: Format | Non
             check_codes(function, name, x, fmt)
         elif x.dtype not in (*FLOAT_ROWS, *INTEGERS, torch.bool):
             raise DTypeError(
-                f"{function} cannot compare {x.dtype} for {name}. Allowed are float16, bfloat16, float32, float64, bool, "
-                "uint8 and signed integers. View other dtypes as integers, and name their format with fmt."
+                f"{function} cannot compare {x.dtype} for {name}. Allowed are float16, bfloat16, float32, float64, "
+                "bool, uint8 and signed integers. View other dtypes as integers, and name their format with fmt."
             )
-    assert isinstance(got, Tensor) and isinstance(want, Tensor)
+    assert isinstance(got, Tensor)
+    assert isinstance(want, Tensor)
     if got.shape != want.shape:
         raise ShapeError(
             f"{function} needs two tensors of one shape, got {tuple(got.shape)} and {tuple(want.shape)}. "
             "Expand or reshape one of them."
         )
-    if fmt is None and got.dtype != want.dtype or got.device != want.device:
+    if (fmt is None and got.dtype != want.dtype) or got.device != want.device:
         raise DTypeError(
             f"{function} needs two tensors of one dtype and device, got {got.dtype} on {got.device} and "
             f"{want.dtype} on {want.device}. Convert one of them."

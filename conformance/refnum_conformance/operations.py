@@ -1,0 +1,296 @@
+"""The operations table: one row a function, and everything that is checked follows from the rows.
+
+Vocabulary: a *row* is a function that targets have; a *case* is one set of operands; *options* are keywords, the format among
+them; a *source* tells the right result (`sources`).
+
+Each operand, and the result, is of a kind, given by a letter:
+
+==  =========================================================================================
+p   patterns of the posit format, sign-extended
+v   vectors of patterns: one more axis, along which products are summed
+m   matrices of patterns, ``[cases, rows, columns]``
+f   floats of ``dtype``, by their bits, as signed integers of its width
+F   vectors of floats;  M   matrices of floats
+i   integers: of ``dtype`` where they go in, of ``width`` bits where they come out
+c   codes of a minifloat, by their low bits
+r   random bits, of which 16 are read; only with ``rounding="stochastic"``
+t   decimal text
+b   truth, 0 or 1
+s   what is seen of a quire: rounded, and the rest after subtracting that, rounded: ``[cases, 2]``
+==  =========================================================================================
+
+All but text are int64 arrays. Rounded results must be right in every bit, so that ``ulp`` is 0 everywhere; a row that
+needs more says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .oracles import minifloat, posit, quire
+from .oracles.minifloat import FLOATS, Row
+
+Array = NDArray[Any]
+Options = Mapping[str, Any]
+
+ROUNDINGS = tuple(minifloat.RULES)
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
+
+
+@dataclass(frozen=True)
+class Op:
+    """One function."""
+
+    name: str  #: of the target's function
+    args: str  #: the kind of each operand
+    out: str  #: the kind of the result
+    public: str  #: the public function of refnum that it speaks for
+    oracle: Callable[..., Any]  #: the right result of one case, on plain integers
+    variants: Callable[[Options], tuple[Options, ...]]  #: format -> the further options to check it with
+    ulp: int = 0  #: how far a result may lie from the right one
+    why: str = ""  #: the reason, unless ulp is 0
+
+
+# Options -------------------------------------------------------------------------------------------------------------
+
+
+def _plain(fmt: Options) -> tuple[Options, ...]:
+    return ({},)
+
+
+def _grid(**choices: tuple[Any, ...]) -> tuple[Options, ...]:
+    """Every combination.
+
+    >>> _grid(width=(8, 16), signed=(True,))
+    ({'width': 8, 'signed': True}, {'width': 16, 'signed': True})
+    """
+    grid: tuple[dict[str, Any], ...] = ({},)
+    for name, values in choices.items():
+        grid = tuple({**options, name: value} for options in grid for value in values)
+    return grid
+
+
+def _targets(fmt: Options) -> tuple[Options, ...]:
+    n, es = fmt["n"], fmt["es"]
+    others = {(8, 2), (16, 1), (32, 2), (64, 2), (64, 4), (2, 0), (5, 3), (max(2, n - 1), es), (min(64, n + 1), es)}
+    return tuple({"to_n": to_n, "to_es": to_es} for to_n, to_es in sorted(others))
+
+
+def _to_float(fmt: Options) -> tuple[Options, ...]:
+    return _grid(dtype=tuple(FLOATS))
+
+
+def _held(fmt: Options) -> tuple[Options, ...]:
+    return _grid(dtype=holding(fmt))
+
+
+def _encoded(fmt: Options) -> tuple[Options, ...]:
+    return _grid(dtype=tuple(FLOATS), rounding=ROUNDINGS)
+
+
+def _kept(fmt: Options) -> tuple[Options, ...]:
+    return _grid(dtype=keeping(fmt), rounding=ROUNDINGS)
+
+
+def _to_int(fmt: Options) -> tuple[Options, ...]:
+    return _grid(width=(8, 16, 32, 64), signed=(True, False))
+
+
+def _from_int(fmt: Options) -> tuple[Options, ...]:
+    return _grid(dtype=(*INTEGERS, "int"), sentinel=(True, False))
+
+
+def _doubled(fmt: Options) -> tuple[Options, ...]:
+    return _grid(doublings=(0, 29, 30, 31, 63))  # from 30 on sums may leave the register
+
+
+def scales(fmt: Options) -> tuple[int, int]:
+    """log2 of the least and of the largest magnitude of a format, rounded down.
+
+    >>> scales({"n": 16, "es": 2}), scales(Row(4, 3, 7, "fn")._asdict())
+    ((-56, 56), (-9, 8))
+    """
+    if "n" in fmt:
+        farthest = (fmt["n"] - 2) << fmt["es"]
+        return -farthest, farthest
+    row = record(fmt)
+    least, largest = (minifloat.magnitude(code, row) for code in (int(row.subnormals), row.largest))
+    return least.e + least.m.bit_length() - 1, largest.e + largest.m.bit_length() - 1
+
+
+def precision(fmt: Options) -> int:
+    """The most bits that a significand has."""
+    return max(1, fmt["n"] - 2 - fmt["es"]) if "n" in fmt else int(fmt["mantissa"]) + 1
+
+
+def holding(fmt: Options) -> tuple[str, ...]:
+    """The dtypes that hold every value of a format."""
+    (least, largest), bits = scales(fmt), precision(fmt)
+    return tuple(
+        name
+        for name, row in FLOATS.items()
+        if bits <= row.mantissa + 1 and largest <= row.bias and least >= 1 - row.bias - row.mantissa
+    )
+
+
+def keeping(fmt: Options) -> tuple[str, ...]:
+    """Dtypes whose values, rounded to the format, they hold: coarser where they are changed, and never out of range."""
+    least, largest = scales(fmt)
+    if "n" in fmt:
+        return tuple(name for name, row in FLOATS.items() if largest <= row.bias and least >= 1 - row.bias)
+    return holding(fmt)
+
+
+def record(fmt: Options) -> Row:
+    """The minifloat among options."""
+    return Row(*(fmt[name] for name in Row._fields))
+
+
+# Minifloats ----------------------------------------------------------------------------------------------------------
+
+
+def _split(options: Options) -> tuple[Row, Options]:
+    return record(options), {name: value for name, value in options.items() if name not in Row._fields}
+
+
+def _minifloat_encode(bits: int, random_bits: int = 0, **options: Any) -> int:
+    row, rest = _split(options)
+    negative, x = minifloat.decode(bits, FLOATS[rest["dtype"]])
+    return posit.signed(minifloat.encode(negative, x, row, rest["rounding"], random_bits), row.width)
+
+
+def _minifloat_decode(code: int, **options: Any) -> int:
+    row, rest = _split(options)
+    negative, x = minifloat.decode(code, row)
+    result = FLOATS[rest["dtype"]]
+    return posit.signed(minifloat.encode(negative, x, result), result.width)
+
+
+def _minifloat_quantize(bits: int, random_bits: int = 0, **options: Any) -> int:
+    code = _minifloat_encode(bits, random_bits, **options)
+    return _minifloat_decode(code, **{name: value for name, value in options.items() if name != "rounding"})
+
+
+# The table -----------------------------------------------------------------------------------------------------------
+
+
+def _posit(name: str, args: str, out: str, oracle: Callable[..., Any], variants: Any = _plain) -> Op:
+    return Op(name, args, out, f"posit.{name}", oracle, variants)
+
+
+def _codec(name: str, args: str, out: str, oracle: Callable[..., Any], variants: Any) -> Op:
+    return Op(name, args, out, name.removeprefix("minifloat_"), oracle, variants)
+
+
+def _quire(name: str, args: str, oracle: Callable[..., Any], variants: Any = _doubled) -> Op:
+    return Op(f"quire_{name}", args, "s", f"Quire.{name}", oracle, variants)
+
+
+def _sums(name: str, args: str, out: str, public: str, oracle: Callable[..., Any], variants: Any = _plain) -> Op:
+    return Op(name, args, out, public, oracle, variants)
+
+
+OPERATIONS: tuple[Op, ...] = (
+    # 5.2
+    _posit("negate", "p", "p", posit.negate),
+    _posit("abs", "p", "p", posit.abs_),
+    _posit("sign", "p", "p", posit.sign),
+    _posit("nearest_int", "p", "p", posit.nearest_int),
+    _posit("ceil", "p", "p", posit.ceil),
+    _posit("floor", "p", "p", posit.floor),
+    _posit("next", "p", "p", posit.next_),
+    _posit("prior", "p", "p", posit.prior),
+    # 5.3
+    _posit("compare_equal", "pp", "b", posit.compare_equal),
+    _posit("compare_not_equal", "pp", "b", posit.compare_not_equal),
+    _posit("compare_greater", "pp", "b", posit.compare_greater),
+    _posit("compare_greater_equal", "pp", "b", posit.compare_greater_equal),
+    _posit("compare_less", "pp", "b", posit.compare_less),
+    _posit("compare_less_equal", "pp", "b", posit.compare_less_equal),
+    # 5.4, the square root of 5.5, 5.7
+    _posit("add", "pp", "p", posit.add),
+    _posit("sub", "pp", "p", posit.sub),
+    _posit("mul", "pp", "p", posit.mul),
+    _posit("div", "pp", "p", posit.div),
+    _posit("sqrt", "p", "p", posit.sqrt),
+    _posit("fmm", "ppp", "p", posit.fmm),
+    _posit("fma", "ppp", "p", posit.fma),
+    # 6
+    _posit("convert", "p", "p", posit.convert, _targets),
+    _posit("to_float", "p", "f", posit.to_float, _to_float),
+    _posit("to_int", "p", "i", posit.to_int, _to_int),
+    _posit("from_int", "i", "p", posit.from_int, _from_int),
+    _posit("to_decimal", "p", "t", posit.to_decimal),
+    _posit("from_decimal", "t", "p", posit.from_decimal),
+    # The codec
+    _codec("encode", "fr", "p", posit.encode, _encoded),
+    _codec("decode", "p", "f", posit.decode, _held),
+    _codec("quantize", "fr", "f", posit.quantize, _kept),
+    _codec("minifloat_encode", "fr", "c", _minifloat_encode, _encoded),
+    _codec("minifloat_decode", "c", "f", _minifloat_decode, _held),
+    _codec("minifloat_quantize", "fr", "f", _minifloat_quantize, _kept),
+    # 5.11
+    _quire("from_posit", "p", quire.from_posit, _plain),
+    _quire("to_posit", "vv", quire.to_posit),
+    _quire("clear", "vv", quire.clear),
+    _quire("clone", "vv", quire.to_posit),
+    _quire("negate", "vv", quire.negate),
+    _quire("abs", "vv", quire.abs_),
+    _quire("add_posit", "vvp", quire.add_posit),
+    _quire("sub_posit", "vvp", quire.sub_posit),
+    _quire("mul_add", "vvpp", quire.mul_add),
+    _quire("mul_sub", "vvpp", quire.mul_sub),
+    _quire("add", "vvvv", quire.add),
+    _quire("sub", "vvvv", quire.sub),
+    # Sums
+    _sums("quire_dot", "vv", "p", "quire_dot", quire.quire_dot),
+    _sums("quire_dot_floats", "FF", "f", "quire_dot", quire.quire_dot_floats, _held),
+    _sums("posit_mm", "mm", "m", "posit_mm", quire.posit_mm),
+    _sums("posit_mm_add", "mmm", "m", "posit_mm", quire.posit_mm),
+    _sums("posit_mm_floats", "MM", "M", "posit_mm", quire.posit_mm_floats, _held),
+)
+
+BY_NAME: Mapping[str, Op] = {op.name: op for op in OPERATIONS}
+
+
+# Comparison ----------------------------------------------------------------------------------------------------------
+
+
+def canonical(op: Op, x: Array, options: Options) -> Array:
+    """Results in a form in which equal ones have equal bits: all NaNs are one, and a text is what it reads back as."""
+    match op.out:
+        case "f" | "M":
+            return _one_nan(x, FLOATS[options["dtype"]])
+        case "c":
+            unused = 64 - record(options).width
+            return _one_nan(x << unused >> unused, record(options))
+        case "t":
+            return np.array([_read(text, options) for text in x.reshape(-1)], object).reshape(x.shape)
+        case _:
+            return x
+
+
+def _one_nan(codes: Array, row: Row) -> Array:
+    magnitude = codes & (row.sign_bit - 1)
+    match row.specials:
+        case "ieee":
+            nan = magnitude > row.infinity
+        case "fn":
+            nan = magnitude > row.largest
+        case "fnuz":
+            nan = (magnitude == 0) & (codes & row.sign_bit != 0)
+        case _:
+            return codes
+    return np.where(nan, row.nan or 0, codes)
+
+
+def _read(text: object, options: Options) -> object:
+    try:
+        return posit.from_decimal(str(text), options["n"], options["es"])
+    except ValueError:
+        return text

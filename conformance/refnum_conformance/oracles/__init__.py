@@ -1,0 +1,15 @@
+"""An independent oracle on Python integers: what the right bits are, one case at a time. It imports nothing of refnum.
+
+==================  ==================================================================================
+`reals`             exact real numbers: dyadic ones, quotients, square roots
+`posit_literal`     posits rounded by the standard's own words: neighbours, and the midpoint with a bit more
+`posit_string`      posits rounded on their bit string: guard and sticky. Both must agree, always
+`posit`             every function of the standard that has a row, and the conversions
+`quire`             the register of section 5.11, bit for bit, dot products and matrix products
+`minifloat`         sign-magnitude formats of any width, the IEEE ones among them
+==================  ==================================================================================
+
+Patterns go in by their low n bits, as signed or unsigned integers, and come out sign-extended. NaR's value is None.
+"""
+
+from __future__ import annotations

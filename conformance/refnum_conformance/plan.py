@@ -1,0 +1,164 @@
+"""What is checked: which formats, with which operands. A plan is a list of jobs, each the same wherever it is run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from . import inputs, vectors
+from .operations import BY_NAME, OPERATIONS, Op, Options, record
+from .oracles.minifloat import Row
+
+Array = NDArray[Any]
+
+
+def _posits(*formats: tuple[int, int]) -> tuple[Options, ...]:
+    return tuple({"n": n, "es": es} for n, es in formats)
+
+
+#: every posit format of at most 8 bits with es up to 2, and the smallest ones with more exponent bits than fit
+SMALL = _posits(*((n, es) for n in range(2, 9) for es in range(5) if es <= 2 or n <= 6))
+SIXTEEN = _posits((16, 0), (16, 1), (16, 2))
+WIDE = _posits((24, 2), (28, 2), (32, 2), (33, 2), (40, 1), (48, 3), (63, 0), (64, 2), (64, 4))
+
+#: the named minifloats, each in what it does on overflow, and some that have no name
+MINIFLOATS: tuple[Options, ...] = tuple(
+    row._asdict()
+    for row in (
+        Row(2, 1, 1, "none"),
+        Row(2, 3, 1, "none"),
+        Row(3, 2, 3, "none"),
+        Row(4, 3, 7, "fn"),
+        Row(4, 3, 7, "fn", "nan"),
+        Row(5, 2, 15),
+        Row(5, 2, 15, "ieee", "inf"),
+        Row(4, 3, 8, "fnuz"),
+        Row(4, 3, 8, "fnuz", "nan"),
+        Row(5, 2, 16, "fnuz"),
+        Row(5, 2, 16, "fnuz", "nan"),
+        Row(5, 10, 15, "ieee", "inf"),
+        Row(8, 7, 127, "ieee", "inf"),
+        Row(8, 10, 127, "ieee", "inf"),
+        Row(8, 23, 127, "ieee", "inf"),
+        Row(11, 52, 1023, "ieee", "inf"),
+        Row(8, 0, 127, "fn", "saturate", False, False),
+        Row(4, 3, 7, "ieee", "inf"),
+        Row(3, 4, 3, "ieee", "inf"),
+        Row(1, 2, 1, "none"),
+        Row(5, 0, 15, "none"),
+        Row(4, 3, 11, "fnuz", "nan"),
+        Row(6, 9, 20, "fn"),
+        Row(5, 10, 15, "ieee", "nan"),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much of what has no end."""
+
+    samples: int  #: sets of operands for each function and format
+    variant: int  #: the same for each combination where a function has many options, or each set many numbers
+    every: bool  #: whether small formats are gone through completely
+
+
+FULL = Amount(samples=20_000, variant=2_000, every=True)
+QUICK = Amount(samples=300, variant=60, every=False)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row with one set of options: what a worker does at a time, and what is recorded."""
+
+    op: Op
+    options: Options
+    formats: str  #: what the table says under format
+    kind: str  #: samples, every or golden
+    operands: Callable[[], tuple[Array, ...]]
+    want: Array | None = None  #: the right results where they come with the operands, in golden vectors
+
+    @property
+    def choices(self) -> Options:
+        """The options that are not the format."""
+        return {name: value for name, value in self.options.items() if name not in _FORMAT}
+
+    @property
+    def id(self) -> str:
+        """A name that is unique and says everything, without blanks: ``mul[posit(16,2)-every]``."""
+        rest = [f"{name}={value}" for name, value in self.choices.items()]
+        return f"{self.op.name}[{'-'.join([describe(self.options).replace(' ', '_'), *rest, self.kind])}]"
+
+
+_FORMAT = {"n", "es", *Row._fields}
+
+
+def describe(options: Options) -> str:
+    """A format in words.
+
+    >>> describe({"n": 16, "es": 1}), describe(Row(4, 3, 7, "fn")._asdict())
+    ('posit(16,1)', 'e4m3 bias 7 fn saturate')
+    """
+    if "n" in options:
+        return f"posit({options['n']},{options['es']})"
+    row = Row(*(options[name] for name in Row._fields))
+    return f"e{row.exponent}m{row.mantissa} bias {row.bias} {row.specials} {row.overflow}"
+
+
+def jobs(amount: Amount, seed: int) -> Iterator[Job]:
+    """All jobs, in the order of the table."""
+    for op in OPERATIONS:
+        yield from _sampled(op, amount, seed)
+        if amount.every:
+            yield from _every(op)
+    yield from golden()
+
+
+def golden() -> Iterator[Job]:
+    """The golden vectors."""
+    for g in vectors.golden():
+        kind = f"golden{len(g.want)}"  # some formats are in two files
+        yield Job(BY_NAME[g.row], g.options, "as recorded", kind, lambda g=g: g.operands, g.want)  # type: ignore[misc]
+
+
+def _formats(op: Op) -> tuple[tuple[str, tuple[Options, ...]], ...]:
+    if op.name.startswith("minifloat"):
+        writable = tuple(fmt for fmt in MINIFLOATS if fmt["subnormals"] or op.name == "minifloat_decode")
+        return (("minifloats", writable),)
+    return (("n <= 8", SMALL), ("n = 16", SIXTEEN), ("n >= 24", WIDE))
+
+
+def _sampled(op: Op, amount: Amount, seed: int) -> Iterator[Job]:
+    for formats, rows in _formats(op):
+        for fmt in rows:
+            variants = op.variants(fmt)
+            size = amount.samples if len(variants) == 1 and set(op.args) <= set("p") else amount.variant
+            for variant in variants:
+                options = {**fmt, **variant}
+                yield Job(op, options, f"{formats}, samples", "samples", _columns(op, options, size, seed))
+
+
+def _columns(op: Op, options: Options, size: int, seed: int) -> Callable[[], tuple[Array, ...]]:
+    return lambda: inputs.columns(op, options, size, seed)
+
+
+def _every(op: Op) -> Iterator[Job]:
+    """All patterns up to 16 bits for one operand, all pairs up to 8 bits, all triples up to 4; all codes up to 16 bits."""
+    if set(op.args) not in ({"p"}, {"c"}):
+        return
+    limit, what = {1: (16, "every pattern"), 2: (8, "every pair"), 3: (4, "every triple")}[len(op.args)]
+    for formats, rows in _formats(op):
+        for fmt in rows:
+            width = fmt["n"] if "n" in fmt else record(fmt).width
+            if width > limit:
+                continue
+            label = f"n <= {limit}" if len(op.args) == 3 else formats
+            for variant in op.variants(fmt):
+                operands = _all(width, len(op.args))
+                yield Job(op, {**fmt, **variant}, f"{label}, {what}", "every", operands)
+
+
+def _all(width: int, count: int) -> Callable[[], tuple[Array, ...]]:
+    return lambda: inputs.grid((inputs.every(width),) * count)

@@ -1,0 +1,106 @@
+"""What a run prints: a header, progress, the table, and mismatches with their operands. With rich where it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from .runner import Summary, Verdict
+
+SHOWN = 20  #: jobs whose mismatches are printed; the others are counted
+COLUMNS = ("function", "format", "oracle", "cases", "mismatches")
+LEGEND = (
+    "n <= 8: es 0 to 2, and up to 4 for n <= 6. n = 16: es 0, 1, 2. "
+    "n >= 24: (24,2) (28,2) (32,2) (33,2) (40,1) (48,3) (63,0) (64,2) (64,4). "
+    "Samples: edges, ties, spaced, random."
+)
+
+RICH = importlib.util.find_spec("rich") is not None
+
+
+def rows(summary: Summary) -> list[tuple[str, ...]]:
+    """The lines of the table, in words."""
+    return [
+        (line.row, line.formats, line.source, f"{line.cases:,}" + _left_out(line.excluded), f"{line.mismatches:,}")
+        for line in sorted(summary.lines.values(), key=lambda line: (line.row, line.formats, line.source))
+    ]
+
+
+def _left_out(excluded: int) -> str:
+    return f" ({excluded:,} excluded)" if excluded else ""
+
+
+def plain(lines: Sequence[tuple[str, ...]]) -> str:
+    """The table as text.
+
+    >>> print(plain([("add", "n = 16", "oracle", "9", "0")]))
+    function  format  oracle  cases  mismatches
+    add       n = 16  oracle      9           0
+    """
+    widths = [max(len(row[i]) for row in (COLUMNS, *lines)) for i in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) if i < 3 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths)))
+        for row in (COLUMNS, *lines)
+    )
+
+
+def markdown(header: str, summary: Summary, closing: Sequence[str]) -> str:
+    """The same for a file."""
+    table = ["| " + " | ".join(COLUMNS) + " |", "|---|---|---|---:|---:|"]
+    table += ["| " + " | ".join(row) + " |" for row in rows(summary)]
+    return "\n".join(["# Conformance", "", header, "", *table, "", LEGEND, "", *closing]) + "\n"
+
+
+def show(summary: Summary) -> None:
+    """Print the table."""
+    if not RICH:
+        print(plain(rows(summary)))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(caption=LEGEND)
+    for i, name in enumerate(COLUMNS):
+        table.add_column(name, justify="left" if i < 3 else "right", overflow="fold")
+    for row in rows(summary):
+        table.add_row(*row, style=None if row[-1] == "0" else "red")
+    Console().print(table)
+
+
+def sentences(failed: Sequence[Verdict]) -> Iterator[str]:
+    """What failed, in words: operands, result, right result."""
+    for verdict in failed[:SHOWN]:
+        yield f"{verdict.id}: {verdict.error or f'{verdict.mismatches:,} mismatches'}"
+        for outcome in verdict.outcomes:
+            yield from (f"    {line}" for line in outcome.shown)
+    if len(failed) > SHOWN:
+        yield f"... and {len(failed) - SHOWN:,} more"
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[str], None]]:
+    """A bar; the function that comes with it moves it by one job."""
+    if not RICH or not sys.stderr.isatty():
+        yield _dots(total)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bars = (TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*bars, console=Console(stderr=True)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda row: bar.update(task, advance=1, description=row)
+
+
+def _dots(total: int) -> Callable[[str], None]:
+    done = 0
+
+    def step(row: str) -> None:
+        nonlocal done
+        done += 1
+        if done * 10 // total > (done - 1) * 10 // total:
+            print(f"{done:,} of {total:,} jobs", file=sys.stderr, flush=True)
+
+    return step

@@ -1,0 +1,215 @@
+"""The default target: refnum itself behind functions named like the rows of the operations table.
+
+It is the example for other targets, too. Operands are int64 arrays in the kinds that `operations` lists, whatever the
+format; the format and every choice come as keywords; the result is an array of integers (texts for `to_decimal`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import refnum
+from refnum import Minifloat, Posit, Quire, posit
+
+Array = NDArray[Any]
+
+__version__ = refnum.__version__
+
+
+def _tensor(x: Array) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(x))
+
+
+def _array(x: Tensor) -> Array:
+    return np.asarray(x.to(torch.int64))
+
+
+def _floats(bits: Array, dtype: str) -> Tensor:
+    kind = getattr(torch, dtype)
+    return _tensor(bits).to(getattr(torch, f"int{kind.itemsize * 8}")).view(kind)
+
+
+def _bits(x: Tensor) -> Array:
+    return _array(x.view(getattr(torch, f"int{x.dtype.itemsize * 8}")))
+
+
+# The standard's functions --------------------------------------------------------------------------------------------
+
+
+def _on_patterns(function: Callable[..., Tensor]) -> Callable[..., Array]:
+    def row(*operands: Array, n: int, es: int) -> Array:
+        return _array(function(*map(_tensor, operands), Posit(n, es)))
+
+    return row
+
+
+negate = _on_patterns(posit.negate)
+abs = _on_patterns(posit.abs)
+sign = _on_patterns(posit.sign)
+nearest_int = _on_patterns(posit.nearest_int)
+ceil = _on_patterns(posit.ceil)
+floor = _on_patterns(posit.floor)
+next = _on_patterns(posit.next)
+prior = _on_patterns(posit.prior)
+compare_equal = _on_patterns(posit.compare_equal)
+compare_not_equal = _on_patterns(posit.compare_not_equal)
+compare_greater = _on_patterns(posit.compare_greater)
+compare_greater_equal = _on_patterns(posit.compare_greater_equal)
+compare_less = _on_patterns(posit.compare_less)
+compare_less_equal = _on_patterns(posit.compare_less_equal)
+add = _on_patterns(posit.add)
+sub = _on_patterns(posit.sub)
+mul = _on_patterns(posit.mul)
+div = _on_patterns(posit.div)
+sqrt = _on_patterns(posit.sqrt)
+fmm = _on_patterns(posit.fmm)
+fma = _on_patterns(posit.fma)
+
+
+# Conversions ---------------------------------------------------------------------------------------------------------
+
+
+def convert(bits: Array, n: int, es: int, to_n: int, to_es: int) -> Array:
+    return _array(posit.convert(_tensor(bits), Posit(n, es), Posit(to_n, to_es)))
+
+
+def to_float(bits: Array, n: int, es: int, dtype: str) -> Array:
+    return _bits(posit.to_float(_tensor(bits), Posit(n, es), getattr(torch, dtype)))
+
+
+def to_int(bits: Array, n: int, es: int, width: int, signed: bool) -> Array:
+    return _array(posit.to_int(_tensor(bits), Posit(n, es), width, signed))
+
+
+def from_int(i: Array, n: int, es: int, dtype: str, sentinel: bool) -> Array:
+    fmt = Posit(n, es)
+    if dtype == "int":  # Python ints, one by one
+        return _array(torch.stack([posit.from_int(int(x), fmt, sentinel=sentinel) for x in i]))
+    return _array(posit.from_int(_tensor(i).to(getattr(torch, dtype)), fmt, sentinel=sentinel))
+
+
+def to_decimal(bits: Array, n: int, es: int) -> list[str]:
+    texts: list[str] = posit.to_decimal(_tensor(bits), Posit(n, es))
+    return texts
+
+
+def from_decimal(texts: Array, n: int, es: int) -> Array:
+    return _array(posit.from_decimal(texts.tolist(), Posit(n, es)))
+
+
+def _random(rest: tuple[Array, ...]) -> Tensor | None:
+    return _tensor(rest[0]) if rest else None
+
+
+def encode(bits: Array, *random: Array, n: int, es: int, dtype: str, rounding: str) -> Array:
+    values = _floats(bits, dtype)
+    return _array(refnum.encode(values, Posit(n, es), rounding=rounding, random_bits=_random(random)))
+
+
+def decode(bits: Array, n: int, es: int, dtype: str) -> Array:
+    return _bits(refnum.decode(_tensor(bits), Posit(n, es), dtype=getattr(torch, dtype)))
+
+
+def quantize(bits: Array, *random: Array, n: int, es: int, dtype: str, rounding: str) -> Array:
+    values = _floats(bits, dtype)
+    return _bits(refnum.quantize(values, Posit(n, es), rounding=rounding, random_bits=_random(random)))
+
+
+# Minifloats: the fields of the record say the format -----------------------------------------------------------------
+
+
+def minifloat_encode(bits: Array, *random: Array, dtype: str, rounding: str, **fields: Any) -> Array:
+    values, fmt = _floats(bits, dtype), Minifloat(**fields)
+    return _array(refnum.encode(values, fmt, rounding=rounding, random_bits=_random(random)))
+
+
+def minifloat_decode(codes: Array, dtype: str, **fields: Any) -> Array:
+    return _bits(refnum.decode(_tensor(codes), Minifloat(**fields), dtype=getattr(torch, dtype)))
+
+
+def minifloat_quantize(bits: Array, *random: Array, dtype: str, rounding: str, **fields: Any) -> Array:
+    values = _floats(bits, dtype)
+    return _bits(refnum.quantize(values, Minifloat(**fields), rounding=rounding, random_bits=_random(random)))
+
+
+# The quire: a row loads a sum of products, doubles it, acts, and shows the rounded value and the rounded rest ---------
+
+
+def _loaded(a: Array, b: Array, n: int, es: int, doublings: int = 0) -> Quire:
+    quire = Quire(Posit(n, es), a.shape[:-1])
+    for x, y in zip(_tensor(a).unbind(-1), _tensor(b).unbind(-1), strict=True):
+        quire.mul_add(x, y)
+    for _ in range(doublings):
+        quire.add(quire)
+    return quire
+
+
+def _seen(quire: Quire) -> Array:
+    first = quire.to_posit()
+    return _array(torch.stack([first, quire.clone().sub_posit(first).to_posit()], -1))
+
+
+def _on_quires(act: Callable[..., Quire]) -> Callable[..., Array]:
+    def row(a: Array, b: Array, *more: Array, n: int, es: int, doublings: int) -> Array:
+        return _seen(act(_loaded(a, b, n, es, doublings), *map(_tensor, more)))
+
+    return row
+
+
+def _on_two_quires(act: Callable[[Quire, Quire], Quire]) -> Callable[..., Array]:
+    def row(a: Array, b: Array, c: Array, d: Array, n: int, es: int, doublings: int) -> Array:
+        return _seen(act(_loaded(a, b, n, es, doublings), _loaded(c, d, n, es)))
+
+    return row
+
+
+def quire_from_posit(p: Array, n: int, es: int) -> Array:
+    return _seen(Quire.from_posit(_tensor(p), Posit(n, es)))
+
+
+def _copy_of_a_quire(quire: Quire) -> Quire:
+    copy = quire.clone()
+    quire.clear()  # which the copy must not notice
+    return copy
+
+
+quire_to_posit = _on_quires(lambda q: q)
+quire_clear = _on_quires(Quire.clear)
+quire_clone = _on_quires(_copy_of_a_quire)
+quire_negate = _on_quires(Quire.negate)
+quire_abs = _on_quires(Quire.abs)
+quire_add_posit = _on_quires(Quire.add_posit)
+quire_sub_posit = _on_quires(Quire.sub_posit)
+quire_mul_add = _on_quires(Quire.mul_add)
+quire_mul_sub = _on_quires(Quire.mul_sub)
+quire_add = _on_two_quires(Quire.add)
+quire_sub = _on_two_quires(Quire.sub)
+
+
+# Sums ----------------------------------------------------------------------------------------------------------------
+
+
+def quire_dot(a: Array, b: Array, n: int, es: int) -> Array:
+    return _array(refnum.quire_dot(_tensor(a), _tensor(b), Posit(n, es)))
+
+
+def quire_dot_floats(a: Array, b: Array, n: int, es: int, dtype: str) -> Array:
+    return _bits(refnum.quire_dot(_floats(a, dtype), _floats(b, dtype), Posit(n, es)))
+
+
+def posit_mm(a: Array, b: Array, n: int, es: int) -> Array:
+    return _array(refnum.posit_mm(_tensor(a), _tensor(b), Posit(n, es)))
+
+
+def posit_mm_add(a: Array, b: Array, c: Array, n: int, es: int) -> Array:
+    return _array(refnum.posit_mm(_tensor(a), _tensor(b), Posit(n, es), c=_tensor(c)))
+
+
+def posit_mm_floats(a: Array, b: Array, n: int, es: int, dtype: str) -> Array:
+    return _bits(refnum.posit_mm(_floats(a, dtype), _floats(b, dtype), Posit(n, es)))

@@ -1,0 +1,100 @@
+"""What is run to make, check and show refnum: ``nox -l`` lists it, ``nox -s tests demo`` runs it.
+
+Every session makes its own environment, so a machine with CPython 3.11 and pip is enough. A C compiler is needed for
+SoftPosit alone: where it is missing, sessions go on, and what would have asked SoftPosit says that it did not.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2"
+nox.options.error_on_missing_interpreters = True
+
+PROJECT = nox.project.load_toml("pyproject.toml")["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+CONSTRAINTS = ("--constraint", "constraints.txt")
+MINIMUMS = ("torch==2.10.*", "numpy==1.26.*")
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # a test worker or a yardstick has one core to itself
+
+
+def install(session: nox.Session, *extras: str, constraints: tuple[str, ...] = CONSTRAINTS) -> None:
+    """Install the project, editable, with what the extras list."""
+    wanted = [requirement for extra in extras for requirement in EXTRAS[extra]]
+    softposit = [requirement for requirement in wanted if requirement.startswith("softposit")]
+    session.install(*constraints, "--editable", ".", *(each for each in wanted if each not in softposit))
+    if softposit:
+        # Its failure to compile is shown and is no failure of the session: whoever needs it skips with the reason.
+        session.install("--quiet", *constraints, softposit[0], success_codes=(0, 1), silent=False)
+
+
+def install_conformance(session: nox.Session) -> None:
+    """Install the suite beside the project; the extra ``conformance`` lists what it needs."""
+    session.install("--no-deps", "--editable", "./conformance")
+
+
+def run_tests(session: nox.Session) -> None:
+    """Run pytest on the tests and the doctests, or on what the command line names."""
+    session.run("pytest", "-n", "2", *session.posargs, env=ONE_THREAD)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests and every example in a docstring."""
+    install(session, "dev", "demo", "conformance", "exact")
+    install_conformance(session)
+    run_tests(session)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Classify real digits in posits, check a sample against SoftPosit, and draw refnum-demo.png."""
+    install(session, "demo")
+    session.run("refnum", "demo", *session.posargs)
+
+
+@nox.session(default=False)
+def lint(session: nox.Session) -> None:
+    """Look for mistakes and for departures from the style, with ruff."""
+    session.install(*CONSTRAINTS, "ruff")
+    session.run("ruff", "check", *session.posargs)
+
+
+@nox.session(default=False)
+def typing(session: nox.Session) -> None:
+    """Check the types of the package, with mypy --strict."""
+    install(session, "cli", "plot")
+    session.install(*CONSTRAINTS, "mypy")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session(default=False)
+def conformance(session: nox.Session) -> None:
+    """Compare every operation with independent oracles, and print the table. The long sweeps: ``-- --exhaustive``."""
+    install(session, "conformance")
+    install_conformance(session)
+    session.run("python", "-m", "refnum_conformance", *session.posargs)
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Measure speed and memory as ratios, one script after the other; arguments go to each of them."""
+    install(session, "cli", "conformance")
+    install_conformance(session)
+    for script in sorted(Path("benchmarks").glob("*.py")):
+        if script.stem != "harness":
+            session.run("python", str(script), *session.posargs, env=ONE_THREAD)
+
+
+@nox.session(default=False)
+def minimums(session: nox.Session) -> None:
+    """Run the tests with the lowest torch and numpy that the package admits.
+
+    The lowest torch is not that of the constraints file, so on Linux pip fetches a build of several gigabytes unless it
+    is told of an index with CPU builds.
+    """
+    install(session, "dev", "demo", "conformance", "exact", constraints=MINIMUMS)
+    install_conformance(session)
+    run_tests(session)

@@ -1,0 +1,356 @@
+"""Bits do not depend on ambient state: one call of every operation under every setting, layout, length and position."""
+
+from __future__ import annotations
+
+import ctypes
+import decimal
+import inspect
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+import refnum
+from calls import CALLS, COUNT, FLOATS, GRADIENTS, Call, bits, digest, floats, whole
+from refnum import Quire, posit
+from refnum.fast.chunks import CHUNK
+
+HERE = Path(__file__).parent
+
+
+# ---- settings -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def switched(get: Callable[[], Any], put: Callable[[Any], Any], value: Any) -> Iterator[None]:
+    """A setting at another value, and back."""
+    before = get()
+    put(value)
+    try:
+        yield
+    finally:
+        put(before)
+
+
+def _attribute(owner: Any, name: str, value: Any) -> AbstractContextManager[None]:
+    return switched(lambda: getattr(owner, name), lambda x: setattr(owner, name, x), value)
+
+
+def _flushing() -> AbstractContextManager[None]:
+    return switched(lambda: False, torch.set_flush_denormal, True)
+
+
+def _default_dtype(dtype: torch.dtype) -> AbstractContextManager[None]:
+    return switched(torch.get_default_dtype, torch.set_default_dtype, dtype)
+
+
+class Setting(NamedTuple):
+    """A setting, and an operation that would depend on it."""
+
+    name: str
+    on: Callable[[], AbstractContextManager[Any]]
+    toy: Callable[[Tensor], Any]
+    gradients: bool = True  #: whether gradients exist under it
+
+
+SETTINGS = (
+    Setting("default dtype float64", lambda: _default_dtype(torch.float64), lambda x: x + torch.full((1,), 0.1)),
+    Setting("default dtype float16", lambda: _default_dtype(torch.float16), lambda x: x + torch.full((1,), 0.1)),
+    Setting("default device meta", lambda: torch.device("meta"), lambda x: x + torch.ones(x.shape)),
+    Setting(
+        "float32 matmul precision",
+        lambda: switched(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"),
+        lambda x: torch.get_float32_matmul_precision(),  # its effect hangs on the CPU
+    ),
+    Setting(
+        "TF32 in matmul",
+        lambda: _attribute(torch.backends.cuda.matmul, "allow_tf32", not torch.backends.cuda.matmul.allow_tf32),
+        lambda x: str(torch.backends.cuda.matmul.allow_tf32),
+    ),
+    Setting(
+        "TF32 in convolutions",
+        lambda: _attribute(torch.backends.cudnn, "allow_tf32", not torch.backends.cudnn.allow_tf32),
+        lambda x: str(torch.backends.cudnn.allow_tf32),
+    ),
+    Setting("flush denormal", _flushing, lambda x: x * 1.0),
+    Setting("autocast", lambda: torch.autocast("cpu", torch.bfloat16), lambda x: whole(0, 9, 9) @ whole(1, 9, 9)),
+    Setting("inference mode", torch.inference_mode, lambda x: str(x.clone().is_inference()), gradients=False),
+    Setting("no grad", torch.no_grad, lambda x: str((x * x.clone().requires_grad_()).requires_grad), gradients=False),
+    Setting(
+        "deterministic algorithms",
+        lambda: switched(torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms, True),
+        lambda x: str(torch.are_deterministic_algorithms_enabled()),
+    ),
+    Setting(
+        "threads",
+        lambda: switched(torch.get_num_threads, torch.set_num_threads, 2),
+        lambda x: str(torch.get_num_threads()),
+    ),
+    Setting("seed", lambda: torch.random.fork_rng(devices=[]), lambda x: x + torch.rand(x.shape)),
+    Setting(
+        "decimal context",
+        lambda: decimal.localcontext(prec=2, rounding=decimal.ROUND_UP),
+        lambda x: str(decimal.Decimal(1) / 3),
+    ),
+    Setting("backend by name", lambda: refnum.use_backend("reference"), lambda x: str(refnum.status())),
+)
+
+
+def clear_caches() -> None:
+    """Forget the tables that earlier calls have made, so that the next ones are made under the setting."""
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] == "refnum":
+            for value in vars(module).values():
+                getattr(value, "cache_clear", lambda: None)()
+
+
+@cache
+def _expected() -> dict[str, tuple[Any, ...]]:
+    """The results where nothing has been set."""
+    return {call.name: bits(call()) for call in (*CALLS, *GRADIENTS)}
+
+
+def _outcome(call: Callable[[], Any]) -> tuple[Any, ...]:
+    try:
+        return bits(call())
+    except (RuntimeError, NotImplementedError) as error:
+        return (repr(error),)
+
+
+def _moved(calls: tuple[Call, ...]) -> dict[str, tuple[Any, ...]]:
+    """The calls whose result is not what it was, with what came instead."""
+    outcomes = {call.name: _outcome(call) for call in calls}
+    return {name: outcome for name, outcome in outcomes.items() if outcome != _expected()[name]}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    with switched(torch.get_num_threads, torch.set_num_threads, 1):
+        yield
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_no_result_depends_on(setting: Setting) -> None:
+    calls = (*CALLS, *GRADIENTS) if setting.gradients else CALLS
+    _expected()
+    clear_caches()
+    with setting.on():
+        assert not _moved(calls)
+    assert not _moved((*CALLS, *GRADIENTS)), "with tables made under the setting"
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.name)
+def test_an_operation_that_depends_on_it_is_caught(setting: Setting) -> None:
+    x = floats(torch.float32, 23)
+    before = _outcome(lambda: setting.toy(x))
+    with setting.on():
+        inside = _outcome(lambda: setting.toy(x))
+    assert inside != before
+    if setting.name != "seed":
+        assert _outcome(lambda: setting.toy(x)) == before, "the setting was not restored"
+
+
+def test_no_operation_draws_random_numbers() -> None:
+    before = torch.get_rng_state()
+    for call in (*CALLS, *GRADIENTS):
+        call()
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_no_operation_changes_its_operands() -> None:
+    for call in (*CALLS, *GRADIENTS):
+        before = [x.clone() for x in call.operands]
+        call()
+        assert [bits(x) for x in call.operands] == [bits(x) for x in before], call.name
+
+
+# ---- the table is complete ----------------------------------------------------------------------------------------
+
+
+def public_operations() -> set[str]:
+    """Everything that computes, by its public name."""
+    homes = ("codec", "ops")  # rooms whose exported names are all functions
+    plain = {name for name, home in refnum._HOMES.items() if home in homes}
+    of_quire = {name for name, value in vars(Quire).items() if not name.startswith("_") and callable_of(value)}
+    return plain | {f"posit.{name}" for name in posit.__all__ if name != "Quire"} | {f"Quire.{name}" for name in of_quire}
+
+
+def callable_of(value: object) -> bool:
+    """Whether a class attribute is a method of any kind."""
+    return inspect.isfunction(value) or isinstance(value, (classmethod, staticmethod))
+
+
+def test_every_public_operation_has_a_call() -> None:
+    assert {call.covers for call in CALLS} == public_operations()
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+def test_a_call_says_something(call: Call) -> None:
+    """A result that is the same everywhere, or NaR nearly everywhere, would not show a difference."""
+    result = call()
+    if isinstance(result, Tensor) and result.numel() > 1 and call.covers != "Quire.clear":
+        counts = torch.unique(result.double().nan_to_num(1.5), return_counts=True)[1]
+        assert len(counts) > 1
+        assert counts.max() <= 0.8 * result.numel()
+
+
+# ---- the CPU ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("capability", ["default", "avx2", "avx512"])
+def test_no_result_depends_on_the_cpu_capability(capability: str) -> None:
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": capability}
+    script = [sys.executable, str(HERE / "calls.py")]
+    output = subprocess.run(script, env=environment, capture_output=True, text=True, check=True, cwd=HERE.parent).stdout
+    served, *lines = output.splitlines()
+    if served.lower().replace("no avx", "default") != capability:
+        pytest.skip(f"this CPU serves {served} when asked for {capability}")
+    assert lines == [f"{call.name}: {digest(call())}" for call in (*CALLS, *GRADIENTS)]
+
+
+ROUNDING_MODES = {"down": 0x400, "up": 0x800, "toward zero": 0xC00}  #: of <fenv.h> on x86
+
+
+@contextmanager
+def _rounding(mode: str) -> Iterator[None]:
+    libm = ctypes.CDLL(None)
+    assert libm.fesetround(ROUNDING_MODES[mode]) == 0
+    try:
+        yield
+    finally:
+        assert libm.fesetround(0) == 0
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the rounding modes' numbers are those of x86-64")
+@pytest.mark.parametrize("mode", ROUNDING_MODES)
+def test_the_waist_does_not_depend_on_the_rounding_mode(mode: str) -> None:
+    """All but `quantize` by magic numbers, where the processor's rounding is the posit's."""
+    calls = tuple(call for call in CALLS if not call.name.startswith("quantize"))
+    _expected()
+    clear_caches()
+    with _rounding(mode):
+        assert (torch.tensor([1.0]) + 2.0**-30 > 1) == (mode == "up")
+        moved = {call.name for call in calls if bits(call()) != _expected()[call.name]}
+    assert not moved
+
+
+# ---- layout -------------------------------------------------------------------------------------------------------
+
+SHAPE = (2, 3, 4, 5)
+
+
+def _strided(x: Tensor) -> Tensor:
+    room = x.new_zeros((*x.shape[:-1], 2 * x.shape[-1] + 1))
+    room[..., 1::2] = x
+    return room[..., 1::2]
+
+
+def _reversed_axes(x: Tensor) -> Tensor:
+    axes = list(range(x.dim()))[::-1]
+    return x.permute(axes).contiguous().permute(axes)
+
+
+def _misaligned(x: Tensor) -> Tensor:
+    room = x.new_zeros(x.numel() + 1)
+    room[1:] = x.reshape(-1)
+    return room[1:].view(x.shape)
+
+
+def _negative_bit(x: Tensor) -> Tensor:
+    return torch._neg_view(x.neg()) if x.is_floating_point() else x
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "strided": _strided,
+    "transposed": _reversed_axes,
+    "misaligned": _misaligned,
+    "negative bit": _negative_bit,
+}
+ELEMENTWISE = tuple(call for call in CALLS if call.elementwise)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_no_result_depends_on_the_layout(layout: str) -> None:
+    arrange = LAYOUTS[layout]
+    moved = [call.name for call in CALLS if bits(call.run(*map(arrange, call.operands))) != _expected()[call.name]]
+    assert not moved
+
+
+@pytest.mark.parametrize("call", ELEMENTWISE, ids=lambda call: call.name)
+def test_no_element_depends_on_shape_and_strides(call: Call) -> None:
+    want = call().view(SHAPE)
+    operands = [x.view(SHAPE) for x in call.operands]
+    for arrange in (
+        torch.clone,
+        _strided,
+        _reversed_axes,
+        lambda x: x.contiguous(memory_format=torch.channels_last),
+        lambda x: x[None].expand(2, *SHAPE)[1],
+    ):
+        assert bits(call.run(*map(arrange, operands))) == bits(want)
+    mixed = [x if i else _reversed_axes(x) for i, x in enumerate(operands)]
+    assert bits(call.run(*mixed)) == bits(want)
+
+
+@pytest.mark.parametrize("call", ELEMENTWISE, ids=lambda call: call.name)
+def test_expanded_operands_are_as_good_as_copies(call: Call) -> None:
+    expanded = [x.view(10, 12)[:, :1].expand(10, 12) for x in call.operands]
+    want = call.run(*(x.contiguous() for x in expanded))
+    assert bits(call.run(*expanded)) == bits(want)
+
+
+# ---- length and position ------------------------------------------------------------------------------------------
+
+
+def _repeated(x: Tensor, length: int) -> Tensor:
+    return x.repeat(-(-length // COUNT))[:length]
+
+
+def _lengths(call: Call) -> tuple[int, ...]:
+    table = 1 << 16 if call.name.startswith(("decode posit16", "posit.to_float float16")) else CHUNK
+    return 0, 1, 2, CHUNK - 1, CHUNK, CHUNK + 1, table
+
+
+@pytest.mark.parametrize("call", ELEMENTWISE, ids=lambda call: call.name)
+def test_no_element_depends_on_the_length(call: Call) -> None:
+    want = call()
+    for length in _lengths(call):
+        got = call.run(*(_repeated(x, length) for x in call.operands))
+        assert bits(got) == bits(_repeated(want, length))
+
+
+@pytest.mark.parametrize("call", ELEMENTWISE, ids=lambda call: call.name)
+def test_an_element_alone_gives_what_it_gives_in_company(call: Call) -> None:
+    want = call()
+    alone = torch.stack([call.run(*(x[i] for x in call.operands)) for i in range(COUNT)])
+    assert bits(alone) == bits(want)
+
+
+@pytest.mark.parametrize("call", ELEMENTWISE, ids=lambda call: call.name)
+def test_no_element_depends_on_threads(call: Call) -> None:
+    """So many elements that torch shares them out, where an operation takes them in one piece."""
+    operands = [_repeated(x, 7 * 73 * 137).view(7, 73, 137).mT for x in call.operands]
+    one = call.run(*operands)
+    with switched(torch.get_num_threads, torch.set_num_threads, 2):
+        assert bits(call.run(*operands)) == bits(one)
+
+
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_a_row_of_a_product_is_the_same_alone(dtype: torch.dtype) -> None:
+    a, b = floats(dtype, 24, 210).view(3, 7, 10).nan_to_num(1.0, 2.0, -2.0), floats(dtype, 25, 150)[50:].view(10, 10)
+    fmt = refnum.Posit(8, 1)
+    batch = refnum.posit_mm(a, b, fmt)
+    for i in range(3):
+        assert bits(refnum.posit_mm(a[i], b, fmt)) == bits(batch[i])
+        for j in range(7):
+            assert bits(refnum.posit_mm(a[i, j : j + 1], b, fmt)) == bits(batch[i, j : j + 1])
+            assert bits(refnum.quire_dot(a[i, j], b[:, 3], fmt)) == bits(batch[i, j, 3])

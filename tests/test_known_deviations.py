@@ -1,0 +1,91 @@
+"""The pinned defects of peers are still there, and what the pins call right is what the oracle and refnum compute."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+import numpy as np
+import pytest
+from refnum_conformance import target
+from refnum_conformance.known_deviations.softposit import DEVIATIONS, Deviation
+from refnum_conformance.operations import BY_NAME
+from refnum_conformance.peers import softposit
+from refnum_conformance.sources import SOFTPOSIT
+
+PINNED = [deviation for deviation in DEVIATIONS if deviation.got]
+AVAILABLE, REASON = softposit.available()
+
+needs_softposit = pytest.mark.skipif(not AVAILABLE, reason=REASON)
+
+
+def _signed(x: int, n: int) -> int:
+    x &= (1 << n) - 1
+    return x - (1 << n) if x >> (n - 1) else x
+
+
+def _pattern(deviation: Deviation, x: float) -> float:
+    """A result as functions give it: sign-extended where it is a pattern."""
+    return _signed(int(x), deviation.n) if deviation.gives_patterns else x
+
+
+def _value(deviation: Deviation, result: int) -> float:
+    """A result as the pins write it: the operations table has floats by their bits."""
+    if deviation.operation != "to_float":
+        return result
+    return float(struct.unpack("<d", struct.pack("<q", result))[0])
+
+
+def _same(x: float, y: float) -> bool:
+    return x == y or (math.isnan(x) and math.isnan(y))
+
+
+def _operands(deviation: Deviation) -> list[Any]:
+    operands = [_signed(x, deviation.n) if deviation.takes_patterns else x for x in deviation.operands]
+    return [operands[0::2], operands[1::2]] if deviation.operation == "quire_dot" else operands
+
+
+def _options(deviation: Deviation) -> dict[str, Any]:
+    return {"n": deviation.n, "es": deviation.es, **deviation.options}
+
+
+@needs_softposit
+@pytest.mark.parametrize("deviation", PINNED, ids=str)
+def test_the_peer_is_still_wrong(deviation: Deviation) -> None:
+    got = softposit.call(deviation.function, deviation.signature, *deviation.operands, n=deviation.n)
+    expected = [_pattern(deviation, x) for x in deviation.got]
+    assert any(_same(got, x) for x in expected), (
+        f"{deviation}: {REASON} gives {got}, not {expected}. If {deviation.right} is right, "
+        "the defect is gone: remove the row, and the exclusion that goes with it."
+    )
+
+
+@pytest.mark.parametrize("deviation", DEVIATIONS, ids=str)
+def test_the_oracle_agrees_with_the_right_answer(deviation: Deviation) -> None:
+    result = BY_NAME[deviation.operation].oracle(*_operands(deviation), **_options(deviation))
+    assert _same(_value(deviation, result), _pattern(deviation, deviation.right))
+
+
+@pytest.mark.parametrize("deviation", DEVIATIONS, ids=str)
+def test_refnum_gives_the_right_answer(deviation: Deviation) -> None:
+    operands = [np.array([x], dtype=np.int64) for x in _operands(deviation)]
+    (result,) = getattr(target, deviation.operation)(*operands, **_options(deviation))
+    assert _same(_value(deviation, int(result)), _pattern(deviation, deviation.right))
+
+
+@pytest.mark.parametrize("deviation", PINNED, ids=str)
+def test_a_pin_is_wrong_or_hangs_on_the_build(deviation: Deviation) -> None:
+    right = any(_same(x, deviation.right) for x in deviation.got)
+    assert right == (len(deviation.got) > 1)
+
+
+@needs_softposit
+@pytest.mark.parametrize("deviation", DEVIATIONS, ids=str)
+def test_no_pinned_operand_passes_the_cross_check(deviation: Deviation) -> None:
+    """What would be compared for equality comes out right; the rest is uncovered or excluded."""
+    op, options = BY_NAME[deviation.operation], _options(deviation)
+    operands = tuple(np.array([x], dtype=np.int64) for x in _operands(deviation))
+    if SOFTPOSIT.covers(op, options) and not SOFTPOSIT.excluded(op, operands, options).item():
+        got = SOFTPOSIT.answer(op, operands, options).item()
+        assert _same(_value(deviation, got), _pattern(deviation, deviation.right))

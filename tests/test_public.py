@@ -1,0 +1,139 @@
+"""The public names, where they live, and how they are called."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import refnum
+from refnum import Quire, posit, testing
+
+#: Others' checks call these, so they stay.
+NAMES = """
+__version__ formats posit testing
+Posit Minifloat posit8 posit16 posit32 posit64
+e2m1 e2m3 e3m2 e4m3 e5m2 e4m3fnuz e5m2fnuz e8m0 float16 bfloat16 tf32
+encode decode quantize Quire quire_dot posit_mm status use_backend
+RefnumError FormatError ShapeError DTypeError ContractError NonFiniteError UncoveredError BackendError
+MissingExtraError MismatchError
+""".split()
+
+POSIT_NAMES = """
+add sub mul div sqrt fmm fma negate abs sign nearest_int ceil floor next prior
+compare_equal compare_not_equal compare_greater compare_greater_equal compare_less compare_less_equal
+convert to_float to_int from_int to_decimal from_decimal Quire
+""".split()
+
+QUIRE_NAMES = "from_posit to_posit negate abs add_posit sub_posit add sub mul_add mul_sub".split()
+
+TESTING_NAMES = "cases assert_bit_equal assert_ulp ulp_distance".split()
+
+SIGNATURES = {
+    "Posit": "(n, es=2)",
+    "encode": "(x, fmt, *, rounding='nearest_even', random_bits=None)",
+    "decode": "(bits, fmt, *, dtype=torch.float64)",
+    "quantize": "(x, fmt, *, rounding='nearest_even', random_bits=None, grad='identity')",
+    "posit_mm": "(a, b, fmt, *, mode='quire', c=None, out_dtype=None, grad='rounded')",
+    "quire_dot": "(a, b, fmt)",
+    "Quire": "(fmt, shape=(), *, device=None)",
+    "use_backend": "(name)",
+    "status": "()",
+    **{f"posit.{name}": "(a, b, fmt)" for name in "add sub mul div".split()},
+    **{f"posit.{name}": "(a, b, c, fmt)" for name in "fmm fma".split()},
+    **{f"posit.{name}": "(a, fmt)" for name in "sqrt negate abs sign nearest_int ceil floor next prior".split()},
+    **{f"posit.{name}": "(a, b, fmt)" for name in POSIT_NAMES if name.startswith("compare_")},
+    "posit.convert": "(bits, from_fmt, to_fmt)",
+    "posit.to_float": "(bits, fmt, dtype=torch.float64)",
+    "posit.to_int": "(bits, fmt, width=32, signed=True)",
+    "posit.from_int": "(i, fmt, sentinel=True)",
+    "posit.to_decimal": "(bits, fmt)",
+    "posit.from_decimal": "(text, fmt)",
+    "testing.assert_bit_equal": "(got, want, *, fmt=None)",
+    "testing.assert_ulp": "(got, want, *, ulp, fmt=None)",
+    "testing.ulp_distance": "(got, want, fmt=None)",
+}
+
+
+def test_the_names_are_those_promised() -> None:
+    assert set(NAMES) <= set(refnum.__all__)
+    assert sorted(refnum.__all__) == dir(refnum)
+    assert len(set(refnum.__all__)) == len(refnum.__all__)
+    assert set(POSIT_NAMES) <= set(posit.__all__)
+    assert set(TESTING_NAMES) <= set(testing.__all__)
+    assert all(callable(getattr(Quire, name)) for name in QUIRE_NAMES)
+
+
+@pytest.mark.parametrize("module", [refnum, posit, testing], ids=lambda m: m.__name__)
+def test_every_name_is_there_and_only_those(module: object) -> None:
+    names = module.__all__  # type: ignore[attr-defined]
+    values = {name: getattr(module, name) for name in names}
+    defined_here = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith("refnum") and inspect.isroutine(value)
+    }
+    assert defined_here <= values.keys()
+
+
+def test_a_name_is_the_thing_in_its_room() -> None:
+    for name, home in refnum._HOMES.items():
+        assert getattr(refnum, name) is getattr(importlib.import_module(f"refnum.{home}"), name)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="^module 'refnum' has no attribute 'posit128'$"):
+        refnum.posit128  # noqa: B018
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    tree = ast.parse(Path(refnum.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    seen = {}
+    for statement in block.body:
+        assert isinstance(statement, ast.ImportFrom)
+        for alias in statement.names:
+            assert alias.asname == alias.name, "a re-export is written `x as x`"
+            seen[alias.name] = statement.module
+    assert seen == {name: None for name in refnum._MODULES} | refnum._HOMES
+
+
+@pytest.mark.parametrize("name", SIGNATURES)
+def test_signature(name: str) -> None:
+    function = refnum
+    for part in name.split("."):
+        function = getattr(function, part)
+    parameters = [p.replace(annotation=inspect.Parameter.empty) for p in inspect.signature(function).parameters.values()]
+    assert str(inspect.Signature(parameters)) == SIGNATURES[name]
+
+
+def test_every_function_has_its_signature_here() -> None:
+    functions = {name for name in refnum.__all__ if inspect.isfunction(getattr(refnum, name))}
+    functions |= {f"posit.{name}" for name in posit.__all__ if inspect.isfunction(getattr(posit, name))}
+    assert functions <= SIGNATURES.keys()
+
+
+def test_the_format_is_positional_and_has_no_default() -> None:
+    for name, signature in SIGNATURES.items():
+        if "fmt" in signature and not name.startswith("testing"):
+            positional = signature.strip("()").split(", *")[0].split(", ")
+            assert {"fmt", "to_fmt"} & set(positional), name
+
+
+def test_no_module_bears_the_name_of_a_function_beside_it() -> None:
+    for package in (refnum, posit, testing):
+        modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
+        assert not {name for name in modules & set(package.__all__) if not inspect.ismodule(getattr(package, name))}
+
+
+def test_every_module_says_what_it_is() -> None:
+    silent = [path for path in Path(refnum.__file__).parent.rglob("*.py") if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert not silent
+
+
+def test_the_package_is_marked_as_typed() -> None:
+    assert (Path(refnum.__file__).parent / "py.typed").exists()
