@@ -1,7 +1,4 @@
-"""Posits on tensors in a few lines: values, patterns, arithmetic, an exact dot product, a matrix product.
-
-    python examples/first_steps.py
-"""
+"""Posits on tensors in a few lines: values, patterns, arithmetic, an exact dot product, a matrix product."""
 
 import torch
 
@@ -10,6 +7,7 @@ from refnum import posit, posit16
 
 
 def main() -> None:
+    """Print what each of them gives."""
     x = torch.tensor([3.14159, 1e-20, float("inf")])
 
     # Values rounded to a format, in the dtype they came in.

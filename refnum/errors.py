@@ -1,5 +1,7 @@
-"""Every error type of refnum. A message has four short parts: what failed, what was got, what is allowed, what to
-do."""
+"""Every error type of refnum.
+
+A message has four short parts: what failed, what was got, what is allowed, what to do.
+"""
 
 
 class RefnumError(Exception):

@@ -13,14 +13,16 @@ from refnum.cli import run
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-TEXT = README.read_text()
+TEXT = README.read_text(encoding="utf-8")
 SHELL = "".join(re.findall(r"^```sh\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE))
 COMMANDS = re.findall(r"^(python3 .*? -s (\w+))\b", SHELL, re.MULTILINE)
 CONSOLE = re.findall(r"^```console\n\$ refnum (.*?)\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
 
 
 def test_python_examples() -> None:
-    failed, attempted = doctest.testfile(str(README), module_relative=False)
+    blocks = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+    test = doctest.DocTestParser().get_doctest("\n".join(blocks), {}, "README", str(README), 0)
+    failed, attempted = doctest.DocTestRunner().run(test)
     assert attempted >= 5
     assert not failed
 

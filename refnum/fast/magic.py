@@ -65,8 +65,8 @@ def round_bits(bits: Tensor, fmt: Posit, row: Minifloat) -> Tensor:
     rounded = (logarithm + ((unit >> 1) - 1) + ((logarithm >> cut) & 1)) & -unit
     result = (rounded + offset) | (bits & -(1 << top))
     result = torch.where(magnitude == 0, magnitude, result)
-    assert row.infinity is not None and row.nan is not None
-    return torch.where(magnitude >= row.infinity, row.nan, result)
+    not_finite = ((1 << row.exponent) - 1) << mantissa
+    return torch.where(magnitude >= not_finite, not_finite | (1 << (mantissa - 1)), result)
 
 
 def quantize(x: Tensor, fmt: Posit, row: Minifloat, wide: Minifloat) -> Tensor:

@@ -11,8 +11,8 @@ random  random codes with long regimes and short ones; random floats of every sc
 
 Random data alone proves nothing: a rounding goes wrong at ties, at the ends of the range, and in its sticky bit.
 
-Each function returns at most ``count`` cases: all of them where there are no more, else a sample that keeps the
-corners. Codes are int64 tensors on the CPU, patterns of posits sign-extended. They are made of integers only, so that
+Each function returns at most ``count`` cases: all of them where there are no more, else a sample, the corners first.
+Codes are int64 tensors on the CPU, patterns of posits sign-extended. They are made of integers only, so that
 the same arguments give the same cases under any state of torch.
 """
 
@@ -380,37 +380,51 @@ def _ties(tie: Tie, fmt: Format, count: int, draw: Random) -> Iterator[Row]:
 
 
 def _near_product(fmt: Posit, draw: Random) -> Row | None:
-    """a * b = t * 2**s + d, with d = 1 or -1 and an odd t of one bit more than fits, solved for b modulo 2**(s + 1)."""
+    """a * b = t * 2**s + d, with d = 1 or -1 and an odd t of one bit too many, solved for b modulo 2**(s + 1)."""
     p = fmt.significand_bits
-    a, s, d = _full(p, draw), max(p - 2, 0), draw.choice((1, -1))
-    b = ((1 << s) + d) * pow(a, -1, 2 << s) % (2 << s) | 1 << (p - 1)
-    i, j = _jitter(fmt, draw, near=1), _jitter(fmt, draw, near=1)
-    return _held(fmt, Dyadic(a, i - p), Dyadic(b, j - p)) if (a * b).bit_length() == 2 * p - 1 else None
+    a, s, d = _full(p, draw), p - 2, draw.choice((1, -1))
+    if s < 1:
+        return None
+    b = ((1 << s) + d) * pow(a, -1, 2 << s) % (2 << s) | 2 << s
+    i, scale = _central(fmt, draw), _central(fmt, draw)
+    return _held(fmt, Dyadic(a, i), Dyadic(b, scale - i)) if (a * b).bit_length() == 2 * p - 1 else None
 
 
 def _near_quotient(fmt: Posit, draw: Random) -> Row | None:
-    """a * 2**p = t * b - d, with d = 1 or -1 and an odd t of p + 1 bits, solved for t modulo 2**p."""
+    """a * 2**p = t * b - d, with d = 1 or -1 and an odd t of one bit too many, solved for t modulo 2**p."""
     p = fmt.significand_bits
     b, d = _full(p, draw), draw.choice((1, -1))
     t = d * pow(b, -1, 1 << p) % (1 << p) | 1 << p
     a = (t * b - d) >> p
-    i, j = _jitter(fmt, draw, near=1), _jitter(fmt, draw, near=1)
-    return _held(fmt, Dyadic(a, i - p), Dyadic(b, j - p)) if a.bit_length() == p else None
+    i, scale = _central(fmt, draw), _central(fmt, draw)
+    return _held(fmt, Dyadic(a, i), Dyadic(b, i - scale)) if a.bit_length() == p else None
 
 
 def _near_root(fmt: Format, draw: Random) -> Row | None:
-    """a * 2**(p + 2) = t**2 - d, with a small d and an odd t of p + 1 bits: a root modulo 2**(p + 2), bit by bit."""
+    """a * 2**(p + 2) = t**2 - d, with a small d and an odd t of one bit too many: a root modulo 2**(p + 2)."""
     p = fmt.significand_bits
-    t, d = 1, 8 * draw.randint(-16, 16) + 1  # what has a root modulo 8, has one modulo any power of two
+    t, d = 1, 8 * draw.randint(-16, 16) + 1  # what has a root modulo 8 has one modulo each power of two
     for i in range(3, p + 2):
         t |= ((t * t - d) >> i & 1) << (i - 1)
-    t = max(t, (2 << p) - t)  # one of the two has p + 1 bits
-    ...
+    t = max(t, (2 << p) - t)  # p + 1 bits
+    a = (t * t - d) >> (p + 2)
+    return _held(fmt, Dyadic(a, 2 - p + 2 * draw.choice((0, -1)))) if a > 0 else None
 
 
 def _full(bits: int, draw: Random) -> int:
     """An odd number of so many bits."""
-    return 1 << (bits - 1) | draw.getrandbits(bits) | 1 if ... 
+    return 1 << (bits - 1) | draw.getrandbits(bits) | 1
+
+
+def _central(fmt: Posit, draw: Random) -> int:
+    """The exponent of a full significand on a scale where posits have most bits."""
+    return draw.randint(-1 << fmt.es, (1 << fmt.es) - 1) - fmt.significand_bits + 1
+
+
+def _held(fmt: Format, *numbers: Dyadic) -> Row | None:
+    """The codes of numbers, if there are such codes."""
+    codes = tuple(exactly(x, fmt) for x in numbers)
+    return None if None in codes else codes  # type: ignore[return-value]
 
 
 def _nearby(u: int, fmt: Posit, draw: Random) -> int:
@@ -652,12 +666,10 @@ def _check_count(function: str, name: str, got: object) -> None:
 
 
 def _sample(cases: Iterable[T], count: int, draw: Random, keep: Iterable[T] = ()) -> list[T]:
-    """The distinct cases, sorted; of more than ``count``, those to keep and some of the others."""
+    """Distinct cases: those to keep and then the others, both shuffled, so that a part of them is a sample too."""
     kept = sorted(set(keep))
-    if len(kept) >= count:
-        return sorted(draw.sample(kept, count))
     others = sorted(set(cases).difference(kept))
-    return sorted(kept + draw.sample(others, min(len(others), count - len(kept))))
+    return (draw.sample(kept, len(kept)) + draw.sample(others, len(others)))[:count]
 
 
 def _column(codes: Sequence[int]) -> Tensor:
