@@ -21,8 +21,8 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # a test worker or a yardstick has one co
 
 
 def install(session: nox.Session, *extras: str, constraints: tuple[str, ...] = CONSTRAINTS) -> None:
-    """Install the project, editable, with what the extras list."""
-    wanted = [requirement for extra in extras for requirement in EXTRAS[extra]]
+    """Install the project, editable, with what the extras list; a single requirement may stand for an extra."""
+    wanted = [requirement for extra in extras for requirement in EXTRAS.get(extra, [extra])]
     softposit = [requirement for requirement in wanted if requirement.startswith("softposit")]
     session.install(*constraints, "--editable", ".", *(each for each in wanted if each not in softposit))
     if softposit:
@@ -43,7 +43,7 @@ def run_tests(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the tests and every example in a docstring."""
-    install(session, "dev", "demo", "conformance", "exact")
+    install(session, "demo", "conformance", "exact", "pytest-xdist")
     install_conformance(session)
     run_tests(session)
 
@@ -65,8 +65,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(default=False)
 def typing(session: nox.Session) -> None:
     """Check the types of the package, with mypy --strict."""
-    install(session, "cli", "plot")
-    session.install(*CONSTRAINTS, "mypy")
+    install(session, "cli", "plot", "hypothesis", "mypy")  # all that the package can use and that has types
     session.run("mypy", *session.posargs)
 
 
@@ -95,6 +94,6 @@ def minimums(session: nox.Session) -> None:
     The lowest torch is not that of the constraints file, so on Linux pip fetches a build of several gigabytes unless it
     is told of an index with CPU builds.
     """
-    install(session, "dev", "demo", "conformance", "exact", constraints=MINIMUMS)
+    install(session, "demo", "conformance", "exact", "pytest-xdist", constraints=MINIMUMS)
     install_conformance(session)
     run_tests(session)

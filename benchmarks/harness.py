@@ -120,10 +120,9 @@ def conditions() -> dict[str, str]:
     }
 
 
-def report(name: str, figures: Iterable[Figure], made: Mapping[str, str], *, keep_noisy: bool) -> None:
+def report(name: str, figures: Iterable[Figure], made: Mapping[str, str], *, noisy: bool, keep_noisy: bool) -> None:
     """Print the table, and write it to ``benchmarks/results`` if the machine was quiet."""
     figures = list(figures)
-    noisy = float(made["load average at the start"]) > QUIET
     console = Console(width=160)
     table = Table(*HEADER, title=f"{name}{' (noisy)' if noisy else ''}")
     for figure in figures:
@@ -149,8 +148,12 @@ def _markdown(name: str, figures: Iterable[Figure], made: Mapping[str, str], noi
     return "\n".join(lines) + "\n"
 
 
-def run(name: str, measure: Callable[[], Iterable[Figure]], *, needs_loops: bool = False) -> None:
-    """The main function of a benchmark; ``needs_loops`` where SoftPosit's C loops are the yardstick."""
+def run(name: str, measure: Callable[[], Iterable[Figure]], *, needs_loops: bool = False, timed: bool = True) -> None:
+    """The main function of a benchmark.
+
+    ``needs_loops`` where SoftPosit's C loops are the yardstick; not ``timed`` where the load of the machine does not
+    touch the figures.
+    """
     parser = argparse.ArgumentParser(prog=f"benchmarks/{name}.py")
     parser.add_argument("--keep-noisy", action="store_true", help=f"record the figures at a load above {QUIET:g} too")
     arguments = parser.parse_args()
@@ -160,4 +163,5 @@ def run(name: str, measure: Callable[[], Iterable[Figure]], *, needs_loops: bool
         return
     torch.set_num_threads(1)
     made = conditions()
-    report(name, measure(), made, keep_noisy=arguments.keep_noisy)
+    noisy = timed and os.getloadavg()[0] > QUIET
+    report(name, measure(), made, noisy=noisy, keep_noisy=arguments.keep_noisy)

@@ -98,4 +98,4 @@ def measure() -> Iterator[Figure]:
 
 
 if __name__ == "__main__":
-    run("memory", measure)
+    run("memory", measure, timed=False)

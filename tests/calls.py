@@ -111,6 +111,7 @@ def _scalar_formats() -> list[Call]:
         Call("decode e8m0", lambda x: refnum.decode(x, e8m0, dtype=torch.float32), (bytes_,)),
         Call("quantize posit8", lambda x: refnum.quantize(x, P8), (f32,)),
         Call("quantize posit16", lambda x: refnum.quantize(x, P16), (f32,)),
+        Call("quantize posit16 bfloat16", lambda x: refnum.quantize(x, P16), (b16,)),
         Call("quantize posit20 float16", lambda x: refnum.quantize(x, Posit(20)), (f16,)),
         Call("quantize posit25", lambda x: refnum.quantize(x, Posit(25)), (f32,)),
         Call("quantize posit32 float64", lambda x: refnum.quantize(x, P32), (f64,)),
@@ -206,11 +207,11 @@ def gradient(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
 def _gradients() -> list[Call]:
     a, b, c, f32 = whole(19, 5, 9), whole(20, 9, 4), whole(21, 5, 4), floats(torch.float32, 22)
     return [
-        Call("quantize identity", lambda x: gradient(lambda t: refnum.quantize(t, P8), x), (f32,), False),
-        Call("quantize clipped", lambda x: gradient(lambda t: refnum.quantize(t, P8, grad="clipped"), x), (f32,), False),
-        Call("posit_mm rounded", lambda *x: gradient(lambda a, b, c: refnum.posit_mm(a, b, P16, c=c), *x), (a, b, c), False),
-        Call("posit_mm raw", lambda *x: gradient(lambda a, b: refnum.posit_mm(a, b, P8, grad="raw"), *x), (a, b), False),
-        Call("quire_dot", lambda *x: gradient(lambda a, b: refnum.quire_dot(a, b, P16), *x), (a, b.T[:1]), False),
+        Call("gradient of quantize", lambda x: gradient(lambda t: refnum.quantize(t, P8), x), (f32,), False),
+        Call("gradient of quantize clipped", lambda x: gradient(lambda t: refnum.quantize(t, P8, grad="clipped"), x), (f32,), False),
+        Call("gradient of posit_mm", lambda *x: gradient(lambda a, b, c: refnum.posit_mm(a, b, P16, c=c), *x), (a, b, c), False),
+        Call("gradient of posit_mm raw", lambda *x: gradient(lambda a, b: refnum.posit_mm(a, b, P8, grad="raw"), *x), (a, b), False),
+        Call("gradient of quire_dot", lambda *x: gradient(lambda a, b: refnum.quire_dot(a, b, P16), *x), (a, b.T[:1]), False),
     ]
 
 

@@ -98,10 +98,10 @@ def test_posits_default_to_the_standards_exponent() -> None:
 
 def test_rows_are_frozen_comparable_and_hashable() -> None:
     assert len({Posit(16), Posit(16, 2), Posit(16, 1), Minifloat(5, 10), Minifloat(5, 10, bias=15)}) == 3
-    for fmt in (Posit(16), Minifloat(4, 3)):
+    for fmt, field in ((Posit(16), "n"), (Minifloat(4, 3), "bias")):
         assert not hasattr(fmt, "__dict__")
         with pytest.raises(dataclasses.FrozenInstanceError):
-            fmt.width = 3  # type: ignore[misc]
+            setattr(fmt, field, 3)
 
 
 def test_a_bias_that_is_not_given() -> None:
@@ -174,9 +174,8 @@ def test_keeps_is_true_where_every_rounded_value_is_there(row: Minifloat) -> Non
             for rounding in ("nearest_even", "nearest_away", "toward_zero", "toward_positive", "toward_negative", "to_odd")
         ]
         truth[fmt] = {Fraction(x) for xs in rounded for x in xs if abs(x) < float("inf")} <= inside
-    assert {fmt: keeps(row, fmt) for fmt in TOY_FORMATS if keeps(row, fmt) > truth[fmt]} == {}, "promises too much"
-    needless = [str(fmt) for fmt in TOY_FORMATS if truth[fmt] and not keeps(row, fmt)]
-    assert not needless, "refuses what would be right"
+    assert not [fmt for fmt in TOY_FORMATS if keeps(row, fmt) and not truth[fmt]], "promises too much"
+    assert not [fmt for fmt in TOY_FORMATS if truth[fmt] and not keeps(row, fmt)], "refuses what would be right"
 
 
 def test_holds_and_keeps_on_the_rows_of_torch() -> None:

@@ -39,7 +39,9 @@ def test_there_are_console_examples() -> None:
 
 
 def test_the_two_commands_are_sessions() -> None:
-    functions = [node for node in ast.parse((ROOT / "noxfile.py").read_text()).body if isinstance(node, ast.FunctionDef)]
+    functions = [
+        node for node in ast.parse((ROOT / "noxfile.py").read_text()).body if isinstance(node, ast.FunctionDef)
+    ]
     sessions = {node.name for node in functions if node.decorator_list}
     assert {session for _, session in COMMANDS} == {"demo", "tests"}
     assert {"tests", "demo", "lint", "typing", "conformance", "bench", "minimums"} <= sessions

@@ -17,13 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from . import __version__, report
+from . import report
 from .ledger import Ledger, directory, sources, versions
 from .operations import BY_NAME
 from .plan import Job
-from .runner import DEFAULT_TARGET, Summary, TargetError, load
+from .runner import Summary
 from .sources import SOURCES
-from .workers import Run, plan, verdicts
+from .targets import DEFAULT_TARGET, TargetError, load
+from .workers import Run, interruptible, plan, verdicts
 from .xfails import Xfails
 
 
@@ -43,7 +44,7 @@ def header(target: ModuleType, seed: int) -> str:
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="refnum_conformance", description="Compare a target with independent oracles.")
+    parser = argparse.ArgumentParser("refnum_conformance", description="Compare a target with independent oracles.")
     parser.add_argument("--target", default=DEFAULT_TARGET, metavar="MODULE", help="what is tested (default: refnum)")
     parser.add_argument("--quick", action="store_true", help="samples only, and few of them")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="rows of the operations table")
@@ -75,11 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     print(header(target, options.seed))
-    made = {**versions(), "sources": sources(target), "target": options.target, "suite": __version__}
-    made |= {"quick": options.quick, "seed": options.seed, "only": options.only}
-    ledger = Ledger.open(options.ledger, made, fresh=options.fresh)
+    asked = {name: getattr(options, name) for name in ("target", "quick", "seed", "only")}
+    state = {**versions(), "sources": sources(target)}
+    ledger = Ledger.open(options.ledger, asked, state, fresh=options.fresh)
     try:
-        _run(every, chosen, ledger, options)
+        with interruptible():
+            _run(every, chosen, ledger, options)
     except KeyboardInterrupt:
         done = sum(every[index].id in ledger.verdicts for index in chosen)
         print(f"Interrupted after {done:,} of {len(chosen):,} jobs; the same command continues, --fresh starts again.")
@@ -97,7 +99,9 @@ def _chosen(every: Sequence[Job], only: Sequence[str] | None) -> list[int]:
 
 def _run(every: Sequence[Job], chosen: Sequence[int], ledger: Ledger, options: argparse.Namespace) -> None:
     missing = [index for index in chosen if every[index].id not in ledger.verdicts]
-    if len(missing) < len(chosen):
+    if ledger.outdated:
+        print("Starting again: code or versions have changed since the run was interrupted.")
+    elif len(missing) < len(chosen):
         print(f"Continuing: {len(chosen) - len(missing):,} of {len(chosen):,} jobs are done.")
     if missing:
         with report.progress(len(missing)) as step:
@@ -117,7 +121,7 @@ def _close(ledger: Ledger, xfails: Xfails, head: str, record: Path | None) -> in
         *(f"skipped {row}: {reason}" for row, reason in summary.skipped.items()),
         *(f"expected failure {line}" for line in judgement.expected),
         *(f"expected to fail and passes: {line}" for line in judgement.passed),
-        *(f"warning: {line!r} in the file of expected failures matches nothing" for line in xfails.unused(ledger.verdicts)),
+        *(f"warning: {x!r} in the file of expected failures matches nothing" for x in xfails.unused(ledger.verdicts)),
         *report.sentences(judgement.unexplained),
         f"{summary.cases:,} cases, {wrong:,} unexplained mismatches" + (f", {errors:,} errors" if errors else ""),
     ]

@@ -19,11 +19,13 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
+from threading import Event
 
 import torch
 from rich.console import Console
@@ -245,33 +247,61 @@ def _blocks(ranges: Iterable[Sequence[int]]) -> list[int]:
 
 
 def _start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and winds up
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the mask lasts until a library changes it
     torch.set_num_threads(1)
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"  # no pool of compilers per worker
+
+
+@contextmanager
+def _interrupts() -> Iterator[Event]:
+    """An event that Ctrl-C sets, instead of an exception anywhere."""
+    heard = Event()
+    before = signal.signal(signal.SIGINT, lambda *_: heard.set())
+    try:
+        yield heard
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that never hear Ctrl-C, which is their parent's: they inherit its mask of blocked signals."""
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker)
+    resource_tracker.ensure_running()  # its start unblocks the signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        pool.submit(int)  # the first task starts all of them
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def sweep_all(sweeps: Sequence[Sweep], ledger: Ledger, workers: int, console: Console) -> bool:
     """Run what the ledger lacks. False when interrupted."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
-    with Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console) as progress:
+    missing = [(s, block) for s in sweeps for block in sorted(set(range(BLOCKS)) - set(ledger[s].done))]
+    with (
+        _interrupts() as interrupted,
+        _workers(workers) as pool,
+        Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console) as progress,
+    ):
         bars = {
             sweep: progress.add_task(str(sweep), total=BLOCKS, completed=len(ledger[sweep].done), note="")
             for sweep in sweeps
         }
-        missing = [(s, block) for s in sweeps for block in sorted(set(range(BLOCKS)) - set(ledger[s].done))]
         futures = {pool.submit(check_block, *task): task for task in missing}
-        try:
-            for future in as_completed(futures):
+        waiting = set(futures)
+        while waiting and not interrupted.is_set():
+            finished, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+            for future in finished:
                 sweep, block = futures[future]
                 ledger[sweep].add(block, *future.result())
-                ledger.save()
                 progress.update(bars[sweep], advance=1, note=_note(ledger[sweep]))
-        except KeyboardInterrupt:
-            return False
-        finally:
-            pool.shutdown(cancel_futures=True)
-    return True
+            ledger.save()
+    return not waiting
 
 
 def _note(tally: Tally) -> str:

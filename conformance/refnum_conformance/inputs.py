@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
+
 from refnum import Minifloat, Posit
 from refnum.formats import Format, named
 from refnum.testing import cases
-from torch import Tensor
 
 from .operations import Op, Options, record
 

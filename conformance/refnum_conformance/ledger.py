@@ -29,7 +29,7 @@ def versions() -> dict[str, str]:
 
 
 def sources(target: ModuleType) -> str:
-    """A digest of all Python files of the target, of refnum and of this suite: code changes more often than versions."""
+    """A digest of all files of the target, of refnum and of this suite: code changes more often than versions."""
     digest = hashlib.sha256()
     packages = {__package__, "refnum", target.__name__.partition(".")[0]}
     for name in sorted(package for package in packages if package):
@@ -53,17 +53,18 @@ def directory() -> Path:
 
 
 class Ledger:
-    """Verdicts on disk, appended as they come."""
+    """Verdicts on disk, appended as they come. The first line says what they hold for."""
 
-    def __init__(self, path: Path, made: Mapping[str, object]) -> None:
-        self.path, self.made = path, dict(made)
+    def __init__(self, path: Path, holds_for: Mapping[str, object]) -> None:
+        self.path, self.head = path, json.dumps(holds_for, sort_keys=True)
         self.verdicts: dict[str, Verdict] = {}
+        self.outdated = False  #: there is an interrupted run, of other code
 
     @classmethod
-    def open(cls, place: Path, made: Mapping[str, object], *, fresh: bool) -> Ledger:
-        """Continue the run that was made like this, or begin one."""
-        name = hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:16]
-        ledger = cls(place / f"run-{name}.jsonl", made)
+    def open(cls, place: Path, asked: Mapping[str, object], state: Mapping[str, object], *, fresh: bool) -> Ledger:
+        """Continue the run that was asked for like this while the state is the same, or begin one."""
+        name = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+        ledger = cls(place / f"run-{name}.jsonl", {**asked, **state})
         place.mkdir(parents=True, exist_ok=True)
         if not fresh and ledger.path.exists():
             ledger._read()
@@ -72,7 +73,8 @@ class Ledger:
 
     def _read(self) -> None:
         head, *lines = self.path.read_text().splitlines() or [""]
-        if head != json.dumps(self.made):
+        if head != self.head:
+            self.outdated = True
             return
         for line in lines:
             try:
@@ -84,7 +86,7 @@ class Ledger:
     def _write(self) -> None:
         rows = [json.dumps(verdict.as_json()) for verdict in self.verdicts.values()]
         fresh = self.path.with_suffix(f".{os.getpid()}")
-        fresh.write_text("\n".join([json.dumps(self.made), *rows]) + "\n")
+        fresh.write_text("\n".join([self.head, *rows]) + "\n")
         fresh.replace(self.path)
 
     def add(self, verdict: Verdict) -> None:

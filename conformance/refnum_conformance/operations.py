@@ -1,7 +1,7 @@
 """The operations table: one row a function, and everything that is checked follows from the rows.
 
-Vocabulary: a *row* is a function that targets have; a *case* is one set of operands; *options* are keywords, the format among
-them; a *source* tells the right result (`sources`).
+Vocabulary: a *row* is a function that targets have; a *case* is one set of operands; *options* are keywords, the format
+among them; a *source* tells the right result (`sources`).
 
 Each operand, and the result, is of a kind, given by a letter:
 

@@ -83,16 +83,14 @@ class Job:
     @property
     def choices(self) -> Options:
         """The options that are not the format."""
-        return {name: value for name, value in self.options.items() if name not in _FORMAT}
+        fields = ("n", "es") if "n" in self.options else Row._fields  # `signed` is both of a minifloat and of to_int
+        return {name: value for name, value in self.options.items() if name not in fields}
 
     @property
     def id(self) -> str:
         """A name that is unique and says everything, without blanks: ``mul[posit(16,2)-every]``."""
         rest = [f"{name}={value}" for name, value in self.choices.items()]
         return f"{self.op.name}[{'-'.join([describe(self.options).replace(' ', '_'), *rest, self.kind])}]"
-
-
-_FORMAT = {"n", "es", *Row._fields}
 
 
 def describe(options: Options) -> str:
@@ -145,7 +143,7 @@ def _columns(op: Op, options: Options, size: int, seed: int) -> Callable[[], tup
 
 
 def _every(op: Op) -> Iterator[Job]:
-    """All patterns up to 16 bits for one operand, all pairs up to 8 bits, all triples up to 4; all codes up to 16 bits."""
+    """All patterns and codes up to 16 bits for one operand, all pairs up to 8 bits, all triples up to 4."""
     if set(op.args) not in ({"p"}, {"c"}):
         return
     limit, what = {1: (16, "every pattern"), 2: (8, "every pair"), 3: (4, "every triple")}[len(op.args)]

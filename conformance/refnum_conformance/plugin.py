@@ -37,9 +37,10 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     """What is tested: a wrong name shows at once."""
     if config.getoption("refnum_target") is None:
         return []
+    suite = _suite(config)  # first: a wrong name need not wait for torch
     from .__main__ import header
 
-    return [header(_suite(config).target, config.getoption("refnum_seed"))]
+    return [header(suite.target, config.getoption("refnum_seed"))]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -103,16 +104,20 @@ def _suite(config: pytest.Config) -> Suite:
 
 
 def _make(config: pytest.Config) -> Suite:
-    from .plan import FULL, QUICK, jobs
-    from .runner import DEFAULT_TARGET, TargetError, load
-    from .xfails import Xfails
+    from .targets import DEFAULT_TARGET, TargetError, load
 
     if str(config.rootpath) not in sys.path:
         sys.path.append(str(config.rootpath))  # a target usually lies where pytest was started
     try:
         target = load(config.getoption("refnum_target") or DEFAULT_TARGET)
+    except TargetError as error:
+        raise pytest.UsageError(str(error)) from None
+    from .plan import FULL, QUICK, jobs
+    from .xfails import Xfails
+
+    try:
         xfails = Xfails.read(config.getoption("refnum_xfails"))
-    except (TargetError, ValueError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise pytest.UsageError(str(error)) from None
     plan = jobs(FULL if config.getoption("refnum_full") else QUICK, config.getoption("refnum_seed"))
     return Suite(target, xfails, [RowUnderTest(name, found, target, xfails) for name, found in _grouped(plan)])

@@ -1,4 +1,4 @@
-"""What a run prints: a header, progress, the table, and mismatches with their operands. With rich where it is installed."""
+"""What a run prints: progress, the table, and mismatches with their operands; with rich where it is installed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from .runner import Summary, Verdict
 
 SHOWN = 20  #: jobs whose mismatches are printed; the others are counted
 COLUMNS = ("function", "format", "oracle", "cases", "mismatches")
+NUMBERS = 3  #: the first column that is right-justified
 LEGEND = (
     "n <= 8: es 0 to 2, and up to 4 for n <= 6. n = 16: es 0, 1, 2. "
     "n >= 24: (24,2) (28,2) (32,2) (33,2) (40,1) (48,3) (63,0) (64,2) (64,4). "
@@ -39,11 +40,9 @@ def plain(lines: Sequence[tuple[str, ...]]) -> str:
     function  format  oracle  cases  mismatches
     add       n = 16  oracle      9           0
     """
-    widths = [max(len(row[i]) for row in (COLUMNS, *lines)) for i in range(len(COLUMNS))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) if i < 3 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths)))
-        for row in (COLUMNS, *lines)
-    )
+    widths = [max(map(len, column)) for column in zip(COLUMNS, *lines, strict=True)]
+    place = [f"{{:<{width}}}" if i < NUMBERS else f"{{:>{width}}}" for i, width in enumerate(widths)]
+    return "\n".join("  ".join(place).format(*row) for row in (COLUMNS, *lines))
 
 
 def markdown(header: str, summary: Summary, closing: Sequence[str]) -> str:
@@ -63,7 +62,7 @@ def show(summary: Summary) -> None:
 
     table = Table(caption=LEGEND)
     for i, name in enumerate(COLUMNS):
-        table.add_column(name, justify="left" if i < 3 else "right", overflow="fold")
+        table.add_column(name, justify="left" if i < NUMBERS else "right", overflow="fold")
     for row in rows(summary):
         table.add_row(*row, style=None if row[-1] == "0" else "red")
     Console().print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -12,20 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .operations import Op, Options, canonical, record
+from .operations import Options, canonical, record
 from .oracles.minifloat import FLOATS
 from .plan import Job, describe
 from .sources import SOURCES, Source
+from .targets import TargetError
 
 Array = NDArray[Any]
 
-DEFAULT_TARGET = "refnum_conformance.target"
 CHUNK = 1 << 14  #: cases that a target gets at a time
 SHOWN = 3  #: mismatches that a job reports of each source
-
-
-class TargetError(Exception):
-    """A target that cannot be asked: it is missing, or does not speak as rows do."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +64,6 @@ class Verdict:
         """From the ledger."""
         outcomes = tuple(Outcome(**outcome | {"shown": tuple(outcome["shown"])}) for outcome in stored["outcomes"])
         return cls(**stored | {"outcomes": outcomes})
-
-
-def load(name: str) -> ModuleType:
-    """The target's module."""
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as missing:
-        raise TargetError(
-            f"The target {name!r} cannot be imported: {missing}. A target is a module with functions named like rows of "
-            "the operations table. Put it on the path, or correct the name."
-        ) from None
 
 
 # One job -------------------------------------------------------------------------------------------------------------
@@ -175,7 +159,8 @@ def _sentence(job: Job, source: str, case: tuple[Any, ...], got: Any, want: Any)
     into = {"n": job.options["to_n"]} if "to_n" in job.options else job.options
     result, right = (_word(job.op.out, x, into) for x in (got, want))
     rest = ", ".join(f"{name}={value}" for name, value in job.choices.items())
-    return f"{job.op.name}({operands}) in {describe(job.options)}{', ' + rest if rest else ''}: {result}, {source} {right}"
+    where = ", ".join(filter(None, (describe(job.options), rest)))
+    return f"{job.op.name}({operands}) in {where}: {result}, {source} {right}"
 
 
 def _word(kind: str, x: Any, options: Options) -> str:
@@ -238,5 +223,3 @@ class Summary:
     def cases(self) -> int:
         """Comparisons made."""
         return sum(line.cases for line in self.lines.values())
-
-__all__ = ["DEFAULT_TARGET", "Op", "Outcome", "Summary", "TargetError", "Verdict", "check", "knowing", "load"]

@@ -75,14 +75,13 @@ def _tensors(op: Op, operands: tuple[Array, ...], options: Options) -> list[Any]
 
 def _ask_softposit(op: Op, operands: tuple[Array, ...], options: Options) -> Array:
     fmt = _softposit_options(op, options) or ()
-    result = getattr(softposit, op.name)(*_tensors(op, operands, options), *fmt).numpy()
+    result: Array = getattr(softposit, op.name)(*_tensors(op, operands, options), *fmt).numpy()
     return result.view(np.int64) if op.out == "f" else result
 
 
 def _softposit_excluded(op: Op, operands: tuple[Array, ...], options: Options) -> Array:
-    fmt = (_softposit_options(op, options) or ())[:2]
-    mask: Array = softposit.excluded(op.name, *fmt, *_tensors(op, operands, options)).numpy()
-    return mask
+    mask = softposit.excluded(op.name, options["n"], options["es"], *_tensors(op, operands, options))
+    return np.asarray(mask)
 
 
 SOFTPOSIT = Source("softposit", softposit.available, _softposit_covers, _ask_softposit, _softposit_excluded)

@@ -122,7 +122,7 @@ def _row(n: int, es: int, name: str, operands: tuple[Array, ...], result: Array)
         raise VectorError(f"posit({n},{es}) has vectors of {name!r}, which no row of the operations table is.")
     if any(operand.shape != want.shape for operand in operands):
         shapes = ", ".join(str(operand.shape) for operand in operands)
-        raise VectorError(f"{row} in posit({n},{es}) has operands {shapes} and results {want.shape}; they must be equal.")
+        raise VectorError(f"{row} in posit({n},{es}) has operands {shapes} and results {want.shape}: make them equal.")
     return Golden(row, options, tuple(operand.reshape(-1) for operand in operands), want.reshape(-1))
 
 

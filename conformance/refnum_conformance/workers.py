@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
+from types import FrameType
 
 from .plan import FULL, QUICK, Job, jobs
-from .runner import Verdict, check, load
+from .runner import Verdict, check
+from .targets import load
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,6 @@ def _work(index: int, run: Run) -> Verdict:
 
 
 def _start() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C and winds up
     import torch
 
     torch.set_num_threads(1)
@@ -51,7 +54,32 @@ def verdicts(chosen: Sequence[int], run: Run, processes: int) -> Iterator[Verdic
         return
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_start)
     try:
-        for future in as_completed([pool.submit(_work, index, run) for index in chosen]):
+        with _signals(signal.SIGINT, signal.SIG_IGN):  # workers inherit it: Ctrl-C is for the parent, which winds up
+            futures = [pool.submit(_work, index, run) for index in chosen]
+        for future in as_completed(futures):
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Being told to end is like Ctrl-C: workers must not outlive their parent."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    with _signals(signal.SIGTERM, interrupt):
+        yield
+
+
+@contextmanager
+def _signals(number: signal.Signals, handler: signal._HANDLER) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # elsewhere Python does not let them be changed
+        yield
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

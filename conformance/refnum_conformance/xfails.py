@@ -2,8 +2,8 @@
 
     mul[posit(32,2)-*]   loses the sticky bit when abs(a * b) = 2^119
 
-``*`` stands for anything. In every row and group of formats where a line matches jobs, one of them has to fail: an expected
-failure that passes is an error. An id that matches nothing is a warning.
+``*`` stands for anything. In every row and group of formats where a line matches jobs, one of them has to fail: an
+expected failure that passes is an error. An id that matches nothing is a warning.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class Xfails:
         for verdict in verdicts:
             if not verdict.skipped:
                 groups.setdefault((verdict.row, verdict.formats), []).append(verdict)
-        expected, passed = [], []
+        expected: list[str] = []
+        passed: list[str] = []
         for (row, formats), found in groups.items():
             for line in self.lines:
                 matched = [verdict for verdict in found if line.matches(verdict.id)]

@@ -27,7 +27,8 @@ def run(arguments: Sequence[str]) -> int:
     0
     """
     try:
-        require("The refnum command", "typer", extra="cli")
+        for module in ("typer", "rich"):
+            require("The refnum command", module, extra="cli")
         from .application import dispatch
 
         return dispatch(arguments)

@@ -84,7 +84,7 @@ def _draw_number_line(axes: Any, formats: Sequence[Format], numbers: Tensor) -> 
     # What the network uses, as a hill at the foot of the picture.
     counts = torch.bincount(torch.bucketize(numbers, edges) - 1, minlength=len(SCALES)).double()
     axes.stairs((counts / counts.max()).tolist(), edges.tolist(), color=SHADE, fill=True, label="the network's numbers")
-    axes.legend(loc="lower right", bbox_to_anchor=(0.925, 0), frameon=False, fontsize=9, handlelength=1, handleheight=1)
+    axes.legend(loc="lower right", bbox_to_anchor=(0.912, 0), frameon=False, fontsize=8, handlelength=1, handleheight=1)
     axes.set(xscale="log", xlim=SHOWN, xlabel="magnitude")
     axes.set(ylim=(0, 9.8), ylabel="decimal accuracy, worst of each binade")
     axes.set_title("Correct decimals along the number line")

@@ -24,7 +24,7 @@ class Wide(NamedTuple):
 
     sign: Tensor  #: mask
     head: Tensor  #: the bits that the format keeps, not negative
-    tail: Tensor  #: the bits that it drops, 0 <= tail < 2**tail_bits; the lowest is sticky
+    tail: Tensor  #: the bits that it drops, the lowest sticky; 2**tail_bits stands for all beyond the last code
     tail_bits: int  #: at most 62
     nonzero: Tensor  #: mask: the value is not 0
     kind: Tensor  #: as in Exact
@@ -99,12 +99,12 @@ def _pack_minifloat(x: Exact, fmt: Minifloat) -> Wide:
     # F2. The field is added, not joined: the hidden bit counts 1, so field 1 adds 0 and a subnormal needs no case.
     field = x.exponent.clamp(min=fmt.min_scale) + (fmt.bias - 1)
     head = head + (field << fmt.mantissa)
-    # F3. Beyond the largest value: just below the code that follows it, so that each rounding decides as it does there.
-    #     A field above 2**exponent - 2 is beyond for itself: its head may not fit in 63 bits.
+    # F3. Beyond the largest value every rounding decides as if a full unit followed it. A field above 2**exponent - 2 is
+    #     beyond by itself: its head may not fit in 63 bits.
     beyond = ((fmt.largest - head) >> 63) | (((1 << fmt.exponent) - 2 - field) >> 63)
     present = nonzero(x.significand[0])
     head = select(beyond, torch.full_like(head, fmt.largest), head & present)
-    tail = select(beyond, torch.full_like(tail, (1 << tail_bits) - 1), tail & present)
+    tail = select(beyond, torch.full_like(tail, 1 << tail_bits), tail & present)
     return Wide(x.sign, head, tail, tail_bits, present, x.kind)
 
 

@@ -25,7 +25,7 @@ def _nearest_even(w: Wide, random_bits: Tensor | None) -> Tensor:
 
 
 def _nearest_away(w: Wide, random_bits: Tensor | None) -> Tensor:
-    return w.tail >> (w.tail_bits - 1)
+    return (w.tail + (1 << (w.tail_bits - 1))) >> w.tail_bits
 
 
 def _toward_zero(w: Wide, random_bits: Tensor | None) -> Tensor:
@@ -76,17 +76,18 @@ def rounded_floats(
 
 def round_wide(w: Wide, fmt: Format, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
     """The code, as int64, of an unrounded pattern."""
-    magnitude = w.head + RULES[rounding](w, random_bits)
+    up = RULES[rounding](w, random_bits)
     match fmt:
         case Posit():
-            return _finish_posit(magnitude, w, fmt)
+            return _finish_posit(up, w, fmt)
         case Minifloat():
-            return _finish_minifloat(magnitude, w, fmt)
+            return _finish_minifloat(w.head + up, w, fmt)
 
 
-def _finish_posit(magnitude: Tensor, w: Wide, fmt: Posit) -> Tensor:
-    # The ends stay: a value that is not 0 never becomes 0, and none becomes NaR.
-    magnitude = torch.maximum(magnitude.clamp(max=fmt.maxpos), w.nonzero & 1)
+def _finish_posit(up: Tensor, w: Wide, fmt: Posit) -> Tensor:
+    # The ends stay: nothing goes up from maxpos to NaR, and a value that is not 0 never becomes 0.
+    magnitude = w.head + torch.minimum(up, fmt.maxpos - w.head)
+    magnitude = torch.maximum(magnitude, w.nonzero & 1)
     signed = (magnitude ^ w.sign) - w.sign
     nar = -(w.kind & 1)  # NaN and Inf alike
     return select(nar, torch.full_like(signed, fmt.nar), signed)

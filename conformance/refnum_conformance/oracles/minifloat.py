@@ -1,7 +1,7 @@
 """Sign-magnitude floating-point formats of any width, IEEE's own among them (formats-search-rtl.md 2.3).
 
-A magnitude is encoded twice: by the formula, whose rounding carry runs into the exponent field, and by looking for the two
-neighbours among decoded codes. Both must agree.
+A magnitude is encoded twice: by the formula, whose rounding carry runs into the exponent field, and by looking for the
+two neighbours among decoded codes. Both must agree.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def _rounded(negative: bool, x: Real, row: Row, rounding: str, random_bits: int)
 
 # By the formula ------------------------------------------------------------------------------------------------------
 
-#: rounding -> whether q goes up, from its code, the rest in units of 1 / unit, the sign, and random bits. Even and odd are
-#: the code's: that is q's own parity but for M = 0, where every q would be odd (as in P3109; IEEE's p = 1 goes up)
+#: rounding -> whether q goes up, from its code, the rest in units of 1 / unit, the sign, and random bits. Even and odd
+#: are the code's: that is q's own parity but for M = 0, where every q would be odd (as in P3109; IEEE's p = 1 goes up)
 RULES: dict[str, Callable[[int, int, int, bool, int], bool]] = {
     "nearest_even": lambda code, rest, unit, negative, r: 2 * rest + (code & 1) > unit,
     "nearest_away": lambda code, rest, unit, negative, r: 2 * rest >= unit,

@@ -220,7 +220,7 @@ def quantize(
 
 
 def to_int(bits: int, n: int, es: int, width: int, signed: bool) -> int:
-    """The bits of the nearest integer of ``width`` bits, read as signed up to 64 of them: ties to even, 10..0 out of range."""
+    """The nearest integer of ``width`` bits, ties to even, or 10..0 out of range; 64 bits are read as signed."""
     x = value(bits, n, es)
     low, high = (-(1 << (width - 1)), (1 << (width - 1)) - 1) if signed else (0, (1 << width) - 1)
     sentinel = low if signed else 1 << (width - 1)

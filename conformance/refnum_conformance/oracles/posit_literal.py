@@ -45,7 +45,7 @@ def value(pattern: int, n: int, es: int) -> Dyadic:
 def rounded(
     x: Real, n: int, es: int, rounding: str = "nearest_even", random_bits: int = 0, near: int | None = None
 ) -> int:
-    """The pattern of x. ``near`` is a guess of the result: it saves the search for the neighbours, and decides nothing."""
+    """The pattern of x. ``near`` is a guess of the result: it saves a search for neighbours and decides nothing."""
     if x.sign == 0:
         return 0
     maxpos = (1 << (n - 1)) - 1

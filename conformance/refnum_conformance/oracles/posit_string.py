@@ -1,5 +1,7 @@
-"""Posits rounded on their bit string, written out as text: sign aside, the regime, the exponent, the fraction and a sticky
-bit; the first n - 1 characters stay, the others decide (posit.md 2.3).
+"""Posits rounded on their bit string, written out as text (posit.md 2.3).
+
+Sign aside, that is the regime, the exponent, the fraction and a sticky bit; the first n - 1 characters stay, the others
+decide.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .posit import encode, nar, rounded, to_float, value
+from .posit import encode, nar, rounded, to_float
+from .posit_literal import decode as value
 from .reals import Dyadic, OracleError, plus, times
 
 
@@ -101,8 +102,8 @@ def posit_mm(
     ]
 
 
-# A row of the operations table tells one method of the quire by what can be seen from outside: rounded, and what is left
-# when that is subtracted, rounded too.
+# A row of the operations table tells one method of the quire by what can be seen from outside: the value rounded, and
+# what is left when that is subtracted, rounded too.
 
 
 def seen(register: Quire) -> list[int]:

@@ -1,9 +1,12 @@
-"""Exact real numbers. A rounding asks them for one of two things: how they compare with a dyadic number (`compare`), or
-their leading bits (`leading`). The two ways share no code, so that roundings built on one check those built on the other.
+"""Exact real numbers.
+
+A rounding asks them for one of two things: how they compare with a dyadic number (`compare`), or their leading bits
+(`leading`). The two ways share no code, so that roundings built on one check those built on the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from math import isqrt
 from typing import NamedTuple, Protocol
@@ -21,12 +24,13 @@ class Real(Protocol):
         """-1, 0 or 1."""
 
     def compare(self, other: Dyadic) -> int:
-        """Negative, 0 or positive as the magnitude is less than, equal to or greater than ``other``, which is positive."""
+        """Negative, 0 or positive as the magnitude is less than, equal to or greater than ``other`` > 0."""
 
     def leading(self, count: int) -> tuple[int, int, bool]:
-        """The magnitude, not 0, as (significand, exponent, more): significand * 2**exponent, plus less than one unit if more.
+        """The magnitude, not 0, as (significand, exponent, more).
 
-        The significand has at least ``count`` bits unless it is the whole number.
+        It is significand * 2**exponent, plus less than one unit of that if more. The significand has at least ``count``
+        bits unless it is the whole number.
         """
 
 
@@ -38,13 +42,16 @@ class Dyadic(NamedTuple):
 
     @property
     def sign(self) -> int:
+        """-1, 0 or 1."""
         return (self.m > 0) - (self.m < 0)
 
     def compare(self, other: Dyadic) -> int:
+        """Against the magnitude; see `Real`."""
         shift = self.e - other.e
         return (abs(self.m) << max(0, shift)) - (other.m << max(0, -shift))
 
     def leading(self, count: int) -> tuple[int, int, bool]:
+        """Of the magnitude; see `Real`."""
         return abs(self.m), self.e, False
 
     def fraction(self) -> Fraction:
@@ -61,13 +68,16 @@ class Quotient(NamedTuple):
 
     @property
     def sign(self) -> int:
+        """-1, 0 or 1."""
         return ((self.p > 0) - (self.p < 0)) * (1 if self.q > 0 else -1)
 
     def compare(self, other: Dyadic) -> int:
+        """Against the magnitude; see `Real`."""
         shift = self.e - other.e
         return (abs(self.p) << max(0, shift)) - ((other.m * abs(self.q)) << max(0, -shift))
 
     def leading(self, count: int) -> tuple[int, int, bool]:
+        """Of the magnitude; see `Real`."""
         shift = max(0, count + 1 + self.q.bit_length() - self.p.bit_length())
         significand, rest = divmod(abs(self.p) << shift, abs(self.q))
         return significand, self.e - shift, rest != 0
@@ -81,12 +91,15 @@ class Root(NamedTuple):
 
     @property
     def sign(self) -> int:
+        """-1, 0 or 1."""
         return self.m > 0
 
     def compare(self, other: Dyadic) -> int:
+        """Against the magnitude; see `Real`."""
         return Dyadic(self.m, self.e).compare(Dyadic(other.m * other.m, 2 * other.e))
 
     def leading(self, count: int) -> tuple[int, int, bool]:
+        """Of the magnitude; see `Real`."""
         shift = max(0, 2 * count - self.m.bit_length())
         shift += (self.e - shift) & 1  # the root of an even power of two is one
         square = self.m << shift
@@ -122,13 +135,11 @@ def ratio(x: Fraction) -> Quotient:
 
 def integer(x: Dyadic, rounding: str = "nearest_even") -> int:
     """x as an integer: ``nearest_even``, ``floor`` or ``ceil``."""
-    exact = x.fraction()
-    return {"nearest_even": round, "floor": _floor, "ceil": _ceil}[rounding](exact)
+    return _INTEGERS[rounding](x.fraction())
 
 
-def _floor(x: Fraction) -> int:
-    return x.numerator // x.denominator
-
-
-def _ceil(x: Fraction) -> int:
-    return -(-x.numerator // x.denominator)
+_INTEGERS: dict[str, Callable[[Fraction], int]] = {
+    "nearest_even": round,
+    "floor": lambda x: x.numerator // x.denominator,
+    "ceil": lambda x: -(-x.numerator // x.denominator),
+}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..floats import widened
 
-Array = NDArray[np.int64]
+Array = NDArray[Any]
 
 #: the names of its roundings; its stochastic ones are other rules
 ROUNDINGS = {
@@ -59,7 +59,7 @@ def covers(row: str, **options: Any) -> bool:
     return policy and options["mantissa"] <= 23 and (row == "minifloat_decode" or options["rounding"] in ROUNDINGS)
 
 
-def excluded(row: str, *operands: Array, **options: Any) -> NDArray[np.bool_]:
+def excluded(row: str, *operands: Array, **options: Any) -> Array:
     """Mask of what gfloat refuses: NaN without a code for it."""
     if row == "minifloat_decode" or options["specials"] != "none":
         return np.zeros(operands[0].shape, bool)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.int64]
+Array = NDArray[Any]
 
 #: (exponent, mantissa, bias, specials) -> the type's name, and what it does beyond the largest value
 TYPES = {
@@ -57,7 +57,7 @@ def covers(row: str, **options: Any) -> bool:
     return row == "minifloat_decode" or (options["rounding"] == "nearest_even" and options["dtype"] != "float64")
 
 
-def excluded(row: str, *operands: Array, **options: Any) -> NDArray[np.bool_]:
+def excluded(row: str, *operands: Array, **options: Any) -> Array:
     """Mask of what the type cannot tell: overflow, where it goes by another rule, and NaN without a code for it."""
     name, overflow = _type(options) or ("", "")
     if row == "minifloat_decode":

@@ -1,0 +1,186 @@
+"""Operations registered with torch.library: what torch asks of them, and shapes and gradients without data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.testing._internal.optests import OpCheckError
+
+import refnum
+from calls import P8, P16, P64, floats, patterns, whole
+from refnum import ops
+from refnum.testing import assert_bit_equal
+
+DIFFERENTIABLE = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+
+
+class Sample(NamedTuple):
+    """Arguments of a registered operation."""
+
+    op: str
+    name: str
+    args: tuple[Any, ...]
+
+
+def _leaf(x: Tensor) -> Tensor:
+    return x.clone().requires_grad_()
+
+
+def samples() -> list[Sample]:
+    """Floats with and without gradients, patterns, an addend, another result dtype, batches, one length 0.
+
+    No result in floats is NaN: opcheck holds it unequal to itself.
+    """
+    a, b, c = whole(1, 3, 5), whole(2, 5, 4), whole(3, 3, 4)
+    rough = floats(torch.float32, 4)[:60].nan_to_num(0.0, 3.0, -3.0)  # subnormals and the ends
+    p16, q16 = patterns(P16, 5)[:15].view(3, 5), patterns(P16, 6)[:20].view(5, 4)
+    batch = whole(7, 2, 1, 3, 5), whole(8, 4, 5, 2)
+    mm = [
+        ("floats", (a, b, None, 16, 2, torch.float32, "rounded")),
+        ("floats with gradients", (_leaf(a), _leaf(b), None, 16, 2, torch.float32, "rounded")),
+        ("raw gradients and an addend", (_leaf(a), b, _leaf(c), 8, 2, torch.float32, "raw")),
+        ("specials", (_leaf(rough.view(6, 10)), _leaf(rough.view(10, 6)), None, 16, 1, torch.float32, "rounded")),
+        ("float64 results", (a.double(), b.double(), None, 32, 2, torch.float64, "rounded")),
+        ("bfloat16", (_leaf(a.bfloat16()), _leaf(b.bfloat16()), None, 8, 2, torch.bfloat16, "rounded")),
+        ("patterns", (p16, q16, None, 16, 2, None, "rounded")),
+        ("patterns in wide containers", (p16.int(), q16.long(), None, 12, 1, None, "rounded")),
+        ("patterns and an addend", (p16, q16, patterns(P16, 9)[:12].view(3, 4), 16, 2, None, "rounded")),
+        ("patterns to floats", (p16 | 1, q16 | 1, None, 16, 2, torch.float64, "rounded")),
+        ("posit64", (patterns(P64, 10)[:15].view(3, 5), patterns(P64, 11)[:10].view(5, 2), None, 64, 2, None, "rounded")),
+        ("batches", (_leaf(batch[0]), _leaf(batch[1]), None, 16, 2, torch.float32, "rounded")),
+        ("transposed", (_leaf(b.T), _leaf(a.T), None, 16, 2, torch.float32, "rounded")),
+        ("no terms", (_leaf(a[:, :0]), _leaf(b[:0]), None, 16, 2, torch.float32, "rounded")),
+        ("no rows", (_leaf(a[:0]), _leaf(b), None, 16, 2, torch.float32, "rounded")),
+    ]
+    dot = [
+        ("floats", (a, a.flip(0), 16, 2)),
+        ("floats with gradients", (_leaf(a), _leaf(a.flip(0)), 8, 2)),
+        ("one vector", (_leaf(a[0]), _leaf(a[1]), 16, 1)),
+        ("float64", (_leaf(a.double()), a.double(), 32, 2)),
+        ("patterns", (p16, p16.flip(1), 16, 2)),
+        ("no terms", (a[:, :0], a[:, :0], 16, 2)),
+    ]
+    return [Sample("posit_mm", *s) for s in mm] + [Sample("quire_dot", *s) for s in dot]
+
+
+SAMPLES = samples()
+
+
+def _op(name: str) -> Any:
+    return getattr(torch.ops.refnum, name).default
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: f"{s.op} {s.name}")
+def test_opcheck(sample: Sample) -> None:
+    results = torch.library.opcheck(_op(sample.op), sample.args)
+    assert set(results.values()) == {"SUCCESS"}
+    assert len(results) >= 4
+
+
+def test_every_row_has_samples_with_gradients_and_with_patterns() -> None:
+    assert {sample.op for sample in SAMPLES} == {row.name for row in ops.ROWS}
+    for row in ops.ROWS:
+        first = [sample.args[0] for sample in SAMPLES if sample.op == row.name]
+        assert any(x.requires_grad for x in first)
+        assert any(not x.is_floating_point() for x in first)
+
+
+def test_opcheck_can_fail() -> None:
+    """A fake that gets the shape wrong is found."""
+    library = torch.library.Library("refnum_toy", "DEF")
+    library.define("double(Tensor x) -> Tensor", tags=(torch.Tag.pt2_compliant_tag,))
+    library.impl("double", lambda x: x + x, "CompositeExplicitAutograd")
+    torch.library.register_fake("refnum_toy::double", lambda x: x.new_empty(x.shape[1:]), lib=library)
+    with pytest.raises(OpCheckError):
+        torch.library.opcheck(torch.ops.refnum_toy.double.default, (torch.ones(2, 3),), test_utils="test_faketensor")
+
+
+# ---- the registry -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", ops.ROWS, ids=lambda row: row.name)
+def test_a_row_is_registered_as_it_stands(row: ops.Row) -> None:
+    schema = str(_op(row.name)._schema)
+    assert schema == f"refnum::{row.name}{row.schema}"
+    assert torch.Tag.pt2_compliant_tag in _op(row.name).tags
+    assert torch._C._dispatch_has_kernel_for_dispatch_key(f"refnum::{row.name}", "CompositeExplicitAutograd")
+
+
+@pytest.mark.parametrize("row", ops.ROWS, ids=lambda row: row.name)
+def test_schema_and_reference_name_the_same_arguments(row: ops.Row) -> None:
+    """A kernel with another signature would be accepted, and fail only when called."""
+    named = re.findall(r"(\w+)(?=[,)])", row.schema.split("->")[0])
+    for function in (row.reference, row.fake):
+        code = function.__code__
+        assert list(code.co_varnames[: code.co_argcount]) == named
+
+
+def test_nothing_else_is_registered() -> None:
+    names = {name.removeprefix("refnum::").split(".")[0] for name in torch._C._dispatch_get_all_op_names() if name.startswith("refnum::")}
+    assert names == {row.name for row in ops.ROWS}
+
+
+# ---- without data -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: f"{s.op} {s.name}")
+def test_the_fake_knows_shape_and_dtype(sample: Sample) -> None:
+    real = _op(sample.op)(*sample.args)
+    with FakeTensorMode() as mode:
+        args = [mode.from_tensor(x) if isinstance(x, Tensor) else x for x in sample.args]
+        fake = _op(sample.op)(*args)
+    assert (fake.shape, fake.dtype, fake.device, fake.stride()) == (real.shape, real.dtype, real.device, real.stride())
+    on_meta = _op(sample.op)(*(x.detach().to("meta") if isinstance(x, Tensor) else x for x in sample.args))
+    assert (on_meta.shape, on_meta.dtype, on_meta.device.type) == (real.shape, real.dtype, "meta")
+
+
+PUBLIC: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "posit_mm": lambda a, b: refnum.posit_mm(a, b, P16),
+    "posit_mm with an addend": lambda a, b: refnum.posit_mm(a, b, P16, c=a[:, :1], grad="raw"),
+    "posit_mm of a vector": lambda a, b: refnum.posit_mm(a[0], b, P8),
+    "posit_mm of patterns": lambda a, b: refnum.posit_mm(refnum.encode(a, P16), refnum.encode(b, P16), P16, out_dtype=torch.float32),
+    "quire_dot": lambda a, b: refnum.quire_dot(a, b.T[:1], P16),
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_compiled_is_eager(name: str) -> None:
+    torch._dynamo.reset()
+    function, a, b = PUBLIC[name], whole(12, 3, 5) / 7, whole(13, 5, 4) / 7
+    compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
+    x, y, u, v = (_leaf(t) for t in (a, b, a, b))
+    got, want = compiled(x, y), function(u, v)
+    assert_bit_equal(got, want)
+    if want.requires_grad:
+        upstream = torch.ones_like(want)
+        got.backward(upstream)
+        want.backward(upstream)
+        assert_bit_equal(x.grad, u.grad)
+        assert_bit_equal(y.grad, v.grad)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_export_keeps_the_operation_whole(name: str) -> None:
+    class Model(torch.nn.Module):
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return PUBLIC[name](a, b)
+
+    a, b = whole(14, 3, 5) / 7, whole(15, 5, 4) / 7
+    rows = torch.export.Dim("rows", min=2, max=64)
+    program = torch.export.export(Model(), (a, b), dynamic_shapes=({0: rows}, None))
+    called = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert {target for target in called if target.startswith("refnum.")} == {f"refnum.{name.split()[0]}.default"}
+    longer = whole(16, 9, 5)
+    assert_bit_equal(program.module()(longer, b), PUBLIC[name](longer, b))
+
+
+def test_functional_transforms_see_one_operation() -> None:
+    a, b = whole(17, 4, 3, 5), whole(18, 5, 2)
+    graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x, y: refnum.posit_mm(x, y, P16))(a, b)
+    assert [n for n in graph.graph.nodes if n.op == "call_function" and "refnum" in str(n.target)]
