@@ -7,7 +7,7 @@ significand of three limbs. Here each function gets operands of all shapes that 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from types import ModuleType
@@ -24,7 +24,7 @@ LIMB = 62  #: bits of a limb: part of the promise
 MASK = (1 << LIMB) - 1
 
 Limbs = tuple[Tensor, ...]
-Core = dict[str, ModuleType]  #: decode, exact, pack, round
+Core = Mapping[str, ModuleType]  #: decode, exact, pack, round
 COUNT = 160  #: operands of a check
 
 
@@ -102,15 +102,8 @@ def _words(rng: random.Random) -> Iterator[Promise]:
     signed = [*x, *(-value for value in x), 0, -(1 << 63)]
     want = [-(value != 0) for value in signed]
     yield Promise("nonzero", lambda core: core["decode"].nonzero(_tensor(signed)).tolist(), want)
-    exponents = [rng.randrange(-500, 500) for _ in x]
-    yield Promise(
-        "an Exact of each kind is told apart",
-        lambda core: len({core["decode"].NUMBER, core["decode"].INFINITE, core["decode"].NAN}) == 3
-        and core["decode"].NUMBER == 0
-        and core["decode"].NAN == -1,
-        True,
-    )
-    assert exponents
+    kinds = ("NUMBER", "INFINITE", "NAN")
+    yield Promise("kinds", lambda core: [getattr(core["decode"], kind) for kind in kinds], [0, 1, -1])
 
 
 # Limbs ---------------------------------------------------------------------------------------------------------------
@@ -449,7 +442,7 @@ def _roundings(rng: random.Random) -> Iterator[Promise]:
 
                 def got(core: Core, fmt: Any = fmt, values: Any = values, limbs: int = limbs, how: Any = (rounding, bits)) -> Any:
                     codes = core["round"].encode(_exact(core, values, limbs), fmt, how[0], _tensor(how[1]))
-                    return codes.tolist()
+                    return _one_nan(codes.tolist(), fmt)
 
                 if row:
                     want = [
@@ -457,7 +450,7 @@ def _roundings(rng: random.Random) -> Iterator[Promise]:
                     ]
                 else:
                     want = [posit.rounded(v.dyadic, n, es, rounding, r) for v, r in zip(values, bits, strict=True)]
-                yield Promise(f"encode {limbs} limbs in {fmt}, {rounding}", got, want)
+                yield Promise(f"encode {limbs} limbs in {fmt}, {rounding}", got, _one_nan(want, fmt))
         special = {
             Special.NAN: (row.nan or 0) if row else posit.nar(n),
             Special.INF: minifloat.encode(False, Special.INF, row) if row else posit.nar(n),
@@ -470,6 +463,14 @@ def _roundings(rng: random.Random) -> Iterator[Promise]:
                 return int(core["round"].encode(one._replace(kind=one.kind | getattr(core["decode"], name)), fmt))
 
             yield Promise(f"encode {kind.value} in {fmt}", coded, want)
+
+
+def _one_nan(codes: list[int], fmt: Any) -> list[int]:
+    """Codes in which NaN, which an overflow may give with a sign, has none; negative ones as unsigned."""
+    if not hasattr(fmt, "mantissa"):
+        return codes
+    codes = [code & ((1 << fmt.width) - 1) for code in codes]
+    return [fmt.nan if fmt.nan and code & ~(1 << (fmt.width - 1)) == fmt.nan else code for code in codes]
 
 
 def _near(rng: random.Random, fmt: Any, row: Row | None, bits: int) -> list[Value]:

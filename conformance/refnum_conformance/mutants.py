@@ -40,7 +40,7 @@ from typing import Any
 import torch
 
 from .equivalent_mutants import EQUIVALENT, Key
-from .mutant_suite import Check, digest, suite
+from .mutant_suite import AnyCheck, digest, suite
 
 PACKAGE = Path(importlib.util.find_spec("refnum").submodule_search_locations[0])  # type: ignore[union-attr,index]
 CORE = ("decode", "exact", "pack", "round")
@@ -306,17 +306,18 @@ class Verdict:
     how: str = ""  #: differs, the type of an exception, or what ended it
 
 
-def _first_failure(file: str, source: str, checks: Iterable[Check]) -> Verdict:
+def _first_failure(file: str, source: str, checks: Iterable[AnyCheck]) -> Verdict:
     """In a child: import refnum with the text as a file of its core, and go through the checks."""
     for name in [name for name in sys.modules if name.split(".")[0] == "refnum" or name == f"{__package__}.target"]:
         del sys.modules[name]
     sys.meta_path.insert(0, _Instead(f"refnum.core.{file}", source))
     by = "import"
     try:
-        target = importlib.import_module(f"{__package__}.target")
+        subject = {file: importlib.import_module(f"refnum.core.{file}") for file in CORE}
+        subject["target"] = importlib.import_module(f"{__package__}.target")
         for check in checks:
             by = check.name
-            if not check.holds(target):
+            if not check.holds(subject):
                 return Verdict(by, "differs")
     except Exception as error:  # noqa: BLE001  whatever it is, it has been noticed
         return Verdict(by, type(error).__name__)
@@ -333,7 +334,7 @@ class Child:
     limit: float
 
     @classmethod
-    def start(cls, file: str, source: str, checks: Iterable[Check], limit: float) -> Child:
+    def start(cls, file: str, source: str, checks: Iterable[AnyCheck], limit: float) -> Child:
         """Fork it."""
         reading, writing = os.pipe()
         pid = os.fork()
@@ -371,10 +372,10 @@ class Child:
         return Verdict("the clock", "took too long") if late else Verdict("the system", "crashed")
 
 
-def run(mutants: Iterable[Mutant], checks: Sequence[Check], limit: float, workers: int) -> Iterator[tuple[Mutant, Verdict]]:
+def run(mutants: Iterable[Mutant], checks: Sequence[AnyCheck], limit: float, workers: int) -> Iterator[tuple[Mutant, Verdict]]:
     """Try mutants, so many at a time, each first with the check that has noticed the last one in the same function."""
     waiting, by_name = iter(mutants), {check.name: check for check in checks}
-    hints: dict[tuple[str, str], Check] = {}
+    hints: dict[tuple[str, str], AnyCheck] = {}
     with selectors.DefaultSelector() as selector:
         try:
             while True:
@@ -402,7 +403,7 @@ def run(mutants: Iterable[Mutant], checks: Sequence[Check], limit: float, worker
 # The ledger ----------------------------------------------------------------------------------------------------------
 
 
-def provenance(checks: Sequence[Check]) -> dict[str, str]:
+def provenance(checks: Sequence[AnyCheck]) -> dict[str, str]:
     """What the result holds for."""
     sources = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
@@ -410,7 +411,7 @@ def provenance(checks: Sequence[Check]) -> dict[str, str]:
             sources.update(f"{path.relative_to(PACKAGE)}\0{path.read_text()}\0".encode())
     return {
         "sources": sources.hexdigest()[:16],
-        "suite": f"{digest(checks)}, {len(checks):,} checks, {sum(len(c.want) for c in checks):,} results",
+        "suite": f"{digest(checks)}, {len(checks):,} checks",
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
@@ -548,7 +549,7 @@ def _lines(total: int) -> Callable[[str], None]:
     return step
 
 
-def try_all(ledger: Ledger, mutants: Sequence[Mutant], checks: Sequence[Check], workers: int) -> bool:
+def try_all(ledger: Ledger, mutants: Sequence[Mutant], checks: Sequence[AnyCheck], workers: int) -> bool:
     """Try what the ledger lacks. False when interrupted."""
     limit = max(LEAST_LIMIT, PATIENCE * _time_of_the_original(checks))
     missing = [m for m in mutants if m.key not in ledger.verdicts]
@@ -564,7 +565,7 @@ def try_all(ledger: Ledger, mutants: Sequence[Mutant], checks: Sequence[Check], 
     return True
 
 
-def _time_of_the_original(checks: Sequence[Check]) -> float:
+def _time_of_the_original(checks: Sequence[AnyCheck]) -> float:
     """Seconds in which the core itself passes all checks, as it must."""
     source = (PACKAGE / "core" / f"{CORE[0]}.py").read_text()
     began = time.monotonic()
