@@ -23,6 +23,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import resource
 import selectors
 import signal
@@ -201,6 +202,10 @@ class Mutant:
         return str(self.key)
 
 
+#: what changes nothing, as what a constant less 1 leaves: it is the same program as that without the term
+_NOTHING = re.compile(r" ([-+]|<<|>>) 0(?=[)\]},:]|$)", re.MULTILINE)
+
+
 def generate(file: str, source: str) -> Iterator[Mutant]:
     """All mutants of a file, no two of them the same program."""
     lines = source.splitlines(keepends=True)
@@ -211,9 +216,9 @@ def generate(file: str, source: str) -> Iterator[Mutant]:
         for place in _places(statement, "", None, None):
             for kind, before, after in place.mistakes():
                 text = ast.unparse(statement)
-                if text in same:
+                if (program := _NOTHING.sub("", text)) in same:
                     continue
-                same.add(text)
+                same.add(program)
                 seen[place.function, before, after] += 1
                 whole = "".join([*lines[: start - 1], text, "\n", *lines[statement.end_lineno :]])
                 yield Mutant(file, place.function, kind, before, after, seen[place.function, before, after], whole)
