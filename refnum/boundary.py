@@ -5,6 +5,7 @@ Every message says what failed, what was got, what is allowed and what to do.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 
 import torch
@@ -38,6 +39,18 @@ def check_format(function: str, fmt: object) -> None:
             f"{function} needs a format record, got {fmt!r}. "
             "Pass Posit(n, es), Minifloat(...), or a row of refnum.formats.named()."
         )
+    _fix(fmt)
+
+
+def _fix(fmt: Format) -> None:
+    """Let torch.compile take the record's integers as constants.
+
+    Once it has seen two records in one place it would take them as unknowns; reading an integer as an index makes it
+    compile for the value instead.
+    """
+    for number in (fmt.n, fmt.es) if isinstance(fmt, Posit) else (fmt.exponent, fmt.mantissa, fmt.bias):
+        assert number is not None
+        operator.index(number)
 
 
 def check_posit(function: str, fmt: object) -> None:
@@ -46,13 +59,14 @@ def check_posit(function: str, fmt: object) -> None:
         raise FormatError(
             f"{function} needs a posit format, got {fmt!r}. Pass Posit(n, es), for example refnum.posit16."
         )
+    _fix(fmt)
 
 
-def check_choice(function: str, name: str, got: object, allowed: Iterable[str]) -> None:
-    """A knob has one of its named values."""
+def check_choice(function: str, name: str, got: object, allowed: Iterable[object]) -> None:
+    """A knob has one of its values."""
     allowed = tuple(allowed)
-    if got not in allowed:
-        raise ContractError(f"{function} has no {name}={got!r}. Choose one of {', '.join(allowed)}.")
+    if not any(type(got) is type(choice) and got == choice for choice in allowed):
+        raise ContractError(f"{function} has no {name}={got!r}. Choose one of {', '.join(map(str, allowed))}.")
 
 
 def check_tensor(function: str, name: str, x: object) -> None:
@@ -99,10 +113,17 @@ def _fits(dtype: torch.dtype, fmt: Format) -> bool:
     return dtype.itemsize * 8 >= fmt.width and not (isinstance(fmt, Posit) and dtype == torch.uint8)
 
 
+def check_float_dtype(function: str, dtype: object) -> None:
+    """The dtype is one of the four floating-point dtypes."""
+    if dtype not in FLOAT_ROWS:
+        raise DTypeError(
+            f"{function} cannot return {dtype}. Allowed are float16, bfloat16, float32 and float64. Choose one."
+        )
+
+
 def check_result_dtype(function: str, dtype: object, fmt: Format) -> None:
     """The floating-point dtype holds every value of the format."""
-    if dtype not in FLOAT_ROWS:
-        raise DTypeError(f"{function} cannot return {dtype}. Allowed are float16, bfloat16, float32 and float64.")
+    check_float_dtype(function, dtype)
     assert isinstance(dtype, torch.dtype)
     if holds(FLOAT_ROWS[dtype], fmt):
         return

@@ -59,6 +59,8 @@ def encode(x: Tensor, fmt: Format, *, rounding: str = "nearest_even", random_bit
         When x is not a dense floating-point tensor.
     ContractError
         When the rounding has no such name, or its random bits are missing or not asked for.
+    ShapeError
+        When the random bits do not broadcast to x.
 
     Exactness: correctly rounded.
     Rounding: by name; for posits every rule acts on the dropped bits of the unbounded bit string.
@@ -166,7 +168,7 @@ def quantize(
 def _quantized(x: Tensor, fmt: Format, rounding: str, random_bits: Tensor | None) -> Tensor:
     row = FLOAT_ROWS[x.dtype]
     if rounding == "nearest_even" and isinstance(fmt, Posit) and (wide := magic.lane(fmt, row)):
-        return magic.quantize(x.detach(), fmt, row, wide)
+        return magic.quantize(x.detach().resolve_neg(), fmt, row, wide)
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
         return core_round.rounded_floats(bits, row, fmt, rounding, random)
@@ -208,7 +210,7 @@ def floats_of(bits: Tensor, fmt: Format, dtype: torch.dtype) -> Tensor:
 def _from_floats(
     function: str, x: Tensor, random_bits: Tensor | None, kernel: Callable[..., Tensor], dtype: torch.dtype
 ) -> Tensor:
-    bits = x.detach().view(SIGNED[x.dtype.itemsize * 8])
+    bits = x.detach().resolve_neg().view(SIGNED[x.dtype.itemsize * 8])
     operands = {"x": bits} if random_bits is None else {"x": bits, "random_bits": random_bits}
     return elementwise(kernel, *broadcast(function, **operands), dtype=dtype)
 

@@ -5,6 +5,7 @@ Nothing here computes, and nothing here imports torch: a format says what a patt
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -204,16 +205,27 @@ class Minifloat:
                 return top
 
     @property
+    def largest_exact(self) -> tuple[int, int]:
+        """The largest finite value as (odd integer, exponent): integer * 2**exponent."""
+        assert self.bias is not None
+        field, fraction = self.largest >> self.mantissa, self.largest & ((1 << self.mantissa) - 1)
+        hidden = field > 0 or not self.subnormals
+        integer = fraction | (hidden << self.mantissa)
+        exponent = (field if hidden else 1) - self.bias - self.mantissa
+        zeros = (integer & -integer).bit_length() - 1
+        return integer >> zeros, exponent + zeros
+
+    @property
     def max_scale(self) -> int:
         """log2 of the largest finite value, rounded down."""
-        assert self.bias is not None
-        return (self.largest >> self.mantissa) - self.bias
+        integer, exponent = self.largest_exact
+        return integer.bit_length() - 1 + exponent
 
     @property
     def max_value(self) -> float:
         """The largest finite value."""
-        fraction = self.largest & ((1 << self.mantissa) - 1)
-        return ((1 << self.mantissa) + fraction) * 2.0 ** (self.max_scale - self.mantissa)
+        integer, exponent = self.largest_exact
+        return math.ldexp(integer, exponent)
 
     @property
     def name(self) -> str:
@@ -284,13 +296,18 @@ def keeps(row: Minifloat, fmt: Format) -> bool:
     >>> keeps(float32, posit32), keeps(float32, Posit(20, 3)), keeps(float16, bfloat16)
     (True, False, False)
     """
-    # A result can leave the row only by rounding up past its largest value or down below its least one: elsewhere it is
-    # either the value itself or coarser. Neither happens where the format saturates before, or has bits enough there.
-    if isinstance(fmt, Minifloat):
-        return fmt.max_scale <= row.max_scale or fmt.mantissa >= row.mantissa
+    # A result can leave the row only by rounding up past its largest value or down below its least one, or by being the
+    # value at which the format saturates: elsewhere it is either the value itself or coarser.
     least = row.min_scale - row.mantissa
+    if isinstance(fmt, Minifloat):
+        if fmt.max_value >= row.max_value:
+            unit = max(fmt.min_scale, row.max_scale) - fmt.mantissa  # the step of the format at the row's largest value
+            return unit <= row.max_scale - row.mantissa or fmt.max_scale == row.max_scale
+        integer, exponent = fmt.largest_exact
+        return integer.bit_length() <= row.significand_bits and exponent >= least
     up = fmt.max_scale <= row.max_scale or _fraction_bits(fmt, row.max_scale) >= row.mantissa
-    return up and (-fmt.max_scale >= least or _fraction_bits(fmt, least) >= 0)
+    cut = max(0, -_fraction_bits(fmt, least))  # exponent bits that the posits near the least value lack
+    return up and (-fmt.max_scale >= least or least % (1 << cut) == 0)
 
 
 def _fraction_bits(fmt: Posit, scale: int) -> int:
@@ -322,8 +339,8 @@ def parse(name: str) -> Format:
     FormatError
         When no format has the name.
     """
-    if name in _ROWS:
+    if isinstance(name, str) and name in _ROWS:
         return _ROWS[name]
-    if spelled := _POSIT_NAME.fullmatch(name):
+    if isinstance(name, str) and (spelled := _POSIT_NAME.fullmatch(name)):
         return Posit(int(spelled[1]), int(spelled[2]))
     raise FormatError(f"No format is named {name!r}. Choose one of {', '.join(_ROWS)}, or posit(n,es).")

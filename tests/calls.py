@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -15,12 +15,12 @@ from torch import Tensor
 
 import refnum
 from refnum import Minifloat, Posit, Quire, posit
+from refnum.boundary import FLOAT_ROWS, SIGNED, container
+from refnum.testing import cases
 
 COUNT = 120  #: elements of an elementwise operand: 2 * 3 * 4 * 5
 
 P8, P16, P32, P64 = Posit(8), Posit(16), Posit(32), Posit(64)
-INTEGERS = {8: torch.int8, 16: torch.int16, 32: torch.int32, 64: torch.int64}
-FLOATS = {torch.float16: 10, torch.bfloat16: 7, torch.float32: 23, torch.float64: 52}  #: mantissa bits
 
 
 class Call(NamedTuple):
@@ -40,49 +40,31 @@ class Call(NamedTuple):
         return self.run(*self.operands)
 
 
-# ---- operands, from Python's own random numbers, which no setting of torch can touch ------------------------------
-
-
-def signed(bits: int, width: int) -> int:
-    """The low bits as a signed integer."""
-    bits &= (1 << width) - 1
-    return bits - (bits >> (width - 1) << width)
-
-
-def integers(values: Iterable[int], width: int) -> Tensor:
-    """A CPU tensor of the signed dtype of that width, from the low bits of the values."""
-    return torch.tensor([signed(x, width) for x in values], dtype=INTEGERS[width], device="cpu")
+# ---- operands: of all kinds, and drawn by Python, whose random numbers no setting of torch can touch ---------------
 
 
 def patterns(fmt: Posit, seed: int, count: int = COUNT) -> Tensor:
-    """NaR, 0, 1, both ends, their neighbours and negatives; then random bits behind a regime of random length."""
-    source = random.Random(seed)
-    heads = (0, 1, 1 << (fmt.n - 2), fmt.maxpos, fmt.nar, 1 << (fmt.n // 2), fmt.maxpos >> 1)
-    edges = [sign * (head + step) for head in heads for step in (-1, 0, 1) for sign in (1, -1)]
-    filled = [_with_run(source.getrandbits(fmt.n), source.randrange(fmt.n), fmt.n) for _ in range(count - len(edges))]
-    source.shuffle(edges)
-    width = next(w for w in INTEGERS if w >= fmt.n)
-    return integers((signed(x, fmt.n) for x in edges + filled), width)
-
-
-def _with_run(bits: int, run: int, n: int) -> int:
-    mask = ((1 << run) - 1) << (n - 1 - run)
-    return bits | mask if bits & 1 else bits & ~mask
+    """0, NaR, both ends, and patterns of every kind, in the format's container."""
+    draw = random.Random(seed)
+    pool = torch.cat([cases.patterns(fmt, kind, count=50, seed=seed) for kind in cases.KINDS]).tolist()
+    chosen = [0, fmt.nar, 1, fmt.maxpos, *draw.choices(pool, k=count)][:count]
+    return torch.tensor(draw.sample(chosen, count), dtype=container(fmt), device="cpu")
 
 
 def floats(dtype: torch.dtype, seed: int, count: int = COUNT) -> Tensor:
-    """Zeros, subnormals, both ends, Inf, NaNs with payloads, halves of a unit; then random bits and values near 1."""
-    source = random.Random(seed)
-    mantissa, width = FLOATS[dtype], dtype.itemsize * 8
-    top, one = 1 << (width - 1), ((1 << (width - 2 - mantissa)) - 1) << mantissa
-    infinity = top - (1 << mantissa)
-    heads = [0, 1, 2, 1 << mantissa, (1 << mantissa) - 1, infinity, infinity - 1, infinity + 1, top - 1, one]
-    heads += [one + 1, one - 1, one + (1 << (mantissa - 1)), (1 << mantissa - 1) + 1]
-    bits = [head | sign for head in heads for sign in (0, top)]
-    bits += [source.getrandbits(width) for _ in range((count - len(bits)) // 2)]
-    near = range(count - len(bits))
-    bits += [one + source.randrange(-6 << mantissa, 7 << mantissa) | source.randrange(2) * top for _ in near]
-    return integers(bits, width).view(dtype)
+    """Zeros, subnormals, both ends, Inf, a NaN with a payload, and values of every kind for posits."""
+    row, draw = FLOAT_ROWS[dtype], random.Random(seed)
+    assert row.infinity is not None
+    sign = -(1 << (row.width - 1))
+    corners = [0, sign, 1, sign | 1, (1 << row.mantissa) - 1, row.largest, sign | row.infinity, row.infinity + 1]
+    pool = torch.cat([cases.floats(P16, kind, dtype, count=50, seed=seed) for kind in cases.KINDS])
+    chosen = [*corners, *draw.choices(pool.view(SIGNED[row.width]).tolist(), k=count)][:count]
+    return torch.tensor(draw.sample(chosen, count), dtype=SIGNED[row.width], device="cpu").view(dtype)
+
+
+def counted(start: int, stop: int, step: int = 1, dtype: torch.dtype = torch.int32) -> Tensor:
+    """Integers in a row."""
+    return torch.tensor(range(start, stop, step), device="cpu").to(dtype)
 
 
 def whole(seed: int, *shape: int) -> Tensor:
@@ -98,9 +80,9 @@ def whole(seed: int, *shape: int) -> Tensor:
 
 def _scalar_formats() -> list[Call]:
     e4m3, e8m0 = refnum.formats.e4m3, refnum.formats.e8m0
-    wide, random_bits = Minifloat(8, 20, overflow="inf"), integers(range(0, 70 * COUNT, 70), 32)
-    f16, b16, f32, f64 = (floats(dtype, 1) for dtype in FLOATS)
-    bytes_ = integers(range(-8, COUNT - 8), 8).view(torch.uint8)
+    wide, random_bits = Minifloat(8, 20, overflow="inf"), counted(0, 500 * COUNT, 500)
+    f16, b16, f32, f64 = (floats(dtype, 1) for dtype in FLOAT_ROWS)
+    bytes_ = counted(-8, COUNT - 8, dtype=torch.uint8)
     return [
         Call("encode posit16", lambda x: refnum.encode(x, P16), (f32,)),
         Call("encode posit64", lambda x: refnum.encode(x, P64), (f64,)),
@@ -132,14 +114,16 @@ def _posit_functions() -> list[Call]:
     for fmt in (P16, P32, P64):
         operands = tuple(patterns(fmt, seed) for seed in (3, 4, 5))
         for name, arity in arities.items():
-            function = getattr(posit, name)
-            calls.append(Call(f"posit.{name} {fmt}", lambda *x, f=function, fmt=fmt: f(*x, fmt), operands[:arity]))
+            function, own = getattr(posit, name), operands[:arity]
+            if name in COMPARISONS:  # every third pair is one of equals
+                own = own[0], torch.where(counted(0, COUNT) % 3 == 0, *own)
+            calls.append(Call(f"posit.{name} {fmt}", lambda *x, f=function, fmt=fmt: f(*x, fmt), own))
     return calls
 
 
 def _conversions() -> list[Call]:
     p16, p64 = patterns(P16, 6), patterns(P64, 6)
-    bytes_ = integers(range(60, 60 + COUNT), 8).view(torch.uint8)
+    bytes_ = counted(60, 60 + COUNT, dtype=torch.uint8)
     texts = ["0", "-1.5e-70", "3.14159", "1e400", "NaR", "1" * 900 + "e-899"]
     return [
         Call("posit.convert narrower", lambda x: posit.convert(x, P64, Posit(20, 1)), (p64,)),
@@ -183,12 +167,13 @@ def _quires() -> list[Call]:
 
 
 def _sums() -> list[Call]:
-    rows, columns = patterns(P16, 11, 180).view(3, 4, 15), patterns(P16, 12, 105).view(15, 7)
+    rows, columns = patterns(P16, 11, 180).view(3, 4, 15), patterns(P16, 12, 105).view(15, 7) | 1  # no NaR on one side
     x, y = floats(torch.float32, 13, 180).view(3, 4, 15), whole(14, 15, 7)
-    addend = floats(torch.float32, 15, 42)[14:].view(4, 7)
+    addend = floats(torch.float32, 15, 28).view(4, 7)
+    a64, b64 = patterns(P64, 16).view(4, 30), patterns(P64, 17).view(30, 4) | 1
     return [
         Call("posit_mm", lambda a, b: refnum.posit_mm(a, b, P16), (rows, columns), False),
-        Call("posit_mm posit64", lambda a, b: refnum.posit_mm(a, b, P64), (patterns(P64, 16).view(4, 30), patterns(P64, 17).view(30, 4)), False),
+        Call("posit_mm posit64", lambda a, b: refnum.posit_mm(a, b, P64), (a64, b64), False),
         Call("posit_mm floats", lambda a, b, c: refnum.posit_mm(a, b, P8, c=c), (x, y, addend), False),
         Call("posit_mm to floats", lambda a, b: refnum.posit_mm(a, b, P16, out_dtype=torch.float64), (rows, columns), False),
         Call("quire_dot", lambda a, b: refnum.quire_dot(a, b, P16), (rows, columns.T[:1]), False),

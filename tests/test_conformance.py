@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,6 +71,12 @@ def test_the_rows_are_those_of_the_default_target() -> None:
     assert all(inspect.isfunction(getattr(target, op.name)) for op in OPERATIONS)
     assert len(BY_NAME) == len(OPERATIONS)
     assert all(op.ulp == 0 or op.why for op in OPERATIONS)
+
+
+def test_a_row_may_allow_some_distance() -> None:
+    loose = replace(_job("sqrt", n=16), op=replace(BY_NAME["sqrt"], ulp=1, why="for this test"))
+    assert not check(loose, SimpleNamespace(sqrt=lambda a, n, es: target.sqrt(a, n=n, es=es) ^ 1)).mismatches
+    assert check(loose, SimpleNamespace(sqrt=lambda a, n, es: target.sqrt(a, n=n, es=es) ^ 2)).mismatches
 
 
 def test_which_dtypes_hold_a_format() -> None:

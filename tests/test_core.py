@@ -531,7 +531,7 @@ def test_integers_are_packed_as_heads() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("fmt", [e4m3, e5m2, Minifloat(2, 1, specials="none"), Minifloat(4, 0, specials="fn"),
-                                 Minifloat(3, 2, overflow="inf"), Minifloat(3, 2, overflow="nan"), Minifloat(3, 2, bias=40)], ids=repr)  # fmt: skip
+                                 Minifloat(3, 2, overflow="inf"), Minifloat(3, 2, overflow="nan"), Minifloat(3, 2, bias=40)], ids=repr)
 def test_minifloats_are_rounded_between_their_neighbours(rule: str, fmt: Minifloat) -> None:
     assert fmt.bias is not None
     row = minifloat.Row(fmt.exponent, fmt.mantissa, fmt.bias, fmt.specials, fmt.overflow, fmt.signed, fmt.subnormals)

@@ -133,7 +133,7 @@ def test_named_gives_a_copy() -> None:
     (formats.e2m1, torch.uint8), (formats.e5m2, torch.uint8), (formats.e8m0, torch.uint8), (Minifloat(5, 3), torch.int16),
     (formats.float16, torch.int16), (formats.tf32, torch.int32), (formats.float32, torch.int32), (Minifloat(9, 23), torch.int64),
     (formats.float64, torch.int64),
-], ids=str)  # fmt: skip
+], ids=str)
 def test_codes_come_in_the_smallest_container(fmt: Format, dtype: torch.dtype) -> None:
     assert container(fmt) == dtype
     assert refnum.encode(torch.ones(2), fmt).dtype == dtype if fmt != formats.e8m0 else True

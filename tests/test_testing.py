@@ -238,6 +238,16 @@ def test_axes_before_the_last_two_are_numbered() -> None:
     assert str(report).endswith("     axis 0 1..2, axis 1 2..2, rows 3..5, columns 0..4")
 
 
+def test_bounds_grow_in_each_direction_from_piece_to_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assertions, "PIECE", 10)
+    want = torch.zeros(4, 10, dtype=torch.int32)
+    got = want.clone()
+    got[1, 5] = got[2, 2] = got[3, 7] = 1
+    assert report_of(lambda: assert_bit_equal(got, want)).bounds == ((1, 3), (2, 7))
+    assert report_of(lambda: assert_bit_equal(got.flip(1), want)).bounds == ((1, 3), (2, 7))
+    assert report_of(lambda: assert_bit_equal(got[:3], want[:3])).bounds == ((1, 2), (2, 5))
+
+
 def test_the_first_mismatch_comes_first_and_then_the_worst() -> None:
     want = torch.arange(100, dtype=torch.int32)
     got = want.clone()

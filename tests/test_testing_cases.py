@@ -157,6 +157,7 @@ def test_posit_values_and_midpoints_follow_the_definition(fmt: Posit) -> None:
         (refnum.e5m2, torch.float8_e5m2),
         (refnum.e4m3fnuz, torch.float8_e4m3fnuz),
         (refnum.e5m2fnuz, torch.float8_e5m2fnuz),
+        (refnum.e8m0, torch.float8_e8m0fnu),
         (refnum.float16, torch.float16),
         (refnum.bfloat16, torch.bfloat16),
         (formats.float64, torch.float64),
@@ -446,6 +447,23 @@ def test_some_results_miss_a_tie_by_the_least_that_is_possible(op: str, fmt: Pos
             misses.append(abs(abs(x) - v) / v)
     closest = min(miss for miss in misses if miss)
     assert closest < Fraction(8, 4**fmt.significand_bits)
+
+
+@pytest.mark.parametrize("arity", [2, 3])
+def test_operands_of_any_function_are_related(arity: int) -> None:
+    fmt = Posit(32)
+    mask = (1 << fmt.n) - 1
+    found = {"near": 0, "opposite": 0, "a bit apart": 0}
+    for a, *others in rows_of(cases.tuples(arity, fmt, "ties", count=300)):
+        for b in others:
+            relations = {
+                "near": min((a - b) & mask, (b - a) & mask) <= 3,
+                "opposite": min((a + b) & mask, -(a + b) & mask) <= 3,
+                "a bit apart": ((a ^ b) & mask).bit_count() == 1,
+            }
+            assert any(relations.values())
+            found = {name: found[name] + holds for name, holds in relations.items()}
+    assert min(found.values()) > 50
 
 
 def test_some_roots_miss_a_tie_by_almost_nothing() -> None:

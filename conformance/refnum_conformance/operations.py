@@ -52,7 +52,7 @@ class Op:
     public: str  #: the public function of refnum that it speaks for
     oracle: Callable[..., Any]  #: the right result of one case, on plain integers
     variants: Callable[[Options], tuple[Options, ...]]  #: format -> the further options to check it with
-    ulp: int = 0  #: how far a result may lie from the right one
+    ulp: int = 0  #: how many patterns a result may lie from the right one
     why: str = ""  #: the reason, unless ulp is 0
 
 

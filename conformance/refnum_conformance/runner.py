@@ -142,6 +142,8 @@ def _compare(
     if got.shape != want.shape:
         return Outcome(source, cases, 0, cases, (f"{job.op.name} gave the shape {got.shape}, {source} {want.shape}",))
     different = canonical(job.op, got, job.options) != canonical(job.op, want, job.options)
+    if job.op.ulp:
+        different &= np.abs(got - want) > job.op.ulp
     different = different.reshape(cases, -1).any(1)
     left_out = 0
     if excluded is not None:

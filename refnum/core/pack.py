@@ -99,8 +99,8 @@ def _pack_minifloat(x: Exact, fmt: Minifloat) -> Wide:
     # F2. The field is added, not joined: the hidden bit counts 1, so field 1 adds 0 and a subnormal needs no case.
     field = x.exponent.clamp(min=fmt.min_scale) + (fmt.bias - 1)
     head = head + (field << fmt.mantissa)
-    # F3. Beyond the largest value every rounding decides as if a full unit followed it. A field above 2**exponent - 2 is
-    #     beyond by itself: its head may not fit in 63 bits.
+    # F3. Beyond the largest value every rounding decides as if a full unit followed it. A field above 2**exponent - 2
+    #     is beyond by itself: its head may not fit in 63 bits.
     beyond = ((fmt.largest - head) >> 63) | (((1 << fmt.exponent) - 2 - field) >> 63)
     present = nonzero(x.significand[0])
     head = select(beyond, torch.full_like(head, fmt.largest), head & present)

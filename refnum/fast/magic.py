@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..core.round import rounded_floats
 from ..formats import Minifloat, Posit, float32, float64, holds
-from .chunks import pieces
+from .chunks import elementwise, pieces
 
 CHUNK_BYTES = 1 << 19  #: of a piece: 131,072 values in float32; up to five temporaries of that size live at once
 TABLE_FRACTION = 5  #: fraction bits that a 7-bit mantissa with a sticky end decides
@@ -98,10 +98,12 @@ def _round_piece(x: Tensor, fmt: Posit, row: Minifloat, wide: Minifloat, zeros: 
     """A flat piece rounded, by the shortest of the ways that serve all of it, and whether it has zeros."""
     if row == wide:
         return _round(x, fmt, wide, zeros)
-    bits = x.view(_CODES[row.width])
-    if _has_subnormal(bits, row):  # where subnormals are flushed, a conversion does that too
-        return rounded_floats(bits, row, fmt).to(bits.dtype).view(x.dtype), zeros
-    return _round(x.to(_FLOAT[wide]), fmt, wide, zeros)
+    # Conversions flush subnormals where those are flushed, and change NaNs: pieces with such values go the long way.
+    bits, values = x.view(_CODES[row.width]), x.to(_FLOAT[wide])
+    if _has_subnormal(bits, row) or not math.isfinite(values.sum().item()):
+        by_definition = elementwise(lambda piece: rounded_floats(piece, row, fmt), bits, dtype=bits.dtype)
+        return by_definition.view(x.dtype), zeros
+    return _round(values, fmt, wide, zeros)
 
 
 def _round(x: Tensor, fmt: Posit, row: Minifloat, zeros: bool) -> tuple[Tensor, bool]:
@@ -119,7 +121,8 @@ def _round(x: Tensor, fmt: Posit, row: Minifloat, zeros: bool) -> tuple[Tensor, 
                 return rounded, True
         if tabled:
             return _by_both(x, field, bits, fmt), False
-    return round_bits(bits, fmt, row).view(_FLOAT[row]), False
+    rounded = elementwise(lambda piece: round_bits(piece, fmt, row), bits, dtype=bits.dtype)
+    return rounded.view(_FLOAT[row]), False
 
 
 def _by_magic(x: Tensor, field: Tensor, numbers: Tensor) -> Tensor | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..boundary import broadcast, check_codes, check_posit, container
 from ..core.decode import Exact, decode
 from ..core.round import encode
-from ..fast.chunks import elementwise
+from ..fast.chunks import CHUNK, elementwise
 from ..formats import Posit
 
 
@@ -23,7 +23,8 @@ def on_patterns(
     for name, x in patterns.items():
         check_codes(function, name, x, fmt)
     operands = broadcast(function, **patterns)
-    return elementwise(lambda *x: kernel(*x, fmt), *operands, dtype=dtype or container(fmt))
+    chunk = CHUNK if fmt.n <= 32 else CHUNK // 2  # above, values have two limbs
+    return elementwise(lambda *x: kernel(*x, fmt), *operands, dtype=dtype or container(fmt), chunk=chunk)
 
 
 def on_values(function: str, exact: Callable[..., Exact], fmt: Posit, **patterns: Tensor) -> Tensor:

@@ -17,6 +17,15 @@ def add(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
     >>> add(torch.tensor([0x40]), torch.tensor([0x48]), Posit(8))  # 1 + 2
     tensor([76], dtype=torch.int8)
 
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format, or they live on several devices.
+    ShapeError
+        When the shapes do not broadcast.
+
     Exactness: correctly rounded.
     Rounding: once, to nearest, ties to the even pattern.
     Special: NaR gives NaR.
@@ -37,6 +46,15 @@ def sub(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
     >>> sub(torch.tensor([0x4C]), torch.tensor([0x48]), Posit(8))  # 3 - 2
     tensor([64], dtype=torch.int8)
 
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format, or they live on several devices.
+    ShapeError
+        When the shapes do not broadcast.
+
     Exactness: correctly rounded.
     Rounding: once, to nearest, ties to the even pattern.
     Special: NaR gives NaR.
@@ -55,6 +73,15 @@ def mul(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
 
     >>> mul(torch.tensor([0x4C]), torch.tensor([0x48]), Posit(8))  # 3 * 2
     tensor([84], dtype=torch.int8)
+
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format, or they live on several devices.
+    ShapeError
+        When the shapes do not broadcast.
 
     Exactness: correctly rounded.
     Rounding: once, to nearest, ties to the even pattern.
@@ -75,6 +102,15 @@ def div(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
     >>> div(torch.tensor([0x48, 0x48]), torch.tensor([0x4C, 0]), Posit(8))  # 2 / 3, 2 / 0
     tensor([  59, -128], dtype=torch.int8)
 
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format, or they live on several devices.
+    ShapeError
+        When the shapes do not broadcast.
+
     Exactness: correctly rounded.
     Rounding: once, to nearest, ties to the even pattern.
     Special: x / 0, 0 / 0 and NaR give NaR.
@@ -93,6 +129,13 @@ def sqrt(a: Tensor, fmt: Posit) -> Tensor:
 
     >>> sqrt(torch.tensor([0x48, -1]), Posit(8))  # of 2, and of a negative value
     tensor([  67, -128], dtype=torch.int8)
+
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format.
 
     Exactness: correctly rounded.
     Rounding: once, to nearest, ties to the even pattern.
@@ -113,6 +156,15 @@ def fmm(a: Tensor, b: Tensor, c: Tensor, fmt: Posit) -> Tensor:
     >>> fmm(torch.tensor([0x7F]), torch.tensor([0x7F]), torch.tensor([0x01]), Posit(8))  # maxpos * maxpos * minpos
     tensor([127], dtype=torch.int8)
 
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format, or they live on several devices.
+    ShapeError
+        When the shapes do not broadcast.
+
     Exactness: correctly rounded.
     Rounding: once, to nearest, ties to the even pattern.
     Special: NaR gives NaR, also times 0.
@@ -132,6 +184,15 @@ def fma(a: Tensor, b: Tensor, c: Tensor, fmt: Posit) -> Tensor:
 
     >>> fma(torch.tensor([0x4C]), torch.tensor([0x48]), torch.tensor([0x40]), Posit(8))  # 3 * 2 + 1
     tensor([86], dtype=torch.int8)
+
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format, or they live on several devices.
+    ShapeError
+        When the shapes do not broadcast.
 
     Exactness: correctly rounded.
     Rounding: once, to nearest, ties to the even pattern.

@@ -21,6 +21,13 @@ def negate(a: Tensor, fmt: Posit) -> Tensor:
     >>> negate(torch.tensor([0x40, 0, -0x80]), Posit(8))
     tensor([ -64,    0, -128], dtype=torch.int8)
 
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format.
+
     Exactness: bit-exact.
     Rounding: none.
     Special: 0 and NaR stay.
@@ -35,6 +42,13 @@ def abs(a: Tensor, fmt: Posit) -> Tensor:
 
     >>> abs(torch.tensor([-0x40, 0x40, -0x80]), Posit(8))
     tensor([  64,   64, -128], dtype=torch.int8)
+
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format.
 
     Exactness: bit-exact.
     Rounding: none.
@@ -51,6 +65,13 @@ def sign(a: Tensor, fmt: Posit) -> Tensor:
     >>> sign(torch.tensor([-1, 0, 0x7F, -0x80]), Posit(8))
     tensor([ -64,    0,   64, -128], dtype=torch.int8)
 
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format.
+
     Exactness: bit-exact.
     Rounding: none.
     Special: NaR stays.
@@ -65,6 +86,13 @@ def next(a: Tensor, fmt: Posit) -> Tensor:
 
     >>> next(torch.tensor([0, 0x7F, -0x80, -1]), Posit(8))
     tensor([   1, -128, -127,    0], dtype=torch.int8)
+
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format.
 
     Exactness: bit-exact.
     Rounding: none.
@@ -81,6 +109,13 @@ def prior(a: Tensor, fmt: Posit) -> Tensor:
     >>> prior(torch.tensor([0, -0x7F, -0x80, 1]), Posit(8))
     tensor([  -1, -128,  127,    0], dtype=torch.int8)
 
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format.
+
     Exactness: bit-exact.
     Rounding: none.
     Special: wraps around: -maxpos gives NaR, and NaR gives maxpos.
@@ -95,6 +130,13 @@ def nearest_int(a: Tensor, fmt: Posit) -> Tensor:
 
     >>> nearest_int(torch.tensor([0x44, 0x4A, 0x38]), Posit(8))  # 1.5, 2.5, 0.5
     tensor([72, 72,  0], dtype=torch.int8)
+
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format.
 
     Exactness: bit-exact.
     Rounding: none.
@@ -111,6 +153,13 @@ def ceil(a: Tensor, fmt: Posit) -> Tensor:
     >>> ceil(torch.tensor([0x44, -0x44, 0x01]), Posit(8))  # 1.5, -1.5, minpos
     tensor([ 72, -64,  64], dtype=torch.int8)
 
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format.
+
     Exactness: bit-exact.
     Rounding: none.
     Special: NaR stays.
@@ -125,6 +174,13 @@ def floor(a: Tensor, fmt: Posit) -> Tensor:
 
     >>> floor(torch.tensor([0x44, -0x44, 0x01]), Posit(8))  # 1.5, -1.5, minpos
     tensor([ 64, -72,   0], dtype=torch.int8)
+
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format.
 
     Exactness: bit-exact.
     Rounding: none.

@@ -24,6 +24,15 @@ def compare_equal(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
     >>> compare_equal(torch.tensor([-128, 64]), torch.tensor([-128, 65]), Posit(8))
     tensor([ True, False])
 
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format, or they live on several devices.
+    ShapeError
+        When the shapes do not broadcast.
+
     Exactness: bit-exact.
     Rounding: none.
     Special: NaR = NaR is true.
@@ -38,6 +47,15 @@ def compare_not_equal(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
 
     >>> compare_not_equal(torch.tensor([-128, 64]), torch.tensor([-128, 65]), Posit(8))
     tensor([False,  True])
+
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format, or they live on several devices.
+    ShapeError
+        When the shapes do not broadcast.
 
     Exactness: bit-exact.
     Rounding: none.
@@ -54,6 +72,15 @@ def compare_greater(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
     >>> compare_greater(torch.tensor([-127, 64]), torch.tensor([-128, 65]), Posit(8))
     tensor([ True, False])
 
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format, or they live on several devices.
+    ShapeError
+        When the shapes do not broadcast.
+
     Exactness: bit-exact.
     Rounding: none.
     Special: NaR is less than every real.
@@ -68,6 +95,15 @@ def compare_greater_equal(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
 
     >>> compare_greater_equal(torch.tensor([-128, 64]), torch.tensor([-128, 65]), Posit(8))
     tensor([ True, False])
+
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format, or they live on several devices.
+    ShapeError
+        When the shapes do not broadcast.
 
     Exactness: bit-exact.
     Rounding: none.
@@ -84,6 +120,15 @@ def compare_less(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
     >>> compare_less(torch.tensor([-128, 64]), torch.tensor([-127, 64]), Posit(8))
     tensor([ True, False])
 
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format, or they live on several devices.
+    ShapeError
+        When the shapes do not broadcast.
+
     Exactness: bit-exact.
     Rounding: none.
     Special: NaR is less than every real.
@@ -98,6 +143,15 @@ def compare_less_equal(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
 
     >>> compare_less_equal(torch.tensor([-128, 65]), torch.tensor([-128, 64]), Posit(8))
     tensor([ True, False])
+
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format, or they live on several devices.
+    ShapeError
+        When the shapes do not broadcast.
 
     Exactness: bit-exact.
     Rounding: none.

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from ..boundary import (
-    FLOAT_ROWS,
     INTEGERS,
     SIGNED,
     check_choice,
     check_codes,
+    check_float_dtype,
     check_posit,
     check_tensor,
     check_values,
@@ -40,6 +40,13 @@ def convert(bits: Tensor, from_fmt: Posit, to_fmt: Posit) -> Tensor:
 
     >>> convert(torch.tensor([0x4000, 0x4001]), Posit(16), Posit(8))
     tensor([64, 64], dtype=torch.int8)
+
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no posit format.
+    DTypeError
+        When an argument is no dense tensor of integers that hold the format.
 
     Exactness: correctly rounded.
     Rounding: once, to nearest, ties to the even pattern.
@@ -74,10 +81,7 @@ def to_float(bits: Tensor, fmt: Posit, dtype: torch.dtype = torch.float64) -> Te
     """
     check_posit("posit.to_float", fmt)
     check_codes("posit.to_float", "bits", bits, fmt)
-    if dtype not in FLOAT_ROWS:
-        raise DTypeError(
-            f"posit.to_float cannot return {dtype}. Allowed are float16, bfloat16, float32 and float64. Choose one."
-        )
+    check_float_dtype("posit.to_float", dtype)
     return floats_of(bits, fmt, dtype)
 
 
@@ -111,8 +115,8 @@ def to_int(bits: Tensor, fmt: Posit, width: int = 32, signed: bool = True) -> Te
     Standard: Posit Standard (2022) 6.4.
     Cost: O(numel) time, result + 4 MB.
     """
-    check_choice("posit.to_int", "width", width, WIDTHS)  # type: ignore[arg-type]
-    check_choice("posit.to_int", "signed", signed, (True, False))  # type: ignore[arg-type]
+    check_choice("posit.to_int", "width", width, WIDTHS)
+    check_choice("posit.to_int", "signed", signed, (True, False))
     dtype = SIGNED[width] if signed else {8: torch.uint8, 16: torch.int32, 32: torch.int64, 64: torch.int64}[width]
     kernel = (_to_signed if signed else _to_unsigned)(width)
     return on_patterns("to_int", kernel, fmt, dtype=dtype, bits=bits)
@@ -167,8 +171,12 @@ def from_int(i: Tensor | int, fmt: Posit, sentinel: bool = True) -> Tensor:
 
     Raises
     ------
+    FormatError
+        When ``fmt`` is no posit format.
     DTypeError
         When ``i`` is neither an int nor a dense tensor of those dtypes.
+    ContractError
+        When ``sentinel`` is no bool.
 
     Exactness: correctly rounded.
     Rounding: once, to nearest, ties to the even pattern.
@@ -177,7 +185,7 @@ def from_int(i: Tensor | int, fmt: Posit, sentinel: bool = True) -> Tensor:
     Cost: O(numel) time, result + 4 MB.
     """
     check_posit("posit.from_int", fmt)
-    check_choice("posit.from_int", "sentinel", sentinel, (True, False))  # type: ignore[arg-type]
+    check_choice("posit.from_int", "sentinel", sentinel, (True, False))
     if isinstance(i, int) and not isinstance(i, bool):
         return _encode_fractions([Fraction(i)], fmt)[0]
     check_tensor("posit.from_int", "i", i)
@@ -260,7 +268,9 @@ def from_decimal(text: Any, fmt: Posit) -> Tensor:
     Raises
     ------
     FormatError
-        When a text is no decimal number, or has more than 4,000 digits.
+        When a text is no decimal number or has more than 4,000 digits, lists are ragged, or ``fmt`` is no posit format.
+    DTypeError
+        When something else than text is found.
 
     Exactness: correctly rounded.
     Rounding: once, to nearest, ties to the even pattern.

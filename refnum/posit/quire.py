@@ -76,6 +76,13 @@ class Register:
         return encode(from_words(words, self.lowest, kind), self.fmt)
 
 
+def _shape(shape: object) -> torch.Size:
+    sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+    if not all(isinstance(size, int) and not isinstance(size, bool) and size >= 0 for size in sizes):
+        raise ShapeError(f"Quire needs a shape of whole numbers from 0 on, got {shape!r}. Pass a tuple of ints.")
+    return torch.Size(sizes)
+
+
 class Quire:
     """A tensor of quires, all 0 at first. The functions of section 5.11 change it in place and return it.
 
@@ -95,10 +102,12 @@ class Quire:
 
     Raises
     ------
+    DTypeError
+        When operands are no dense tensors of integers that hold the format, or live elsewhere.
     FormatError
         When ``fmt`` is no posit format, or another quire has another one.
     ShapeError
-        When operands do not broadcast to ``shape``.
+        When ``shape`` is no shape, or operands do not broadcast to it.
 
     Exactness: bit-exact while no partial sum leaves the register; fewer than 2**31 products never do.
     Rounding: none but in `to_posit`, once.
@@ -111,7 +120,7 @@ class Quire:
     def __init__(self, fmt: Posit, shape: Sequence[int] = (), *, device: torch.device | str | None = None) -> None:
         check_posit("Quire", fmt)
         self.fmt = fmt
-        self.shape = torch.Size(shape)
+        self.shape = _shape(shape)
         self._register = Register(fmt)
         place = torch.device(device if device is not None else "cpu")
         self._words = self._register.zeros(self.shape.numel(), place)
