@@ -51,8 +51,9 @@ def _posit_mm_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
     a, b = ctx.saved_tensors
     upstream = upstream.to(a.dtype)
     x, y = (quantize(t, Posit(ctx.n, ctx.es)) for t in (a, b)) if ctx.grad == "rounded" else (a, b)
-    to_a = (upstream @ y.mT).sum_to_size(a.shape) if ctx.needs_input_grad[0] else None
-    to_b = (x.mT @ upstream).sum_to_size(b.shape) if ctx.needs_input_grad[1] else None
+    with torch.autocast(upstream.device.type, enabled=False):
+        to_a = (upstream @ y.mT).sum_to_size(a.shape) if ctx.needs_input_grad[0] else None
+        to_b = (x.mT @ upstream).sum_to_size(b.shape) if ctx.needs_input_grad[1] else None
     to_c = upstream.sum_to_size(ctx.c_like[0]) if ctx.needs_input_grad[2] else None
     return to_a, to_b, to_c, None, None, None, None
 

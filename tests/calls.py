@@ -87,7 +87,11 @@ def _scalar_formats() -> list[Call]:
         Call("encode posit16", lambda x: refnum.encode(x, P16), (f32,)),
         Call("encode posit64", lambda x: refnum.encode(x, P64), (f64,)),
         Call("encode e4m3", lambda x: refnum.encode(x, e4m3), (b16,)),
-        Call("encode stochastic", lambda x, r: refnum.encode(x, P8, rounding="stochastic", random_bits=r), (f16, random_bits)),
+        Call(
+            "encode stochastic",
+            lambda x, r: refnum.encode(x, P8, rounding="stochastic", random_bits=r),
+            (f16, random_bits),
+        ),
         Call("decode posit16", lambda x: refnum.decode(x, P16, dtype=torch.float32), (patterns(P16, 2),)),
         Call("decode posit8", lambda x: refnum.decode(x, P8, dtype=torch.bfloat16), (patterns(P8, 2),)),
         Call("decode e8m0", lambda x: refnum.decode(x, e8m0, dtype=torch.float32), (bytes_,)),
@@ -109,7 +113,7 @@ TERNARY = "fmm fma".split()
 
 
 def _posit_functions() -> list[Call]:
-    arities = {name: 1 for name in UNARY} | {name: 2 for name in BINARY + COMPARISONS} | {name: 3 for name in TERNARY}
+    arities = dict.fromkeys(UNARY, 1) | dict.fromkeys(BINARY + COMPARISONS, 2) | dict.fromkeys(TERNARY, 3)
     calls = []
     for fmt in (P16, P32, P64):
         operands = tuple(patterns(fmt, seed) for seed in (3, 4, 5))
@@ -175,7 +179,12 @@ def _sums() -> list[Call]:
         Call("posit_mm", lambda a, b: refnum.posit_mm(a, b, P16), (rows, columns), False),
         Call("posit_mm posit64", lambda a, b: refnum.posit_mm(a, b, P64), (a64, b64), False),
         Call("posit_mm floats", lambda a, b, c: refnum.posit_mm(a, b, P8, c=c), (x, y, addend), False),
-        Call("posit_mm to floats", lambda a, b: refnum.posit_mm(a, b, P16, out_dtype=torch.float64), (rows, columns), False),
+        Call(
+            "posit_mm to floats",
+            lambda a, b: refnum.posit_mm(a, b, P16, out_dtype=torch.float64),
+            (rows, columns),
+            False,
+        ),
         Call("quire_dot", lambda a, b: refnum.quire_dot(a, b, P16), (rows, columns.T[:1]), False),
         Call("quire_dot floats", lambda a, b: refnum.quire_dot(a, b, P16), (x, y.T[0]), False),
     ]
@@ -193,10 +202,30 @@ def _gradients() -> list[Call]:
     a, b, c, f32 = whole(19, 5, 9), whole(20, 9, 4), whole(21, 5, 4), floats(torch.float32, 22)
     return [
         Call("gradient of quantize", lambda x: gradient(lambda t: refnum.quantize(t, P8), x), (f32,), False),
-        Call("gradient of quantize clipped", lambda x: gradient(lambda t: refnum.quantize(t, P8, grad="clipped"), x), (f32,), False),
-        Call("gradient of posit_mm", lambda *x: gradient(lambda a, b, c: refnum.posit_mm(a, b, P16, c=c), *x), (a, b, c), False),
-        Call("gradient of posit_mm raw", lambda *x: gradient(lambda a, b: refnum.posit_mm(a, b, P8, grad="raw"), *x), (a, b), False),
-        Call("gradient of quire_dot", lambda *x: gradient(lambda a, b: refnum.quire_dot(a, b, P16), *x), (a, b.T[:1]), False),
+        Call(
+            "gradient of quantize clipped",
+            lambda x: gradient(lambda t: refnum.quantize(t, P8, grad="clipped"), x),
+            (f32,),
+            False,
+        ),
+        Call(
+            "gradient of posit_mm",
+            lambda *x: gradient(lambda a, b, c: refnum.posit_mm(a, b, P16, c=c), *x),
+            (a, b, c),
+            False,
+        ),
+        Call(
+            "gradient of posit_mm raw",
+            lambda *x: gradient(lambda a, b: refnum.posit_mm(a, b, P8, grad="raw"), *x),
+            (a, b),
+            False,
+        ),
+        Call(
+            "gradient of quire_dot",
+            lambda *x: gradient(lambda a, b: refnum.quire_dot(a, b, P16), *x),
+            (a, b.T[:1]),
+            False,
+        ),
     ]
 
 

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from calls import CALLS, COUNT, GRADIENTS, Call, bits, digest, floats, whole
 from torch import Tensor
 
 import refnum
-from calls import CALLS, COUNT, GRADIENTS, Call, bits, digest, floats, whole
 from refnum import Quire, posit
 from refnum.boundary import FLOAT_ROWS
 from refnum.fast.chunks import CHUNK
@@ -182,7 +182,9 @@ def public_operations() -> set[str]:
     homes = ("codec", "ops")  # rooms whose exported names are all functions
     plain = {name for name, home in refnum._HOMES.items() if home in homes}
     of_quire = {name for name, value in vars(Quire).items() if not name.startswith("_") and callable_of(value)}
-    return plain | {f"posit.{name}" for name in posit.__all__ if name != "Quire"} | {f"Quire.{name}" for name in of_quire}
+    return (
+        plain | {f"posit.{name}" for name in posit.__all__ if name != "Quire"} | {f"Quire.{name}" for name in of_quire}
+    )
 
 
 def callable_of(value: object) -> bool:

@@ -47,7 +47,9 @@ def test_a_context_goes_before_the_environment(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("wrong", ["gpu", "CUDA", "reference "])
 def test_an_unknown_name_in_the_environment_is_an_error(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     monkeypatch.setenv(VARIABLE, wrong)
-    with pytest.raises(BackendError, match=rf"^REFNUM_BACKEND has no value '{wrong}'\. Choose one of auto, reference, cuda\.$"):
+    with pytest.raises(
+        BackendError, match=rf"^REFNUM_BACKEND has no value '{wrong}'\. Choose one of auto, reference, cuda\.$"
+    ):
         refnum.status()
 
 

@@ -10,16 +10,30 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refnum_conformance.oracles import posit as oracle
+from refnum_conformance.oracles.reals import Dyadic
 from torch import Tensor
 
 import refnum
 from refnum import Minifloat, Posit, formats
 from refnum.boundary import FLOAT_ROWS, SIGNED
 from refnum.core.round import RULES
-from refnum.formats import Format, bfloat16, e2m1, e2m3, e3m2, e4m3, e4m3fnuz, e5m2, e5m2fnuz, e8m0, float16, keeps, tf32
+from refnum.formats import (
+    Format,
+    bfloat16,
+    e2m1,
+    e2m3,
+    e3m2,
+    e4m3,
+    e4m3fnuz,
+    e5m2,
+    e5m2fnuz,
+    e8m0,
+    float16,
+    keeps,
+    tf32,
+)
 from refnum.testing import assert_bit_equal, cases
-from refnum_conformance.oracles import posit as oracle
-from refnum_conformance.oracles.reals import Dyadic
 
 ROUNDINGS = tuple(rule for rule in RULES if rule != "stochastic")
 P8, P16, P32, P64 = Posit(8), Posit(16), Posit(32), Posit(64)
@@ -40,12 +54,37 @@ def codes(x: Tensor, fmt: Format, **knobs: Any) -> list[int]:
 @pytest.mark.parametrize(
     ("fmt", "value", "code"),
     [
-        (P16, 1.0, 0x4000), (P16, -1.0, -0x4000), (P16, 3.14159, 0b0100110010010001), (P16, 0.0, 0), (P16, -0.0, 0),
-        (P8, 2.0**20, 0x7E), (P8, 2.0**22, 0x7E), (P8, 2.0**22 * (1 + 2**-50), 0x7F), (P8, 2.0**23, 0x7F), (P8, 2.0**-30, 0x01),
-        (P8, 1e300, 0x7F), (P8, -1e300, -0x7F), (P8, 5e-324, 1), (P8, -5e-324, -1), (P8, INF, -128), (P8, -INF, -128), (P8, NAN, -128),
-        (Posit(2), 0.3, 1), (Posit(2), -70.0, -1), (Posit(3, 0), 1.5, 2), (Posit(3, 0), 1.4142, 2), (Posit(3, 0), 2.0, 3),
-        (Posit(4, 1), 1.5, 0b0100), (Posit(4, 1), 3.0, 0b0110), (Posit(5), 2.0**-11, 1), (P32, 1.0 + 2.0**-27, 0x40000001),
-        (P64, 1.0, 1 << 62), (P64, 1.0 + 2.0**-52, (1 << 62) + (1 << 7)), (Posit(64, 4), 2.0**-992, 1), (Posit(64, 4), 2.0**984, (1 << 63) - 2), (Posit(64, 4), 2.0**985, (1 << 63) - 1),
+        (P16, 1.0, 0x4000),
+        (P16, -1.0, -0x4000),
+        (P16, 3.14159, 0b0100110010010001),
+        (P16, 0.0, 0),
+        (P16, -0.0, 0),
+        (P8, 2.0**20, 0x7E),
+        (P8, 2.0**22, 0x7E),
+        (P8, 2.0**22 * (1 + 2**-50), 0x7F),
+        (P8, 2.0**23, 0x7F),
+        (P8, 2.0**-30, 0x01),
+        (P8, 1e300, 0x7F),
+        (P8, -1e300, -0x7F),
+        (P8, 5e-324, 1),
+        (P8, -5e-324, -1),
+        (P8, INF, -128),
+        (P8, -INF, -128),
+        (P8, NAN, -128),
+        (Posit(2), 0.3, 1),
+        (Posit(2), -70.0, -1),
+        (Posit(3, 0), 1.5, 2),
+        (Posit(3, 0), 1.4142, 2),
+        (Posit(3, 0), 2.0, 3),
+        (Posit(4, 1), 1.5, 0b0100),
+        (Posit(4, 1), 3.0, 0b0110),
+        (Posit(5), 2.0**-11, 1),
+        (P32, 1.0 + 2.0**-27, 0x40000001),
+        (P64, 1.0, 1 << 62),
+        (P64, 1.0 + 2.0**-52, (1 << 62) + (1 << 7)),
+        (Posit(64, 4), 2.0**-992, 1),
+        (Posit(64, 4), 2.0**984, (1 << 63) - 2),
+        (Posit(64, 4), 2.0**985, (1 << 63) - 1),
     ],
 )
 def test_encode_by_hand(fmt: Posit, value: float, code: int) -> None:
@@ -61,14 +100,24 @@ def test_the_standards_boundary_is_that_of_bit_strings() -> None:
 @pytest.mark.parametrize(
     ("fmt", "code", "value"),
     [
-        (P16, 0x7FFF, 2.0**56), (P16, 1, 2.0**-56), (P16, -0x8000, NAN), (P8, 0x4C, 3.0), (P8, 0x3B, 0.6875), (P8, -0x4C, -3.0),
-        (Posit(6, 3), 0b000001, 2.0**-32), (Posit(6, 3), 0b000011, 2.0**-20), (Posit(6, 4), 0b011101, 2.0**40), (Posit(2), -1, -1.0),
-        (Posit(32, 0), 0x7FFFFFFF, 2.0**30), (P32, 0x40000001, 1 + 2.0**-27), (Posit(57), 1 << 55, 1.0),
+        (P16, 0x7FFF, 2.0**56),
+        (P16, 1, 2.0**-56),
+        (P16, -0x8000, NAN),
+        (P8, 0x4C, 3.0),
+        (P8, 0x3B, 0.6875),
+        (P8, -0x4C, -3.0),
+        (Posit(6, 3), 0b000001, 2.0**-32),
+        (Posit(6, 3), 0b000011, 2.0**-20),
+        (Posit(6, 4), 0b011101, 2.0**40),
+        (Posit(2), -1, -1.0),
+        (Posit(32, 0), 0x7FFFFFFF, 2.0**30),
+        (P32, 0x40000001, 1 + 2.0**-27),
+        (Posit(57), 1 << 55, 1.0),
     ],
 )
 def test_decode_by_hand(fmt: Posit, code: int, value: float) -> None:
     got = refnum.decode(torch.tensor([code]), fmt).item()
-    assert got == value or math.isnan(got) and math.isnan(value)
+    assert got == value or (math.isnan(got) and math.isnan(value))
 
 
 def test_missing_exponent_bits_are_zeros_on_the_right() -> None:
@@ -83,7 +132,11 @@ WIDE = [Posit(24, 2), Posit(28), P32, Posit(32, 0), Posit(33, 0), Posit(40, 1), 
 
 
 def _all(fmt: Format) -> Tensor:
-    return torch.cat([cases.patterns(fmt, kind, count=400) for kind in cases.KINDS]) if fmt.width > 16 else cases.exhaustive(fmt)
+    return (
+        torch.cat([cases.patterns(fmt, kind, count=400) for kind in cases.KINDS])
+        if fmt.width > 16
+        else cases.exhaustive(fmt)
+    )
 
 
 @pytest.mark.parametrize("fmt", EVERY_CODE + WIDE, ids=str)
@@ -142,7 +195,9 @@ def test_rounding_keeps_the_order(fmt: Format) -> None:
 
 
 @settings(deadline=None, max_examples=150)
-@given(st.integers(2, 64), st.integers(0, 4), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(ROUNDINGS))
+@given(
+    st.integers(2, 64), st.integers(0, 4), st.floats(allow_nan=False, allow_infinity=False), st.sampled_from(ROUNDINGS)
+)
 def test_any_float_in_any_format(n: int, es: int, x: float, rounding: str) -> None:
     numerator, denominator = x.as_integer_ratio()
     want = oracle.rounded(Dyadic(numerator, 1 - denominator.bit_length()), n, es, rounding)
@@ -168,8 +223,12 @@ EIGHTHS = f64(*(s * (1 + i / 64) for s in (1, -1) for i in range(9)))
 @pytest.mark.parametrize(
     ("rounding", "up", "down"),  # which eighths above 1 and below -1 go to the next pattern
     [
-        ("nearest_even", "000001111", "000001111"), ("nearest_away", "000011111", "000011111"), ("toward_zero", "000000001", "000000001"),
-        ("toward_positive", "011111111", "000000001"), ("toward_negative", "000000001", "011111111"), ("to_odd", "011111111", "011111111"),
+        ("nearest_even", "000001111", "000001111"),
+        ("nearest_away", "000011111", "000011111"),
+        ("toward_zero", "000000001", "000000001"),
+        ("toward_positive", "011111111", "000000001"),
+        ("toward_negative", "000000001", "011111111"),
+        ("to_odd", "011111111", "011111111"),
     ],
 )
 def test_roundings_between_1_and_its_successor(rounding: str, up: str, down: str) -> None:
@@ -224,7 +283,9 @@ def test_what_is_no_number_becomes_nar_and_nar_one_quiet_nan(dtype: torch.dtype)
     assert codes(x, fmt) == [fmt.nar] * 5
     for values in (refnum.quantize(x, fmt), refnum.decode(torch.tensor([fmt.nar]), fmt, dtype=dtype)):
         assert set(values.view(SIGNED[width]).tolist()) == {SPECIAL_BITS[dtype]}
-    x = torch.tensor([0.0, -0.0, info.smallest_normal, -info.smallest_normal * info.eps, info.max, info.min], dtype=dtype)
+    x = torch.tensor(
+        [0.0, -0.0, info.smallest_normal, -info.smallest_normal * info.eps, info.max, info.min], dtype=dtype
+    )
     assert codes(x, fmt) == [0, 0, 1, -1, 127, -127]
     assert refnum.quantize(x, fmt)[:2].view(SIGNED[width]).tolist() == [0, 0], "a posit has no -0"
 
@@ -232,7 +293,8 @@ def test_what_is_no_number_becomes_nar_and_nar_one_quiet_nan(dtype: torch.dtype)
 def test_subnormals_count_whatever_the_processor_flushes() -> None:
     x = torch.tensor([1, -(1 << 31) + 1, 0x7FFFFF], dtype=torch.int32).view(torch.float32)
     want = codes(x, P64), codes(x, Posit(16, 4)), refnum.quantize(x, P16).tolist()
-    assert want[0] != [0, 0, 0] and want[2] == [2.0**-56, -(2.0**-56), 2.0**-56]
+    assert want[0] != [0, 0, 0]
+    assert want[2] == [2.0**-56, -(2.0**-56), 2.0**-56]
     torch.set_flush_denormal(True)
     try:
         assert (codes(x, P64), codes(x, Posit(16, 4)), refnum.quantize(x, P16).tolist()) == want
@@ -254,15 +316,29 @@ def test_any_container_that_holds_the_format_and_only_its_low_bits(fmt: Format, 
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (2, 3), (2, 1, 3, 1)])
 def test_shapes_stay(shape: tuple[int, ...]) -> None:
     x = torch.full(shape, 1.25)
-    assert refnum.encode(x, P16).shape == refnum.quantize(x, P16).shape == refnum.decode(refnum.encode(x, P16), P16).shape == shape
+    assert (
+        refnum.encode(x, P16).shape
+        == refnum.quantize(x, P16).shape
+        == refnum.decode(refnum.encode(x, P16), P16).shape
+        == shape
+    )
     assert torch.equal(refnum.quantize(x, P16), x)
 
 
-@pytest.mark.parametrize(("fmt", "dtypes"), [
-    (P8, (torch.bfloat16, torch.float32, torch.float64)), (Posit(8, 1), tuple(FLOAT_ROWS)), (P16, (torch.float32, torch.float64)),
-    (P32, (torch.float64,)), (e4m3, tuple(FLOAT_ROWS)), (e8m0, (torch.bfloat16, torch.float32, torch.float64)),
-    (float16, (torch.float16, torch.float32, torch.float64)), (tf32, (torch.float32, torch.float64)),
-], ids=str)
+@pytest.mark.parametrize(
+    ("fmt", "dtypes"),
+    [
+        (P8, (torch.bfloat16, torch.float32, torch.float64)),
+        (Posit(8, 1), tuple(FLOAT_ROWS)),
+        (P16, (torch.float32, torch.float64)),
+        (P32, (torch.float64,)),
+        (e4m3, tuple(FLOAT_ROWS)),
+        (e8m0, (torch.bfloat16, torch.float32, torch.float64)),
+        (float16, (torch.float16, torch.float32, torch.float64)),
+        (tf32, (torch.float32, torch.float64)),
+    ],
+    ids=str,
+)
 def test_decode_into_every_dtype_that_holds_the_format(fmt: Format, dtypes: tuple[torch.dtype, ...]) -> None:
     all_codes = cases.patterns(fmt, "edges", count=300)
     want = refnum.decode(all_codes, fmt)
@@ -290,14 +366,22 @@ def test_float16_and_bfloat16_are_widened_exactly() -> None:
     ("fmt", "values", "want"),
     [
         (e2m1, [0.5, 1.75, 7.0, 0.25, 0.75, 2.5, 5.0, -0.1, -0.0], [0x1, 0x4, 0x7, 0x0, 0x2, 0x4, 0x6, 0x8, 0x8]),
-        (e4m3, [1.97, 7.9, 500.0, 464.0, 465.0, 2.0**-10, 1.5 * 2.0**-10, -1e9], [0x40, 0x50, 0x7E, 0x7E, 0x7E, 0x00, 0x01, 0xFE]),
+        (
+            e4m3,
+            [1.97, 7.9, 500.0, 464.0, 465.0, 2.0**-10, 1.5 * 2.0**-10, -1e9],
+            [0x40, 0x50, 0x7E, 0x7E, 0x7E, 0x00, 0x01, 0xFE],
+        ),
         (e4m3, [NAN, -NAN, INF, -INF], [0x7F, 0x7F, 0x7E, 0xFE]),
         (e5m2, [NAN, INF, -INF, 61440.0, 1e9], [0x7E, 0x7B, 0xFB, 0x7B, 0x7B]),
         (e2m3, [7.5, 7.9, -99.0, NAN, INF], [0x1F, 0x1F, 0x3F, 0x00, 0x1F]),
         (e3m2, [28.0, 0.0625, 0.03125, 0.046875], [0x1F, 0x01, 0x00, 0x01]),
         (e4m3fnuz, [1.0, -0.0, -1e-9, NAN, INF, 240.0, 1e9], [0x40, 0x00, 0x00, 0x80, 0x7F, 0x7F, 0x7F]),
         (e5m2fnuz, [1.0, NAN, -INF], [0x40, 0x80, 0xFF]),
-        (float16, [65519.0, 65520.0, -1e9, NAN, 2.0**-25, 1.5 * 2.0**-25, INF], [0x7BFF, 0x7C00, -0x400, 0x7E00, 0, 1, 0x7C00]),
+        (
+            float16,
+            [65519.0, 65520.0, -1e9, NAN, 2.0**-25, 1.5 * 2.0**-25, INF],
+            [0x7BFF, 0x7C00, -0x400, 0x7E00, 0, 1, 0x7C00],
+        ),
         (bfloat16, [1.0, 3e38, 3.4e38, -INF], [0x3F80, 0x7F62, 0x7F80, -0x80]),
         (tf32, [1.0 + 2.0**-10, 1.0 + 2.0**-11, 3.4028e38], [(127 << 10) + 1, 127 << 10, 0x3FC00]),
         (Minifloat(4, 3, specials="fn", overflow="nan"), [448.0, 464.0, 464.1, INF], [0x7E, 0x7E, 0x7F, 0x7F]),
@@ -331,8 +415,12 @@ def test_e8m0_is_powers_of_two() -> None:
 
 
 TORCH_TWINS = {
-    e4m3: torch.float8_e4m3fn, e5m2: torch.float8_e5m2, e4m3fnuz: torch.float8_e4m3fnuz, e5m2fnuz: torch.float8_e5m2fnuz,
-    float16: torch.float16, bfloat16: torch.bfloat16,
+    e4m3: torch.float8_e4m3fn,
+    e5m2: torch.float8_e5m2,
+    e4m3fnuz: torch.float8_e4m3fnuz,
+    e5m2fnuz: torch.float8_e5m2fnuz,
+    float16: torch.float16,
+    bfloat16: torch.bfloat16,
 }
 
 
@@ -340,7 +428,9 @@ TORCH_TWINS = {
 def test_torch_decodes_the_same_codes_to_the_same_values(fmt: Minifloat) -> None:
     width = torch.uint8 if fmt.width == 8 else torch.int16
     all_codes = torch.arange(1 << fmt.width).to(width)
-    assert_bit_equal(refnum.decode(all_codes, fmt, dtype=torch.float32), all_codes.view(TORCH_TWINS[fmt]).to(torch.float32))
+    assert_bit_equal(
+        refnum.decode(all_codes, fmt, dtype=torch.float32), all_codes.view(TORCH_TWINS[fmt]).to(torch.float32)
+    )
 
 
 @pytest.mark.parametrize("fmt", [float16, bfloat16], ids=str)
@@ -351,8 +441,14 @@ def test_torch_rounds_to_the_same_codes(fmt: Minifloat) -> None:
 
 
 ML_DTYPES = {
-    "e2m1": "float4_e2m1fn", "e2m3": "float6_e2m3fn", "e3m2": "float6_e3m2fn", "e4m3": "float8_e4m3fn", "e5m2": "float8_e5m2",
-    "e4m3fnuz": "float8_e4m3fnuz", "e5m2fnuz": "float8_e5m2fnuz", "e8m0": "float8_e8m0fnu",
+    "e2m1": "float4_e2m1fn",
+    "e2m3": "float6_e2m3fn",
+    "e3m2": "float6_e3m2fn",
+    "e4m3": "float8_e4m3fn",
+    "e5m2": "float8_e5m2",
+    "e4m3fnuz": "float8_e4m3fnuz",
+    "e5m2fnuz": "float8_e5m2fnuz",
+    "e8m0": "float8_e8m0fnu",
 }
 
 
@@ -382,7 +478,9 @@ def test_ml_dtypes_rounds_to_the_same_codes(name: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", FLOAT_ROWS, ids=str)
-@pytest.mark.parametrize("fmt", [Posit(8, 0), P8, P16, P32, P64, Posit(3), Posit(2), e2m1, e4m3, e5m2fnuz, float16, bfloat16, tf32], ids=str)
+@pytest.mark.parametrize(
+    "fmt", [Posit(8, 0), P8, P16, P32, P64, Posit(3), Posit(2), e2m1, e4m3, e5m2fnuz, float16, bfloat16, tf32], ids=str
+)
 def test_quantize_is_encode_and_decode(fmt: Format, dtype: torch.dtype) -> None:
     if not keeps(FLOAT_ROWS[dtype], fmt):
         pytest.skip(f"{dtype} does not keep {fmt}: see test_messages.py")
@@ -421,7 +519,9 @@ def test_the_clipped_gradient_stops_beyond_the_largest_value(fmt: Format) -> Non
 def test_gradients_do_not_depend_on_the_rounding_and_go_on(grad: str) -> None:
     x = torch.linspace(-9, 9, 37, dtype=torch.float64, requires_grad=True)
     for rounding in ROUNDINGS:
-        (first,) = torch.autograd.grad(refnum.quantize(x, P8, rounding=rounding, grad=grad).square().sum(), x, create_graph=True)
+        (first,) = torch.autograd.grad(
+            refnum.quantize(x, P8, rounding=rounding, grad=grad).square().sum(), x, create_graph=True
+        )
         assert torch.equal(first, 2 * refnum.quantize(x, P8, rounding=rounding))
         (second,) = torch.autograd.grad(first.sum(), x)
         assert torch.equal(second, torch.full_like(x, 2.0)), "a gradient of a gradient, straight through twice"

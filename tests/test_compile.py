@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from calls import CALLS, P8, P16, P32, P64, bits, floats, patterns
 from torch import Tensor
 from torch._inductor.utils import run_and_get_code
 
 import refnum
-from calls import CALLS, P8, P16, P32, P64, bits, floats, patterns
 from refnum import Minifloat, Posit, posit
 from refnum.formats import Format, e4m3
 
@@ -55,7 +55,9 @@ def opaque_calls(code: str) -> list[str]:
 def kernels(code: str) -> int:
     """How many kernels the generated module calls."""
     (call,) = (n for n in ast.walk(ast.parse(code)) if isinstance(n, ast.FunctionDef) and n.name == "call")
-    return sum(isinstance(node, ast.Call) and ast.unparse(node.func).startswith("cpp_fused_") for node in ast.walk(call))
+    return sum(
+        isinstance(node, ast.Call) and ast.unparse(node.func).startswith("cpp_fused_") for node in ast.walk(call)
+    )
 
 
 def compiled(function: Callable[..., Any], *operands: Tensor) -> tuple[Callable[..., Any], str]:
@@ -141,7 +143,9 @@ def test_two_formats_through_one_closure() -> None:
 
 # ---- one graph, without generated code ----------------------------------------------------------------------------
 
-ONE_OF_EACH = {call.covers: call for call in reversed(CALLS) if call.elementwise and not call.covers.startswith("Quire")}
+ONE_OF_EACH = {
+    call.covers: call for call in reversed(CALLS) if call.elementwise and not call.covers.startswith("Quire")
+}
 
 
 @pytest.mark.parametrize("name", sorted(ONE_OF_EACH))

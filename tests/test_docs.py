@@ -36,7 +36,9 @@ def missing(doc: str) -> list[str]:
     lines, problems = fixed_lines(doc), []
     if [name for name in lines if name in LINES] != list(LINES):
         problems.append(f"the lines {', '.join(LINES)}, in this order")
-    if tuple(lines)[-len(LINES) :] != LINES or not inspect.cleandoc(doc).endswith(list(lines.values() or [""])[-1].split()[-1]):
+    if tuple(lines)[-len(LINES) :] != LINES or not inspect.cleandoc(doc).endswith(
+        list(lines.values() or [""])[-1].split()[-1]
+    ):
         problems.append("nothing behind the fixed lines")
     if not all(text.endswith(".") for text in lines.values()):
         problems.append("a full stop behind each line")

@@ -41,7 +41,9 @@ def float_bits(row: Minifloat, exponents: range, seed: int) -> Tensor:
         head = (source.getrandbits(1) << row.exponent | field) << row.mantissa
         bits += [head | above | 1 << place, (head | above | 1 << place) + 1, (head | above | 1 << place) - 1]
     width = row.width
-    return torch.tensor([(x & ((1 << width) - 1)) - (x >> (width - 1) & 1) * (1 << width) for x in bits]).to(SIGNED[width])
+    return torch.tensor([(x & ((1 << width) - 1)) - (x >> (width - 1) & 1) * (1 << width) for x in bits]).to(
+        SIGNED[width]
+    )
 
 
 EVERY_EXPONENT = float_bits(float32, range(256), seed=1)
@@ -62,7 +64,10 @@ def shapes(seed: int) -> Iterator[tuple[torch.Size, int]]:
     source = random.Random(seed)
     yield from ((torch.Size(shape), limit) for shape in ((0,), (1,), (7, 0, 3)) for limit in (1, 5))
     for _ in range(200):
-        yield torch.Size(source.choice((1, 2, 3, 5, 8)) for _ in range(source.randint(1, 5))), source.choice((1, 2, 7, 30, 1000))
+        yield (
+            torch.Size(source.choice((1, 2, 3, 5, 8)) for _ in range(source.randint(1, 5))),
+            source.choice((1, 2, 7, 30, 1000)),
+        )
 
 
 def test_pieces_hold_every_element_once() -> None:
@@ -258,7 +263,12 @@ def _mixtures(dtype: torch.dtype) -> dict[str, Tensor]:
     """What makes pieces go different ways; three and a bit of them each."""
     info, count = torch.finfo(dtype), 3 * PIECE + 5
     dense = near_one(dtype, count)
-    payloads = {torch.float16: 0x7C01, torch.bfloat16: 0xFF81 - 0x10000, torch.float32: 0x7F800001, torch.float64: 0xFFF8 << 48 | 1}
+    payloads = {
+        torch.float16: 0x7C01,
+        torch.bfloat16: 0xFF81 - 0x10000,
+        torch.float32: 0x7F800001,
+        torch.float64: 0xFFF8 << 48 | 1,
+    }
     pattern = payloads[dtype] - (1 << 64 if payloads[dtype] >= 1 << 63 else 0)
     payload = torch.tensor([pattern]).to(SIGNED[info.bits]).view(dtype)
 
@@ -283,7 +293,9 @@ def _mixtures(dtype: torch.dtype) -> dict[str, Tensor]:
         "one Inf": with_each(-float("inf"), dense),
         "one NaN with a payload": with_each(payload, dense),
         "NaN and zeros": with_each(payload, with_each(0.0, dense, 3)),
-        "NaN, Inf, subnormals, zeros": with_each(payload, with_each(float("inf"), with_each(info.smallest_normal / 2, zeros, 9), 5)),
+        "NaN, Inf, subnormals, zeros": with_each(
+            payload, with_each(float("inf"), with_each(info.smallest_normal / 2, zeros, 9), 5)
+        ),
         "zeros, then dense, then zeros": torch.cat([zeros[:PIECE], dense[:PIECE], zeros[:PIECE], dense]),
         "every scale": dense * torch.exp2(torch.arange(count, dtype=torch.float64) - count / 2).to(dtype),
     }
@@ -421,5 +433,6 @@ def test_decode_gives_the_same_bits_on_either_side_of_the_limit(fmt: Format) -> 
     codes = torch.arange(1 << fmt.width)
     long = refnum.decode(codes, fmt, dtype=torch.float32)
     short = torch.cat([refnum.decode(half, fmt, dtype=torch.float32) for half in codes.chunk(2)])
-    assert tables.serves(codes, fmt) and not tables.serves(codes[:-1], fmt)
+    assert tables.serves(codes, fmt)
+    assert not tables.serves(codes[:-1], fmt)
     assert torch.equal(long.view(torch.int32), short.view(torch.int32))

@@ -115,8 +115,8 @@ VALUES = (
     Row("encode", FormatError, lambda: refnum.encode(X, SCALE_ONLY),
         "encode cannot write | subnormals=False | only decoded | Use refnum.decode for its codes."),
     Row("encode", ContractError, lambda: refnum.encode(X, posit16, rounding="rne"),
-        "encode has no rounding | 'rne' | "
-        "nearest_even, nearest_away, toward_zero, toward_positive, toward_negative, to_odd, stochastic | Choose one of"),
+        "encode has no rounding | 'rne' | nearest_even, nearest_away, toward_zero, toward_positive, toward_negative, "
+        "to_odd, stochastic | Choose one of"),
     Row("encode", ContractError, lambda: refnum.encode(X, posit16, rounding=None),
         "encode has no rounding | =None | nearest_even | Choose one of"),
     Row("encode", ContractError, lambda: refnum.encode(X, posit16, rounding=["rne"]),

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from calls import P8, P16, P64, floats, patterns, whole
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.optests import OpCheckError
 
 import refnum
-from calls import P8, P16, P64, floats, patterns, whole
 from refnum import ops
 from refnum.testing import assert_bit_equal
 
@@ -52,7 +52,10 @@ def samples() -> list[Sample]:
         ("patterns in wide containers", (p16.int(), q16.long(), None, 12, 1, None, "rounded")),
         ("patterns and an addend", (p16, q16, patterns(P16, 9)[:12].view(3, 4), 16, 2, None, "rounded")),
         ("patterns to floats", (p16 | 1, q16 | 1, None, 16, 2, torch.float64, "rounded")),
-        ("posit64", (patterns(P64, 10)[:15].view(3, 5), patterns(P64, 11)[:10].view(5, 2), None, 64, 2, None, "rounded")),
+        (
+            "posit64",
+            (patterns(P64, 10)[:15].view(3, 5), patterns(P64, 11)[:10].view(5, 2), None, 64, 2, None, "rounded"),
+        ),
         ("batches", (_leaf(batch[0]), _leaf(batch[1]), None, 16, 2, torch.float32, "rounded")),
         ("transposed", (_leaf(b.T), _leaf(a.T), None, 16, 2, torch.float32, "rounded")),
         ("no terms", (_leaf(a[:, :0]), _leaf(b[:0]), None, 16, 2, torch.float32, "rounded")),
@@ -122,7 +125,11 @@ def test_schema_and_reference_name_the_same_arguments(row: ops.Row) -> None:
 
 
 def test_nothing_else_is_registered() -> None:
-    names = {name.removeprefix("refnum::").split(".")[0] for name in torch._C._dispatch_get_all_op_names() if name.startswith("refnum::")}
+    names = {
+        name.removeprefix("refnum::").split(".")[0]
+        for name in torch._C._dispatch_get_all_op_names()
+        if name.startswith("refnum::")
+    }
     assert names == {row.name for row in ops.ROWS}
 
 
@@ -144,7 +151,9 @@ PUBLIC: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "posit_mm": lambda a, b: refnum.posit_mm(a, b, P16),
     "posit_mm with an addend": lambda a, b: refnum.posit_mm(a, b, P16, c=a[:, :1], grad="raw"),
     "posit_mm of a vector": lambda a, b: refnum.posit_mm(a[0], b, P8),
-    "posit_mm of patterns": lambda a, b: refnum.posit_mm(refnum.encode(a, P16), refnum.encode(b, P16), P16, out_dtype=torch.float32),
+    "posit_mm of patterns": lambda a, b: refnum.posit_mm(
+        refnum.encode(a, P16), refnum.encode(b, P16), P16, out_dtype=torch.float32
+    ),
     "quire_dot": lambda a, b: refnum.quire_dot(a, b.T[:1], P16),
 }
 

@@ -75,7 +75,9 @@ def test_every_name_is_there_and_only_those(module: object) -> None:
     defined_here = {
         name
         for name, value in vars(module).items()
-        if not name.startswith("_") and getattr(value, "__module__", "").startswith("refnum") and inspect.isroutine(value)
+        if not name.startswith("_")
+        and getattr(value, "__module__", "").startswith("refnum")
+        and inspect.isroutine(value)
     }
     assert defined_here <= values.keys()
 
@@ -86,7 +88,7 @@ def test_a_name_is_the_thing_in_its_room() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="^module 'refnum' has no attribute 'posit128'$"):
+    with pytest.raises(AttributeError, match=r"^module 'refnum' has no attribute 'posit128'$"):
         refnum.posit128  # noqa: B018
 
 
@@ -99,7 +101,7 @@ def test_type_checkers_see_the_same_names() -> None:
         for alias in statement.names:
             assert alias.asname == alias.name, "a re-export is written `x as x`"
             seen[alias.name] = statement.module
-    assert seen == {name: None for name in refnum._MODULES} | refnum._HOMES
+    assert seen == dict.fromkeys(refnum._MODULES) | refnum._HOMES
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
@@ -107,7 +109,9 @@ def test_signature(name: str) -> None:
     function = refnum
     for part in name.split("."):
         function = getattr(function, part)
-    parameters = [p.replace(annotation=inspect.Parameter.empty) for p in inspect.signature(function).parameters.values()]
+    parameters = [
+        p.replace(annotation=inspect.Parameter.empty) for p in inspect.signature(function).parameters.values()
+    ]
     assert str(inspect.Signature(parameters)) == SIGNATURES[name]
 
 
@@ -131,7 +135,11 @@ def test_no_module_bears_the_name_of_a_function_beside_it() -> None:
 
 
 def test_every_module_says_what_it_is() -> None:
-    silent = [path for path in Path(refnum.__file__).parent.rglob("*.py") if not ast.get_docstring(ast.parse(path.read_text()))]
+    silent = [
+        path
+        for path in Path(refnum.__file__).parent.rglob("*.py")
+        if not ast.get_docstring(ast.parse(path.read_text()))
+    ]
     assert not silent
 
 

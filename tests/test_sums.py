@@ -6,27 +6,38 @@ import itertools
 import random
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from calls import floats, patterns, whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refnum_conformance.oracles import quire as oracle
 from torch import Tensor
 
 import refnum
-from calls import floats, patterns, whole
 from refnum import Posit, Quire, posit
 from refnum.boundary import container
 from refnum.core.decode import decode
 from refnum.posit.quire import Register
 from refnum.sums import posits as sums
 from refnum.testing import assert_bit_equal, cases
-from refnum_conformance.oracles import quire as oracle
 
 P8, P16, P32, P64 = Posit(8), Posit(16), Posit(32), Posit(64)
-FORMATS = (Posit(2), Posit(5, 4), P8, Posit(8, 0), P16, Posit(31, 1), P32, Posit(33, 0), Posit(40, 3), P64, Posit(64, 4))
+FORMATS = (
+    Posit(2),
+    Posit(5, 4),
+    P8,
+    Posit(8, 0),
+    P16,
+    Posit(31, 1),
+    P32,
+    Posit(33, 0),
+    Posit(40, 3),
+    P64,
+    Posit(64, 4),
+)
 VECTORS = Path(__file__).parent.parent / "conformance" / "vectors"
 
 
@@ -105,7 +116,7 @@ def test_carries_between_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -
 
 def test_as_many_products_as_a_quire_takes_fit() -> None:
     """2**31 - 1 times maxpos squared is the most that there can be: by doubling, not by looping."""
-    assert (1 << 31) - 1 == sums.MOST_TERMS
+    assert sums.MOST_TERMS == (1 << 31) - 1
     for fmt in (P8, P32, Posit(16, 1)):
         top = torch.tensor(fmt.maxpos)
         power, most = Quire(fmt).mul_add(top, top), Quire(fmt)
@@ -143,8 +154,15 @@ def test_nar_wins() -> None:
 
 @pytest.mark.parametrize(
     ("a", "b", "shape"),
-    [((3,), (3,), ()), ((2, 3), (3,), (2,)), ((4, 1, 3), (2, 3), (4, 2)), ((0,), (0,), ()), ((2, 0), (2, 0), (2,)), ((0, 3), (3,), (0,)),
-     ((3,), (1,), ())],
+    [
+        ((3,), (3,), ()),
+        ((2, 3), (3,), (2,)),
+        ((4, 1, 3), (2, 3), (4, 2)),
+        ((0,), (0,), ()),
+        ((2, 0), (2, 0), (2,)),
+        ((0, 3), (3,), (0,)),
+        ((3,), (1,), ()),
+    ],
 )
 def test_dots_broadcast(a: tuple[int, ...], b: tuple[int, ...], shape: tuple[int, ...]) -> None:
     x, y = whole(1, *a), whole(2, *b)
@@ -168,9 +186,23 @@ def test_products_of_matrices_are_dots(fmt: Posit) -> None:
 
 
 SHAPES = [
-    ((3, 4), (4, 5)), ((4,), (4, 5)), ((3, 4), (4,)), ((4,), (4,)), ((2, 3, 4), (4, 5)), ((2, 3, 4), (2, 4, 5)), ((2, 1, 3, 4), (6, 4, 5)),
-    ((3, 4), (2, 4, 5)), ((4,), (2, 4, 5)), ((2, 3, 4), (4,)), ((3, 0), (0, 5)), ((0, 4), (4, 5)), ((3, 4), (4, 0)), ((0,), (0,)),
-    ((0, 3, 4), (4, 5)), ((1, 1), (1, 1)), ((2, 3, 0), (0,)),
+    ((3, 4), (4, 5)),
+    ((4,), (4, 5)),
+    ((3, 4), (4,)),
+    ((4,), (4,)),
+    ((2, 3, 4), (4, 5)),
+    ((2, 3, 4), (2, 4, 5)),
+    ((2, 1, 3, 4), (6, 4, 5)),
+    ((3, 4), (2, 4, 5)),
+    ((4,), (2, 4, 5)),
+    ((2, 3, 4), (4,)),
+    ((3, 0), (0, 5)),
+    ((0, 4), (4, 5)),
+    ((3, 4), (4, 0)),
+    ((0,), (0,)),
+    ((0, 3, 4), (4, 5)),
+    ((1, 1), (1, 1)),
+    ((2, 3, 0), (0,)),
 ]
 
 
@@ -243,7 +275,9 @@ def test_layouts_do_not_matter() -> None:
     ]
     for left, right in itertools.product(arrangements, repeat=2):
         assert torch.equal(refnum.posit_mm(left(a), right(b), P16), want)
-    assert torch.equal(refnum.posit_mm(a[:1].expand(3, 5, 12), b[0], P16), refnum.posit_mm(a[0], b[0], P16).expand(3, 5, 5))
+    assert torch.equal(
+        refnum.posit_mm(a[:1].expand(3, 5, 12), b[0], P16), refnum.posit_mm(a[0], b[0], P16).expand(3, 5, 5)
+    )
 
 
 # ---- gradients ----------------------------------------------------------------------------------------------------
@@ -361,7 +395,10 @@ def test_any_sequence_of_operations(fmt: Posit) -> None:
         name = source.choice("mul_add mul_sub add_posit sub_posit negate abs add sub other".split())
         if name in ("mul_add", "mul_sub"):
             getattr(q, name)(x, y)
-            want = [w.add_product(p, 1 if name == "mul_add" else -1) for w, p in zip(want, zip(a, b, strict=True), strict=True)]
+            want = [
+                w.add_product(p, 1 if name == "mul_add" else -1)
+                for w, p in zip(want, zip(a, b, strict=True), strict=True)
+            ]
         elif name in ("add_posit", "sub_posit"):
             getattr(q, name)(x)
             want = [w.add_product((p,), 1 if name == "add_posit" else -1) for w, p in zip(want, a, strict=True)]
@@ -409,7 +446,9 @@ def test_shapes_and_broadcasting_of_quires() -> None:
     assert refnum.decode(q.to_posit(), P16).tolist() == [[2.0] * 3] * 2
     scalar = Quire(P16).add_posit(torch.tensor(0x4000))
     assert (scalar.shape, scalar.to_posit().shape, scalar.to_posit().item()) == ((), (), 0x4000)
-    assert Quire(P16, (0, 4)).mul_add(torch.zeros(4, dtype=torch.int16), torch.zeros(0, 1, dtype=torch.int16)).to_posit().shape == (0, 4)
+    assert Quire(P16, (0, 4)).mul_add(
+        torch.zeros(4, dtype=torch.int16), torch.zeros(0, 1, dtype=torch.int16)
+    ).to_posit().shape == (0, 4)
 
 
 def test_methods_change_in_place_and_a_clone_is_apart() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .operations import scales
 from .oracles import minifloat, posit
 from .oracles.minifloat import RULES, Row, Special
 from .oracles.reals import Dyadic
@@ -429,63 +430,64 @@ ROWS = (
 
 
 def _roundings(rng: random.Random) -> Iterator[Promise]:
-    import refnum
-
-    for options in (*POSITS, *ROWS):
-        row = options if isinstance(options, Row) else None
-        n, es = (0, 0) if row else options[:2]
-        fmt = refnum.Minifloat(**row._asdict()) if row else refnum.Posit(n, es)
+    for fmt in (*POSITS, *ROWS):
         for rounding in RULES:
             for limbs in (1, 2, 3):
-                values = [*_near(rng, fmt, row, LIMB * limbs), ZERO]
+                values = [*_near(rng, fmt, LIMB * limbs), ZERO]
                 bits = [rng.choice([0, 0xFFFF, rng.getrandbits(40)]) for _ in values]
 
-                def got(core: Core, fmt: Any = fmt, values: Any = values, limbs: int = limbs, how: Any = (rounding, bits)) -> Any:
-                    codes = core["round"].encode(_exact(core, values, limbs), fmt, how[0], _tensor(how[1]))
-                    return _one_nan(codes.tolist(), fmt)
+                def got(core: Core, fmt: Fmt = fmt, values: Any = values, limbs: int = limbs, how: Any = (rounding, bits)) -> Any:
+                    codes = core["round"].encode(_exact(core, values, limbs), _record(core, fmt), how[0], _tensor(how[1]))
+                    return [_one_nan(code, fmt) for code in codes.tolist()]
 
-                if row:
-                    want = [
-                        minifloat.encode(v.negative, v.dyadic, row, rounding, r) for v, r in zip(values, bits, strict=True)
-                    ]
-                else:
-                    want = [posit.rounded(v.dyadic, n, es, rounding, r) for v, r in zip(values, bits, strict=True)]
-                yield Promise(f"encode {limbs} limbs in {fmt}, {rounding}", got, _one_nan(want, fmt))
-        special = {
-            Special.NAN: (row.nan or 0) if row else posit.nar(n),
-            Special.INF: minifloat.encode(False, Special.INF, row) if row else posit.nar(n),
-        }
-        for kind, want in special.items():
+                want = [_code(v.negative, v.dyadic, fmt, rounding, r) for v, r in zip(values, bits, strict=True)]
+                yield Promise(f"encode {limbs} limbs in {_name(fmt)}, {rounding}", got, want)
+        for kind, special in (("NAN", Special.NAN), ("INFINITE", Special.INF)):
 
-            def coded(core: Core, fmt: Any = fmt, kind: Special = kind) -> int:
+            def coded(core: Core, fmt: Fmt = fmt, kind: str = kind) -> int:
                 one = _exact(core, [Value(False, 1, 0)], 1)
-                name = {Special.NAN: "NAN", Special.INF: "INFINITE"}[kind]
-                return int(core["round"].encode(one._replace(kind=one.kind | getattr(core["decode"], name)), fmt))
+                one = one._replace(kind=one.kind | getattr(core["decode"], kind))
+                return _one_nan(int(core["round"].encode(one, _record(core, fmt))), fmt)
 
-            yield Promise(f"encode {kind.value} in {fmt}", coded, want)
-
-
-def _one_nan(codes: list[int], fmt: Any) -> list[int]:
-    """Codes in which NaN, which an overflow may give with a sign, has none; negative ones as unsigned."""
-    if not hasattr(fmt, "mantissa"):
-        return codes
-    codes = [code & ((1 << fmt.width) - 1) for code in codes]
-    return [fmt.nan if fmt.nan and code & ~(1 << (fmt.width - 1)) == fmt.nan else code for code in codes]
+            yield Promise(f"encode {kind} in {_name(fmt)}", coded, _code(False, special, fmt, "nearest_even", 0))
 
 
-def _near(rng: random.Random, fmt: Any, row: Row | None, bits: int) -> list[Value]:
-    """Values around the format's own, its midpoints and its ends."""
+Fmt = tuple[int, int] | Row
+
+
+def _record(core: Core, fmt: Fmt) -> Any:
+    """The format as a record of the refnum that the core belongs to."""
+    return core["decode"].Minifloat(**fmt._asdict()) if isinstance(fmt, Row) else core["decode"].Posit(*fmt)
+
+
+def _name(fmt: Fmt) -> str:
+    return f"e{fmt.exponent}m{fmt.mantissa} {fmt.specials} {fmt.overflow}" if isinstance(fmt, Row) else f"posit{fmt}"
+
+
+def _code(negative: bool, x: Dyadic | Special, fmt: Fmt, rounding: str, random_bits: int) -> int:
+    """The right one; NaN, which an overflow may give with a sign, without it."""
+    if isinstance(fmt, Row):
+        return _one_nan(minifloat.encode(negative, x, fmt, rounding, random_bits), fmt)
+    return posit.rounded(x if isinstance(x, Dyadic) else None, *fmt, rounding, random_bits)
+
+
+def _one_nan(code: int, fmt: Fmt) -> int:
+    if not isinstance(fmt, Row):
+        return code
+    code &= (1 << fmt.width) - 1
+    return fmt.nan if fmt.nan is not None and code & ~fmt.sign_bit == fmt.nan else code
+
+
+def _near(rng: random.Random, fmt: Fmt, bits: int) -> list[Value]:
+    """Values of all lengths around the format's own, and at its ends; half of them with a last bit, far below."""
+    least, largest = scales(fmt._asdict() if isinstance(fmt, Row) else {"n": fmt[0], "es": fmt[1]})
+    ends = (least, least - 1, least + 1, largest, largest + 1, largest - 1, 2000)
     values = []
-    reach = abs(fmt.max_scale) + 3
     for _ in range(24):
-        keep = rng.randrange(1, bits + 1)
-        exponent = rng.choice([rng.randrange(-reach, reach + 1), 0, fmt.max_scale, -fmt.max_scale, fmt.max_scale + 1])
-        if row:
-            low = fmt.min_scale - fmt.mantissa
-            exponent = rng.choice([rng.randrange(low - 3, fmt.max_scale + 3), fmt.min_scale, fmt.max_scale, low, low - 1, 2000])
-            keep = rng.choice([keep, fmt.mantissa + 1, fmt.mantissa + 2])
-        significand = _magnitude(rng, min(keep, bits)) << bits - min(keep, bits)
-        if rng.random() < 0.5:
-            significand |= 1  # a last bit, which may stand for more
+        keep = rng.choice([rng.randrange(1, bits + 1), *(min(bits, fmt.mantissa + i) for i in (1, 2) if isinstance(fmt, Row))])
+        exponent = rng.choice([rng.randrange(least - 3, largest + 4), 0, rng.choice(ends)])
+        if isinstance(fmt, Row):
+            exponent = rng.choice([exponent, 1 - fmt.bias, -fmt.bias])
+        significand = _magnitude(rng, keep) << (bits - keep) | rng.randrange(2)
         values.append(Value(rng.random() < 0.5, significand, exponent))
     return values
