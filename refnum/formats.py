@@ -5,7 +5,6 @@ Nothing here computes, and nothing here imports torch: a format says what a patt
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -209,7 +208,7 @@ class Minifloat:
         """The largest finite value as (odd integer, exponent): integer * 2**exponent."""
         assert self.bias is not None
         field, fraction = self.largest >> self.mantissa, self.largest & ((1 << self.mantissa) - 1)
-        hidden = field > 0 or not self.subnormals
+        hidden = 1 if field or not self.subnormals else 0
         integer = fraction | (hidden << self.mantissa)
         exponent = (field if hidden else 1) - self.bias - self.mantissa
         zeros = (integer & -integer).bit_length() - 1
@@ -225,7 +224,7 @@ class Minifloat:
     def max_value(self) -> float:
         """The largest finite value."""
         integer, exponent = self.largest_exact
-        return math.ldexp(integer, exponent)
+        return integer * 2.0**exponent
 
     @property
     def name(self) -> str:
