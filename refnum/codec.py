@@ -22,7 +22,7 @@ from .boundary import (
 )
 from .core import decode as core_decode
 from .core import round as core_round
-from .errors import FormatError
+from .errors import FormatError, ShapeError
 from .fast import magic, tables
 from .fast.chunks import elementwise
 from .formats import Format, Minifloat, Posit, e8m0
@@ -211,8 +211,15 @@ def _from_floats(
     function: str, x: Tensor, random_bits: Tensor | None, kernel: Callable[..., Tensor], dtype: torch.dtype
 ) -> Tensor:
     bits = x.detach().resolve_neg().view(SIGNED[x.dtype.itemsize * 8])
-    operands = {"x": bits} if random_bits is None else {"x": bits, "random_bits": random_bits}
-    return elementwise(kernel, *broadcast(function, **operands), dtype=dtype)
+    if random_bits is None:
+        return elementwise(kernel, bits, dtype=dtype)
+    operands = broadcast(function, x=bits, random_bits=random_bits)
+    if operands[0].shape != x.shape:
+        raise ShapeError(
+            f"{function} needs random_bits that broadcast to x, got x {tuple(x.shape)}, "
+            f"random_bits {tuple(random_bits.shape)}. Sizes must be those of x or 1. Expand x first."
+        )
+    return elementwise(kernel, *operands, dtype=dtype)
 
 
 def _check_encodable(function: str, fmt: Format) -> None:

@@ -275,6 +275,7 @@ def _mixtures(dtype: torch.dtype) -> dict[str, Tensor]:
     def with_each(value: Tensor | float, base: Tensor, step: int = PIECE) -> Tensor:
         x = base.clone()
         x[7::step] = value
+        x[-1:] = value  # where vectors end, other instructions may do the work
         return x
 
     zeros = torch.zeros(count, dtype=dtype)

@@ -502,7 +502,7 @@ def test_containers_in_and_out(name: str) -> None:
             if dtype.itemsize * 8 >= fmt.n:
                 assert torch.equal(function(*(x.to(dtype) for x in operands), fmt), want)
         if fmt.n < 60:
-            dirty = [x + (3 << fmt.n) for x in operands]
+            dirty = [x + (above << fmt.n) for above, x in zip((3, -1, 5), operands, strict=False)]
             assert torch.equal(function(*dirty, fmt), want), "bits above n are not read"
 
 

@@ -1,7 +1,7 @@
 """The checks that a mutant of the core has to pass to be called alive: many, small, and all from the oracle.
 
-A check is a row of the operations table with operands and the right results, which are computed once. Formats are chosen
-for the seams of the core, operands for what only one place of it decides.
+A check is a row of the operations table with operands and the right results, which are computed once. Formats are
+chosen for the seams of the core, operands for what only one place of it decides.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 
 from . import inputs
-from .operations import BY_NAME, Op, Options, canonical
 from .mutant_waist import Promise, promises
+from .operations import BY_NAME, Op, Options, canonical
 from .oracles import posit
 from .oracles.minifloat import Row
 from .oracles.reals import Dyadic
@@ -30,12 +30,39 @@ Array = NDArray[Any]
 Random = np.random.Generator
 
 #: posits whose patterns, pairs and triples are all tried, and how many operands that is done with
-EVERY = {(2, 0): 3, (3, 0): 3, (3, 2): 3, (4, 1): 3, (2, 4): 2, (5, 2): 2, (6, 0): 2, (6, 2): 2, (6, 4): 2, (9, 2): 1, (11, 3): 1}
+EVERY = {
+    (2, 0): 3,
+    (3, 0): 3,
+    (3, 2): 3,
+    (4, 1): 3,
+    (2, 4): 2,
+    (5, 2): 2,
+    (6, 0): 2,
+    (6, 2): 2,
+    (6, 4): 2,
+    (9, 2): 1,
+    (11, 3): 1,
+}
 
-#: posits at the seams: significands of 31 | 32 bits (one | two digits), widths of 48 | 49 bits (one | two words), quotients of
-#: 62 bits, significands of 61 and 62, and what people use
+#: posits at the seams: significands of 31 | 32 bits (one | two digits), widths of 47 | 48 bits (one | two words), quotients
+#: of 62 bits, significands of 61 and 62; and what people use
 SAMPLED = (
-    *((16, 2), (32, 2), (31, 0), (32, 0), (33, 0), (34, 0), (33, 2), (35, 2), (40, 1), (48, 0), (48, 3), (49, 0), (49, 1), (49, 4)),
+    *(
+        (16, 2),
+        (32, 2),
+        (31, 0),
+        (32, 0),
+        (33, 0),
+        (34, 0),
+        (33, 2),
+        (35, 2),
+        (40, 1),
+        (48, 0),
+        (48, 3),
+        (49, 0),
+        (49, 1),
+        (49, 4),
+    ),
     *((61, 0), (62, 1), (63, 0), (63, 2), (64, 0), (64, 1), (64, 2), (64, 3), (64, 4)),
 )
 QUIRES = ((3, 0), (6, 2), (16, 2), (31, 0), (33, 0), (34, 0), (48, 3), (64, 0), (64, 2), (64, 4))
@@ -89,7 +116,14 @@ class _DefinedShifts(TorchFunctionMode):
     """Refuses to shift anything but 0 by less than 0 bits, or by as many as it has."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.__name__.strip("_") in ("lshift", "rshift", "ilshift", "irshift", "bitwise_left_shift", "bitwise_right_shift"):
+        if func.__name__.strip("_") in (
+            "lshift",
+            "rshift",
+            "ilshift",
+            "irshift",
+            "bitwise_left_shift",
+            "bitwise_right_shift",
+        ):
             x, count = (torch.as_tensor(arg) for arg in args[:2])
             if bool(((x != 0) & ((count < 0) | (count >= 8 * x.element_size()))).any()):
                 raise UndefinedShiftError(f"{func.__name__} of {x} by {count}")
@@ -129,11 +163,24 @@ def suite(size: int = 240) -> list[AnyCheck]:
     return [*every, *promises(), *more, *map(Defined, shifting)]
 
 
+def rounding_checks() -> list[Check]:
+    """A few of them, for mistakes in rounding."""
+    fmt = {"n": 6, "es": 2}
+    pairs = inputs.grid((inputs.every(6),) * 2)
+    floats = [{**fmt, "dtype": "float64", "rounding": rounding} for rounding in ("nearest_even", "toward_positive")]
+    return [
+        *(_check("every", row, fmt, pairs) for row in ("add", "mul")),
+        *(_check("sampled", "encode", options, _columns("encode", options, 400)) for options in floats),
+    ]
+
+
 def _check(kind: str, row: str, options: Options, operands: tuple[Array, ...]) -> Check:
     op = BY_NAME[row]
     cases = zip(*(x.tolist() for x in operands), strict=True)
     want = np.array([op.oracle(*case, **options) for case in cases], np.int64)
-    return Check(f"{_name(row, options)}, {kind}", op, options, operands, canonical(op, want, options) if op.out == "c" else want)
+    return Check(
+        f"{_name(row, options)}, {kind}", op, options, operands, canonical(op, want, options) if op.out == "c" else want
+    )
 
 
 def digest(checks: Iterable[AnyCheck]) -> str:
@@ -219,7 +266,7 @@ def _near_squares(fmt: Options, size: int, random: Random) -> Array:
 
 
 def _near_products(fmt: Options, size: int, random: Random) -> tuple[Array, Array]:
-    """Pairs (round(q * b), b) and such pairs one pattern off, q and b of all lengths: quotients that end in long runs."""
+    """Pairs (round(q * b), b) and such pairs one pattern off, of all lengths: quotients that end in long runs."""
     n, es = fmt["n"], fmt["es"]
     pairs = []
     for _ in range(size):

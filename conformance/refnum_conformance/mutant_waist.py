@@ -6,6 +6,7 @@ significand of three limbs. Here each function gets operands of all shapes that 
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,12 +73,14 @@ def _number(limbs: Sequence[int]) -> int:
 def _magnitude(rng: random.Random, bits: int) -> int:
     """An integer of exactly so many bits: any, a run of ones, or a few ones far apart."""
     top = 1 << (bits - 1)
-    match rng.randrange(4):
+    match rng.randrange(5):
         case 0:
-            return top | rng.getrandbits(bits)
+            return top
         case 1:
-            return 2 * top - (1 << rng.randrange(bits))
+            return top | rng.getrandbits(bits)
         case 2:
+            return 2 * top - (1 << rng.randrange(bits))
+        case 3:
             return top | 1 << rng.randrange(bits) | 1 << rng.randrange(bits)
         case _:
             return top | 1 << rng.randrange(bits)
@@ -97,7 +100,9 @@ def _leading(x: int, bits: int) -> tuple[int, bool]:
 
 
 def _words(rng: random.Random) -> Iterator[Promise]:
-    x = [(1 << i) + d for i in range(1, 63) for d in (-1, 0, 1)] + [_magnitude(rng, rng.randrange(1, 64)) for _ in range(COUNT)]
+    x = [(1 << i) + d for i in range(1, 63) for d in (-1, 0, 1)] + [
+        _magnitude(rng, rng.randrange(1, 64)) for _ in range(COUNT)
+    ]
     logs = [value.bit_length() - 1 for value in x]
     yield Promise("floor_log2", lambda core: core["decode"].floor_log2(_tensor([*x, 0])).tolist(), [*logs, -1023])
     signed = [*x, *(-value for value in x), 0, -(1 << 63)]
@@ -115,31 +120,28 @@ def _wide(rng: random.Random, limbs: int) -> list[int]:
     return [0, *(_magnitude(rng, rng.randrange(1, LIMB * limbs + 1)) for _ in range(COUNT))]
 
 
+def _on_limbs(name: str, x: list[int], have: int, *more: int | list[int]) -> Callable[[Core], list[int | None]]:
+    """A function of limbs, on integers; further operands are tensors or plain numbers."""
+
+    def got(core: Core) -> list[int | None]:
+        operands = [_tensor(operand) if isinstance(operand, list) else operand for operand in more]
+        return _joined(getattr(core["exact"], name)(_split(x, have), *operands))
+
+    return got
+
+
 def _limbs(rng: random.Random) -> Iterator[Promise]:
+    for have, count in itertools.product((1, 2, 3, 4), repeat=2):
+        x = _wide(rng, have)
+        narrowed = [_jammed(value << LIMB * count, LIMB * have) for value in x]
+        yield Promise(f"narrow {have} to {count}", _on_limbs("narrow", x, have, count), narrowed)
+        widened = [value << LIMB * max(0, count - have) for value in x]
+        yield Promise(f"widen {have} to {count}", _on_limbs("widen", x, have, count), widened)
     for have in (1, 2, 3, 4):
         x = _wide(rng, have)
-        for count in (1, 2, 3, 4):
-            want = [_jammed(value << LIMB * count, LIMB * have) for value in x]
-            yield Promise(
-                f"narrow {have} to {count}",
-                lambda core, x=x, have=have, count=count: _joined(core["exact"].narrow(_split(x, have), count)),
-                want,
-            )
-            more = max(have, count)
-            yield Promise(
-                f"widen {have} to {count}",
-                lambda core, x=x, have=have, count=count: (
-                    len(w := core["exact"].widen(_split(x, have), count)),
-                    _joined(w),
-                ),
-                (more, [value << LIMB * (more - have) for value in x]),
-            )
         exponents = [rng.randrange(-500, 500) for _ in x]
-        yield Promise(
-            f"normalise {have}",
-            lambda core, x=x, have=have, exponents=exponents: _normalised(core, _split(x, have), exponents),
-            [_normal(value, LIMB * have, exponent) for value, exponent in zip(x, exponents, strict=True)],
-        )
+        want = [_normal(value, LIMB * have, exponent) for value, exponent in zip(x, exponents, strict=True)]
+        yield Promise(f"normalise {have}", _normalised(x, have, exponents), want)
 
 
 def _normal(x: int, bits: int, exponent: int) -> tuple[int, int]:
@@ -147,30 +149,26 @@ def _normal(x: int, bits: int, exponent: int) -> tuple[int, int]:
     return x << left, exponent - left if x else 0
 
 
-def _normalised(core: Core, x: Limbs, exponents: list[int]) -> list[tuple[int | None, int]]:
-    significand, exponent = core["exact"].normalise(x, _tensor(exponents))
-    # The exponent of 0 says nothing.
-    return [(s, e if s else 0) for s, e in zip(_joined(significand), exponent.tolist(), strict=True)]
+def _normalised(x: list[int], have: int, exponents: list[int]) -> Callable[[Core], list[tuple[int | None, int]]]:
+    def got(core: Core) -> list[tuple[int | None, int]]:
+        significand, exponent = core["exact"].normalise(_split(x, have), _tensor(exponents))
+        # The exponent of 0 says nothing.
+        return [(s, e if s else 0) for s, e in zip(_joined(significand), exponent.tolist(), strict=True)]
+
+    return got
 
 
 def _shifts(rng: random.Random) -> Iterator[Promise]:
+    seams = [LIMB * i + d for i in range(4) for d in (-1, 0, 1) if LIMB * i + d >= 0]
     for have in (1, 2, 3):
         x = _wide(rng, have)
-        counts = [rng.choice([0, 1, 61, 62, 63, 123, 124, 125, 186, 187, rng.randrange(200), rng.randrange(4000)]) for _ in x]
-        yield Promise(
-            f"shift_right_jam {have}",
-            lambda core, x=x, have=have, counts=counts: _joined(
-                core["exact"].shift_right_jam(_split(x, have), _tensor(counts))
-            ),
-            [_jammed(value, count) for value, count in zip(x, counts, strict=True)],
-        )
+        right = [rng.choice([rng.choice(seams), rng.randrange(200), rng.randrange(4000)]) for _ in x]
+        want = [_jammed(value, count) for value, count in zip(x, right, strict=True)]
+        yield Promise(f"shift_right_jam {have}", _on_limbs("shift_right_jam", x, have, right), want)
         room = [min(LIMB, LIMB * have - value.bit_length()) for value in x]
         left = [rng.choice([0, most, rng.randrange(most + 1)]) for most in room]
-        yield Promise(
-            f"shift_left {have}",
-            lambda core, x=x, have=have, left=left: _joined(core["exact"].shift_left(_split(x, have), _tensor(left))),
-            [value << count for value, count in zip(x, left, strict=True)],
-        )
+        want = [value << count for value, count in zip(x, left, strict=True)]
+        yield Promise(f"shift_left {have}", _on_limbs("shift_left", x, have, left), want)
 
 
 # Exact values --------------------------------------------------------------------------------------------------------
@@ -231,7 +229,11 @@ def _see(m: int, unit: int, bits: int) -> Seen:
     return (-(m < 0), unit + size - 1, *_leading(abs(m), bits + 1)) if m else (0, 0, 0, False)
 
 
-SUMS = ((1, 1), (11, 11), (22, 11), (31, 31), (57, 57), (58, 58), (59, 59), (60, 30), (61, 61), (62, 62), (62, 31), (118, 59), (124, 62))
+#: bits of operands and results of a sum: with and without a limb more than the operands fill
+SUMS = (
+    *((1, 1), (11, 11), (22, 11), (31, 31), (57, 57), (58, 58), (59, 59), (60, 30)),
+    *((61, 30), (61, 61), (62, 62), (62, 31), (118, 59), (122, 61), (123, 61), (124, 62)),
+)
 
 
 def _sums(rng: random.Random) -> Iterator[Promise]:
@@ -241,7 +243,9 @@ def _sums(rng: random.Random) -> Iterator[Promise]:
         a += [ZERO, ZERO, a[0], a[0], a[1]]
         b += [ZERO, a[0], ZERO, Value(not a[0].negative, a[0].significand, a[0].exponent), a[1]]
 
-        def got(core: Core, a: list[Value] = a, b: list[Value] = b, bits: tuple[int, int] = (operand_bits, result_bits)) -> Any:
+        def got(
+            core: Core, a: list[Value] = a, b: list[Value] = b, bits: tuple[int, int] = (operand_bits, result_bits)
+        ) -> Any:
             limbs = core["exact"].limbs_for(*bits)
             x, y = (_exact(core, values, _limbs_of(bits[0])) for values in (a, b))
             return _seen(core["exact"].add(x, y, limbs), bits[1])
@@ -253,14 +257,33 @@ def _sums(rng: random.Random) -> Iterator[Promise]:
 def _partner(rng: random.Random, x: Value, operand_bits: int, result_bits: int) -> Value:
     """What to add to x: near it, cancelling it, half a unit of its last bit away, or far below."""
     distance = rng.choice(
-        [0, 1, 2, 3, result_bits, result_bits + 1, result_bits - 1, 60, 61, 62, 63, 122, 123, 124, 125, rng.randrange(300)]
+        [
+            0,
+            1,
+            2,
+            3,
+            result_bits,
+            result_bits + 1,
+            result_bits - 1,
+            60,
+            61,
+            62,
+            63,
+            122,
+            123,
+            124,
+            125,
+            rng.randrange(300),
+        ]
     )
     y = _value(rng, operand_bits, [x.exponent - distance])
     if distance < 2 and rng.random() < 0.5:  # nearly all cancels
         low = rng.getrandbits(rng.randrange(1, operand_bits + 1))
         full = x.significand << operand_bits - x.significand.bit_length()
         y = Value(not x.negative, min((full ^ low) | 1 << (operand_bits - 1), (1 << operand_bits) - 1), x.exponent)
-    if distance in (2, 3) and rng.random() < 0.5:  # a little below a power of two: one leading bit goes
+    if distance == 1 and x.significand & (x.significand - 1) == 0:  # all but the last bit of a run
+        return Value(not x.negative, (1 << operand_bits) - 1, y.exponent)
+    if distance in (2, 3) and rng.random() < 0.5:  # one leading bit goes
         return Value(not x.negative, y.significand, y.exponent)
     return y
 
@@ -271,11 +294,25 @@ def _sum(x: Value, y: Value) -> tuple[int, int]:
 
 
 def _products(rng: random.Random) -> Iterator[Promise]:
-    for a_bits, b_bits in ((1, 1), (12, 12), (31, 31), (31, 32), (32, 31), (32, 32), (62, 31), (62, 62), (124, 62), (93, 31), (63, 62)):
+    for a_bits, b_bits in (
+        (1, 1),
+        (12, 12),
+        (31, 31),
+        (31, 32),
+        (32, 31),
+        (32, 32),
+        (62, 31),
+        (62, 62),
+        (124, 62),
+        (93, 31),
+        (63, 62),
+    ):
         a, b = ([_value(rng, bits, range(-300, 300)) for _ in range(COUNT)] + [ZERO] for bits in (a_bits, b_bits))
         for x, y in ((a, b), (a, [*b[1:], b[0]])):
 
-            def got(core: Core, x: list[Value] = x, y: list[Value] = y, bits: tuple[int, int] = (a_bits, b_bits)) -> Any:
+            def got(
+                core: Core, x: list[Value] = x, y: list[Value] = y, bits: tuple[int, int] = (a_bits, b_bits)
+            ) -> Any:
                 left, right = (_exact(core, v, _limbs_of(n)) for v, n in zip((x, y), bits, strict=True))
                 return _seen(core["exact"].multiply(left, right, *bits), sum(bits))
 
@@ -302,7 +339,9 @@ def _quotients(rng: random.Random) -> Iterator[Promise]:
     zeros = [ZERO, a[0]]
     yield Promise(
         "divide by 0",
-        lambda core, zeros=zeros: core["exact"].divide(_exact(core, zeros, 1), _exact(core, [ZERO] * 2, 1), 62).kind.tolist(),
+        lambda core, zeros=zeros: (
+            core["exact"].divide(_exact(core, zeros, 1), _exact(core, [ZERO] * 2, 1), 62).kind.tolist()
+        ),
         [-1, -1],
     )
 
@@ -355,14 +394,25 @@ def _long_sums(rng: random.Random) -> Iterator[Promise]:
     for limbs, words, columns in ((1, 8, 3), (2, 12, 7), (3, 14, 2), (1, 5, 1)):
         most = 32 * (words - 1) - LIMB * limbs - 12
         added = [
-            (rng.randrange(columns), rng.random() < 0.5, _magnitude(rng, rng.randrange(1, LIMB * limbs + 1)), rng.randrange(most))
+            (
+                rng.randrange(columns),
+                rng.random() < 0.5,
+                _magnitude(rng, rng.randrange(1, LIMB * limbs + 1)),
+                rng.randrange(most),
+            )
             for _ in range(COUNT)
         ]
         added += [(column, not negative, x, position) for column, negative, x, position in added[: COUNT // 2]]
         totals = [sum(-x << p if n else x << p for c, n, x, p in added if c == column) for column in range(columns)]
         lowest = rng.randrange(-900, 900)
 
-        def got(core: Core, limbs: int = limbs, shape: tuple[int, int] = (words, columns), added: Any = added, lowest: int = lowest) -> Any:
+        def got(
+            core: Core,
+            limbs: int = limbs,
+            shape: tuple[int, int] = (words, columns),
+            added: Any = added,
+            lowest: int = lowest,
+        ) -> Any:
             column, negative, x, position = zip(*added, strict=True)
             sums = torch.zeros(shape, dtype=torch.int64)
             core["exact"].add_to_words(
@@ -412,7 +462,23 @@ def _integers(rng: random.Random) -> Iterator[Promise]:
         yield Promise(f"pack_integer {limbs}", got, (LIMB, *masks, parts))
 
 
-POSITS = ((2, 0), (3, 0), (5, 4), (8, 2), (16, 1), (32, 2), (47, 2), (48, 0), (48, 3), (49, 1), (62, 0), (63, 3), (64, 0), (64, 2), (64, 4))
+POSITS = (
+    (2, 0),
+    (3, 0),
+    (5, 4),
+    (8, 2),
+    (16, 1),
+    (32, 2),
+    (47, 2),
+    (48, 0),
+    (48, 3),
+    (49, 1),
+    (62, 0),
+    (63, 3),
+    (64, 0),
+    (64, 2),
+    (64, 4),
+)
 ROWS = (
     Row(2, 1, 1, "none"),
     Row(4, 3, 7, "fn"),
@@ -436,8 +502,12 @@ def _roundings(rng: random.Random) -> Iterator[Promise]:
                 values = [*_near(rng, fmt, LIMB * limbs), ZERO]
                 bits = [rng.choice([0, 0xFFFF, rng.getrandbits(40)]) for _ in values]
 
-                def got(core: Core, fmt: Fmt = fmt, values: Any = values, limbs: int = limbs, how: Any = (rounding, bits)) -> Any:
-                    codes = core["round"].encode(_exact(core, values, limbs), _record(core, fmt), how[0], _tensor(how[1]))
+                def got(
+                    core: Core, fmt: Fmt = fmt, values: Any = values, limbs: int = limbs, how: Any = (rounding, bits)
+                ) -> Any:
+                    codes = core["round"].encode(
+                        _exact(core, values, limbs), _record(core, fmt), how[0], _tensor(how[1])
+                    )
                     return [_one_nan(code, fmt) for code in codes.tolist()]
 
                 want = [_code(v.negative, v.dyadic, fmt, rounding, r) for v, r in zip(values, bits, strict=True)]
@@ -484,7 +554,9 @@ def _near(rng: random.Random, fmt: Fmt, bits: int) -> list[Value]:
     ends = (least, least - 1, least + 1, largest, largest + 1, largest - 1, 2000)
     values = []
     for _ in range(24):
-        keep = rng.choice([rng.randrange(1, bits + 1), *(min(bits, fmt.mantissa + i) for i in (1, 2) if isinstance(fmt, Row))])
+        keep = rng.choice(
+            [rng.randrange(1, bits + 1), *(min(bits, fmt.mantissa + i) for i in (1, 2) if isinstance(fmt, Row))]
+        )
         exponent = rng.choice([rng.randrange(least - 3, largest + 4), 0, rng.choice(ends)])
         if isinstance(fmt, Row):
             exponent = rng.choice([exponent, 1 - fmt.bias, -fmt.bias])

@@ -1,12 +1,12 @@
-"""Every small mistake that can be made in refnum/core, one at a time: is it noticed?
+"""Every small mistake that can be made in refnum/core, one at a time, and whether it is noticed.
 
     python -m refnum_conformance.mutants                  # all of them; continues where it was interrupted
     python -m refnum_conformance.mutants --only exact.add --workers 2
 
-A mutant is one file of the core with one mistake in it. A forked child imports refnum with that file in place of its own
-and goes through the checks of `mutant_suite` until a result differs, something raises, or its time is up. A mutant that
-gets through must stand in `equivalent_mutants`, with a proof that no operands could tell it from the original; and none
-that stands there may be noticed.
+A mutant is one file of the core with one mistake in it. A forked child imports refnum with that file in place of its
+own and goes through the checks of `mutant_suite` until a result differs, something raises, or its time is up. A mutant
+that gets through must stand in `equivalent_mutants`, with a proof that no operands could tell it from the original; and
+none that stands there may be noticed.
 
 The ledger, ``conformance/results/mutants.jsonl``, gets a line for each mutant; a table in Markdown stands beside it.
 """
@@ -35,7 +35,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -45,7 +44,16 @@ from .mutant_suite import AnyCheck, digest, suite
 
 PACKAGE = Path(importlib.util.find_spec("refnum").submodule_search_locations[0])  # type: ignore[union-attr,index]
 CORE = ("decode", "exact", "pack", "round")
-SOURCES = ("formats.py", "boundary.py", "codec.py", "ops.py", "core", "fast", "posit", "sums")  #: what the checks run through
+SOURCES = (
+    "formats.py",
+    "boundary.py",
+    "codec.py",
+    "ops.py",
+    "core",
+    "fast",
+    "posit",
+    "sums",
+)  #: what the checks run through
 
 RESULTS = Path(__file__).parents[1] / "results"
 LEDGER, TABLE = "mutants.jsonl", "mutants.md"
@@ -57,7 +65,7 @@ MEMORY = 16 << 30  #: bytes of address space
 
 # Mistakes ------------------------------------------------------------------------------------------------------------
 #
-# A mistake is an expression, or a statement, that takes the place of another one. Each function yields those of one kind.
+# A mistake is an expression, or a statement, that takes the place of another one. Each function yields those of a node.
 
 COMPARISONS: tuple[type[ast.cmpop], ...] = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 OPERATORS: dict[type[ast.operator], tuple[str, tuple[type[ast.operator], ...]]] = {
@@ -85,7 +93,10 @@ def _comparison(node: ast.Compare) -> Mistakes:
     for i, operator in enumerate(node.ops):
         for other in COMPARISONS:
             if isinstance(operator, COMPARISONS) and not isinstance(operator, other):
-                yield "comparison", ast.Compare(node.left, [*node.ops[:i], other(), *node.ops[i + 1 :]], node.comparators)
+                yield (
+                    "comparison",
+                    ast.Compare(node.left, [*node.ops[:i], other(), *node.ops[i + 1 :]], node.comparators),
+                )
 
 
 def _constant(node: ast.Constant) -> Mistakes:
@@ -234,7 +245,7 @@ class _Place:
     put: Callable[[ast.AST], None]
 
     def mistakes(self) -> Iterator[tuple[str, str, str]]:
-        """Make each mistake in turn: (kind, text before, text after). The tree holds it until the next one is asked for."""
+        """Make each mistake in turn: (kind, text before, text after). The tree holds it until the next one."""
         for kind, wrong in MISTAKES.get(type(self.node), lambda node: iter(()))(self.node):
             around = self.around if isinstance(self.node, ast.Constant) and self.around else None
             before = _words(around or self.node)
@@ -290,17 +301,19 @@ def core() -> list[Mutant]:
 # One child -----------------------------------------------------------------------------------------------------------
 
 
-class _Instead(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class _Instead(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
     """Serves one module from a text."""
 
     def __init__(self, module: str, source: str) -> None:
         self.module, self.source = module, source
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        """For the module alone."""
         return importlib.util.spec_from_loader(fullname, self) if fullname == self.module else None
 
-    def exec_module(self, module: ModuleType) -> None:
-        exec(compile(self.source, "<mutant>", "exec"), module.__dict__)  # noqa: S102
+    def get_source(self, fullname: str) -> str:
+        """The text, from which the loader's other methods make the module."""
+        return self.source
 
 
 @dataclass(frozen=True)
@@ -377,7 +390,9 @@ class Child:
         return Verdict("the clock", "took too long") if late else Verdict("the system", "crashed")
 
 
-def run(mutants: Iterable[Mutant], checks: Sequence[AnyCheck], limit: float, workers: int) -> Iterator[tuple[Mutant, Verdict]]:
+def run(
+    mutants: Iterable[Mutant], checks: Sequence[AnyCheck], limit: float, workers: int
+) -> Iterator[tuple[Mutant, Verdict]]:
     """Try mutants, so many at a time, each first with the check that has noticed the last one in the same function."""
     waiting, by_name = iter(mutants), {check.name: check for check in checks}
     hints: dict[tuple[str, str], AnyCheck] = {}
@@ -493,13 +508,16 @@ class Judgement:
         return [
             *(f"unexplained: {m}. Add a check that notices it, or a proof that none can." for m in self.unexplained),
             *(f"refuted: {m} is noticed by {self.verdicts[m.key].by}. Remove its proof." for m in self.refuted),
-            *(f"stale: there is no mutant {key}. Remove its proof, or write down its new name." for key in self.unknown),
+            *(
+                f"stale: there is no mutant {key}. Remove its proof, or write down its new name."
+                for key in self.unknown
+            ),
         ]
 
     def table(self, made: dict[str, str]) -> str:
         """The result as Markdown."""
         lines = ["# Mutants of refnum/core", "", *(f"- {key}: {value}" for key, value in made.items()), ""]
-        lines += self._counts("file", lambda m: f"core/{m.file}.py") + [""] + self._counts("mistake", lambda m: m.kind)
+        lines += [*self.counts("file", lambda m: f"core/{m.file}.py"), "", *self.counts("mistake", lambda m: m.kind)]
         proofs: dict[str, list[Mutant]] = {}
         for mutant in self.alive:
             proofs.setdefault(EQUIVALENT.get(mutant.key, "**No proof.**"), []).append(mutant)
@@ -508,8 +526,12 @@ class Judgement:
             lines += ["", *(f"- {m}" for m in mutants), "", proof]
         return "\n".join(lines) + "\n"
 
-    def _counts(self, title: str, group: Callable[[Mutant], str]) -> list[str]:
-        lines = [f"| {title} | mutants | tried | noticed | equivalent | unexplained |", "|---|---:|---:|---:|---:|---:|"]
+    def counts(self, title: str, group: Callable[[Mutant], str]) -> list[str]:
+        """A table with a line for each group."""
+        lines = [
+            f"| {title} | mutants | tried | noticed | equivalent | unexplained |",
+            "|---|---:|---:|---:|---:|---:|",
+        ]
         names = list(dict.fromkeys(map(group, self.mutants)))
         for name, ours in [*((name, [name]) for name in names), ("all", names)]:
             made, tried, alive, unexplained = (
@@ -525,22 +547,29 @@ class Judgement:
 
 @contextlib.contextmanager
 def progress(total: int) -> Iterator[Callable[[str], None]]:
-    """A function to call after every mutant: a bar on a terminal, elsewhere a line now and then."""
-    try:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    except ImportError:
-        console = None
-    else:
-        console = Console()
-    if console is None or not console.is_terminal:
+    """A function to call after every mutant: it moves a bar, or prints a line now and then."""
+    bar = _bar()
+    if bar is None:
         yield _lines(total)
         return
-    shown = (TextColumn("mutants"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    # No thread that refreshes: one that holds a lock while another forks would leave it locked in the child for ever.
-    with Progress(*shown, TextColumn("{task.fields[note]}"), console=console, auto_refresh=False) as bar:
-        task = bar.add_task("", total=total, note="")
-        yield lambda note: (bar.update(task, advance=1, note=note), bar.refresh()) and None
+    with bar:
+        task = bar.add_task("mutants", total=total, note="")
+        yield lambda note: bar.update(task, advance=1, note=note, refresh=True)
+
+
+def _bar() -> Any:
+    """A bar where there is rich, and a terminal.
+
+    It has no thread of its own: one that held a lock during a fork would leave it locked in the child for ever.
+    """
+    try:
+        from rich import progress as rich
+    except ImportError:
+        return None
+    times = (rich.TimeElapsedColumn(), rich.TimeRemainingColumn())
+    words = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.MofNCompleteColumn())
+    bar = rich.Progress(*words, *times, rich.TextColumn("{task.fields[note]}"), auto_refresh=False)
+    return bar if bar.console.is_terminal else None
 
 
 def _lines(total: int) -> Callable[[str], None]:
@@ -585,7 +614,9 @@ def _time_of_the_original(checks: Sequence[AnyCheck]) -> float:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="refnum_conformance.mutants", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--only", nargs="+", metavar="WORD", help="mutants with this word in their name, e.g. 'exact.add'")
+    parser.add_argument(
+        "--only", nargs="+", metavar="WORD", help="mutants with this word in their name, e.g. 'exact.add'"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes at a time (default: 1)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="directory of the ledger")
     parser.add_argument("--restart", action="store_true", help="begin again instead of continuing the ledger")
@@ -597,7 +628,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _arguments(argv)
     if "refnum.ops" in sys.modules:  # its operations are registered, and a child could not import it again
         command = [sys.executable, "-m", "refnum_conformance.mutants", *(sys.argv[1:] if argv is None else argv)]
-        return subprocess.run(command, check=False).returncode  # noqa: S603
+        return subprocess.run(command, check=False).returncode
     torch.set_num_threads(1)  # threads do not survive a fork
     every = core()
     chosen = [m for m in every if not arguments.only or any(word in str(m) for word in arguments.only)]
@@ -609,7 +640,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     judgement = Judgement(every, ledger.verdicts, sorted(set(EQUIVALENT) - {m.key for m in every}))
     (arguments.results / TABLE).write_text(judgement.table(ledger.made))
     problems = judgement.problems()
-    print("\n".join(problems + judgement._counts("file", lambda m: f"core/{m.file}.py")))
+    print("\n".join(problems + judgement.counts("file", lambda m: f"core/{m.file}.py")))
     print(f"{len(problems)} problems; {arguments.results / TABLE}")
     if not finished:
         print("Interrupted; the same command continues.")

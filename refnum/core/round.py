@@ -96,13 +96,14 @@ def _finish_posit(up: Tensor, w: Wide, fmt: Posit) -> Tensor:
 def _finish_minifloat(magnitude: Tensor, w: Wide, fmt: Minifloat) -> Tensor:
     # E1. What rounded past the largest value, and Inf, follow the overflow policy.
     over = ((fmt.largest - magnitude) >> 63) | -(w.kind & INFINITE)
-    policy = {"saturate": fmt.largest, "inf": fmt.infinity, "nan": fmt.nan}[fmt.overflow]
-    assert policy is not None
-    magnitude = select(over, torch.full_like(magnitude, policy), magnitude)
+    nan = (w.kind >> 63) | over if fmt.overflow == "nan" else w.kind >> 63
+    end = fmt.infinity if fmt.overflow == "inf" else fmt.largest
+    assert end is not None
+    magnitude = select(over, torch.full_like(magnitude, end), magnitude)
     # E2. The sign, which fnuz has no place for at 0 and at its NaN.
     signed = magnitude
     if fmt.signed:
         sign = w.sign & nonzero(magnitude) if fmt.specials == "fnuz" else w.sign
         signed = magnitude | (sign & (1 << (fmt.width - 1)))
     # E3. NaN is written with its one code, or as 0 where the format has none.
-    return select(w.kind >> 63, torch.full_like(signed, fmt.nan or 0), signed)
+    return select(nan, torch.full_like(signed, fmt.nan or 0), signed)
