@@ -217,7 +217,7 @@ def _from_floats(
     if operands[0].shape != x.shape:
         raise ShapeError(
             f"{function} needs random_bits that broadcast to x, got x {tuple(x.shape)}, "
-            f"random_bits {tuple(random_bits.shape)}. Sizes must be those of x or 1. Expand x first."
+            f"random_bits {tuple(random_bits.shape)}. Sizes must be those of x or 1. Reshape them, or expand x first."
         )
     return elementwise(kernel, *operands, dtype=dtype)
 
