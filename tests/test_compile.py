@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import shutil
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from calls import CALLS, P8, P16, P32, P64, bits, floats, patterns
+from calls import BINARY, CALLS, P8, P16, P32, TERNARY, bits, floats, patterns
 from torch import Tensor
 from torch._inductor.utils import run_and_get_code
 
@@ -194,16 +193,16 @@ class Alone(NamedTuple):
 
 
 def alone() -> Iterator[Alone]:
-    """Every elementwise operation of one call, and the five in more formats."""
-    for call in (c for c in CALLS if c.elementwise and not c.covers.startswith("Quire")):
-        length = len(call.operands[0])
-        yield Alone(call.name, call.run, tuple(x.repeat(-(-1003 // length))[:1003] for x in call.operands))
-    for fmt, x in itertools.product((P8, Posit(24, 1), Posit(27), Posit(33), P64), (X32, X64)):
+    """Every elementwise operation once, arithmetic in two words, and the codec and two operations in more formats."""
+    in_two_words = {f"posit.{name} posit64" for name in (*BINARY, *TERNARY, "sqrt", "nearest_int")}
+    for call in (*ONE_OF_EACH.values(), *(call for call in CALLS if call.name in in_two_words)):
+        yield Alone(call.name, call.run, tuple(x.repeat(9)[:1003] for x in call.operands))
+    for fmt in (P8, Posit(24, 1), Posit(27), Posit(33), Posit(64, 4)):
         a, b = patterns(fmt, 7, 1003), patterns(fmt, 8, 1003)
-        yield Alone(f"encode {fmt} {x.dtype}", lambda x, fmt=fmt: refnum.encode(x, fmt), (x,))
-        yield Alone(f"quantize {fmt} {x.dtype}", lambda x, fmt=fmt: refnum.quantize(x, fmt), (x,))
-        yield Alone(f"add {fmt} {x.dtype}", lambda a, b, fmt=fmt: posit.add(a, b, fmt), (a, b))
-        yield Alone(f"mul {fmt} {x.dtype}", lambda a, b, fmt=fmt: posit.mul(a, b, fmt), (a, b))
+        yield Alone(f"encode {fmt}", lambda x, fmt=fmt: refnum.encode(x, fmt), (X32,))
+        yield Alone(f"quantize {fmt}", lambda x, fmt=fmt: refnum.quantize(x, fmt), (X64,))
+        yield Alone(f"add {fmt}", lambda a, b, fmt=fmt: posit.add(a, b, fmt), (a, b))
+        yield Alone(f"mul {fmt}", lambda a, b, fmt=fmt: posit.mul(a, b, fmt), (a, b))
     for fmt in (e4m3, Minifloat(3, 2, overflow="inf"), refnum.formats.float16):
         yield Alone(f"encode {fmt}", lambda x, fmt=fmt: refnum.encode(x, fmt), (X32,))
 

@@ -44,8 +44,8 @@ EVERY = {
     (11, 3): 1,
 }
 
-#: posits at the seams: significands of 31 | 32 bits (one | two digits), widths of 47 | 48 bits (one | two words), quotients
-#: of 62 bits, significands of 61 and 62; and what people use
+#: posits at the seams: significands of 31 | 32 bits (one | two digits), widths of 47 | 48 bits (one | two words),
+#: quotients of 62 bits, significands of 61 and 62; and what people use
 SAMPLED = (
     *(
         (16, 2),

@@ -24,10 +24,11 @@ from .oracles.reals import Dyadic
 
 LIMB = 62  #: bits of a limb: part of the promise
 MASK = (1 << LIMB) - 1
+WORD = 32  #: bits of a word of a long sum
 
 Limbs = tuple[Tensor, ...]
 Core = Mapping[str, ModuleType]  #: decode, exact, pack, round
-COUNT = 160  #: operands of a check
+COUNT = 160  #: operands of a promise
 
 
 @dataclass(frozen=True)
@@ -35,25 +36,31 @@ class Promise:
     """One function of the core on some operands."""
 
     name: str
-    got: Callable[[Core], Any]
+    run: Callable[..., Any]  #: of the core and the operands
+    operands: tuple[Any, ...]
     want: Any
 
     def holds(self, core: Core) -> bool:
         """Whether the core keeps it."""
-        return bool(self.got(core) == self.want)
+        return bool(self.run(core, *self.operands) == self.want)
 
 
 def promises() -> Iterator[Promise]:
     """All of them."""
-    for checks in (_words, _limbs, _shifts, _sums, _products, _quotients, _roots, _long_sums, _integers, _roundings):
-        yield from checks(random.Random(checks.__name__))
+    values = (_sums, _products, _quotients, _roots, _kinds, _long_sums, _integers, _roundings)
+    for some in (_words, _limbs, _shifts, *values):
+        yield from some(random.Random(some.__name__))
 
 
 # Between integers and limbs ------------------------------------------------------------------------------------------
 
 
-def _tensor(values: Sequence[int]) -> Tensor:
+def _tensor(values: Sequence[Any]) -> Tensor:
     return torch.tensor(values, dtype=torch.int64)
+
+
+def _zeros(count: int) -> Tensor:
+    return torch.zeros(count, dtype=torch.int64)
 
 
 def _split(values: Sequence[int], count: int) -> Limbs:
@@ -63,15 +70,15 @@ def _split(values: Sequence[int], count: int) -> Limbs:
 def _joined(x: Limbs) -> list[int | None]:
     """The integers; None where a limb is out of its range."""
     rows = zip(*(limb.tolist() for limb in x), strict=True)
-    return [_number(row) if all(0 <= limb <= MASK for limb in row) else None for row in rows]
+    return [_number(row, LIMB) if all(0 <= limb <= MASK for limb in row) else None for row in rows]
 
 
-def _number(limbs: Sequence[int]) -> int:
-    return sum(limb << LIMB * i for i, limb in enumerate(reversed(limbs)))
+def _number(parts: Sequence[int], bits: int) -> int:
+    return sum(part << bits * i for i, part in enumerate(reversed(parts)))
 
 
 def _magnitude(rng: random.Random, bits: int) -> int:
-    """An integer of exactly so many bits: any, a run of ones, or a few ones far apart."""
+    """An integer of exactly so many bits: a power of two, any, a run of ones, or a few ones far apart."""
     top = 1 << (bits - 1)
     match rng.randrange(5):
         case 0:
@@ -86,6 +93,11 @@ def _magnitude(rng: random.Random, bits: int) -> int:
             return top | 1 << rng.randrange(bits)
 
 
+def _magnitudes(rng: random.Random, bits: int) -> list[int]:
+    """0, and integers of up to so many bits."""
+    return [0, *(_magnitude(rng, rng.randrange(1, bits + 1)) for _ in range(COUNT))]
+
+
 def _jammed(x: int, count: int) -> int:
     return x >> count | (x & ((1 << count) - 1) != 0)
 
@@ -93,82 +105,65 @@ def _jammed(x: int, count: int) -> int:
 def _leading(x: int, bits: int) -> tuple[int, bool]:
     """The first bits of x, and whether anything follows: all that a rounding may ask for."""
     rest = max(0, x.bit_length() - bits)
-    return (x << max(0, bits - x.bit_length())) >> rest, x & ((1 << rest) - 1) != 0
+    return x << max(0, bits - x.bit_length()) >> rest, x & ((1 << rest) - 1) != 0
 
 
 # One word ------------------------------------------------------------------------------------------------------------
 
 
 def _words(rng: random.Random) -> Iterator[Promise]:
-    x = [(1 << i) + d for i in range(1, 63) for d in (-1, 0, 1)] + [
-        _magnitude(rng, rng.randrange(1, 64)) for _ in range(COUNT)
-    ]
-    logs = [value.bit_length() - 1 for value in x]
-    yield Promise("floor_log2", lambda core: core["decode"].floor_log2(_tensor([*x, 0])).tolist(), [*logs, -1023])
-    signed = [*x, *(-value for value in x), 0, -(1 << 63)]
-    want = [-(value != 0) for value in signed]
-    yield Promise("nonzero", lambda core: core["decode"].nonzero(_tensor(signed)).tolist(), want)
-    kinds = ("NUMBER", "INFINITE", "NAN")
-    yield Promise("kinds", lambda core: [getattr(core["decode"], kind) for kind in kinds], [0, 1, -1])
+    x = [(1 << i) + d for i in range(1, 63) for d in (-1, 0, 1)] + _magnitudes(rng, 63)
+    yield Promise(
+        "floor_log2", _on_word, ("floor_log2", x), [value.bit_length() - 1 if value else -1023 for value in x]
+    )
+    signed = [*x, *(-value for value in x), -(1 << 63)]
+    yield Promise("nonzero", _on_word, ("nonzero", signed), [-(value != 0) for value in signed])
+
+
+def _on_word(core: Core, name: str, x: list[int]) -> Any:
+    return getattr(core["decode"], name)(_tensor(x)).tolist()
 
 
 # Limbs ---------------------------------------------------------------------------------------------------------------
 
 
-def _wide(rng: random.Random, limbs: int) -> list[int]:
-    """Integers of up to so many limbs, 0 among them."""
-    return [0, *(_magnitude(rng, rng.randrange(1, LIMB * limbs + 1)) for _ in range(COUNT))]
-
-
-def _on_limbs(name: str, x: list[int], have: int, *more: int | list[int]) -> Callable[[Core], list[int | None]]:
-    """A function of limbs, on integers; further operands are tensors or plain numbers."""
-
-    def got(core: Core) -> list[int | None]:
-        operands = [_tensor(operand) if isinstance(operand, list) else operand for operand in more]
-        return _joined(getattr(core["exact"], name)(_split(x, have), *operands))
-
-    return got
-
-
 def _limbs(rng: random.Random) -> Iterator[Promise]:
     for have, count in itertools.product((1, 2, 3, 4), repeat=2):
-        x = _wide(rng, have)
+        x = _magnitudes(rng, LIMB * have)
         narrowed = [_jammed(value << LIMB * count, LIMB * have) for value in x]
-        yield Promise(f"narrow {have} to {count}", _on_limbs("narrow", x, have, count), narrowed)
+        yield Promise(f"narrow {have} to {count}", _on_limbs, ("narrow", x, have, count), narrowed)
         widened = [value << LIMB * max(0, count - have) for value in x]
-        yield Promise(f"widen {have} to {count}", _on_limbs("widen", x, have, count), widened)
+        yield Promise(f"widen {have} to {count}", _on_limbs, ("widen", x, have, count), widened)
     for have in (1, 2, 3, 4):
-        x = _wide(rng, have)
+        x = _magnitudes(rng, LIMB * have)
         exponents = [rng.randrange(-500, 500) for _ in x]
-        want = [_normal(value, LIMB * have, exponent) for value, exponent in zip(x, exponents, strict=True)]
-        yield Promise(f"normalise {have}", _normalised(x, have, exponents), want)
-
-
-def _normal(x: int, bits: int, exponent: int) -> tuple[int, int]:
-    left = bits - x.bit_length() if x else 0
-    return x << left, exponent - left if x else 0
-
-
-def _normalised(x: list[int], have: int, exponents: list[int]) -> Callable[[Core], list[tuple[int | None, int]]]:
-    def got(core: Core) -> list[tuple[int | None, int]]:
-        significand, exponent = core["exact"].normalise(_split(x, have), _tensor(exponents))
-        # The exponent of 0 says nothing.
-        return [(s, e if s else 0) for s, e in zip(_joined(significand), exponent.tolist(), strict=True)]
-
-    return got
+        left = [LIMB * have - value.bit_length() for value in x]
+        want = [(v << count, e - count if v else 0) for v, e, count in zip(x, exponents, left, strict=True)]
+        yield Promise(f"normalise {have}", _normalised, (x, have, exponents), want)
 
 
 def _shifts(rng: random.Random) -> Iterator[Promise]:
     seams = [LIMB * i + d for i in range(4) for d in (-1, 0, 1) if LIMB * i + d >= 0]
     for have in (1, 2, 3):
-        x = _wide(rng, have)
+        x = _magnitudes(rng, LIMB * have)
         right = [rng.choice([rng.choice(seams), rng.randrange(200), rng.randrange(4000)]) for _ in x]
         want = [_jammed(value, count) for value, count in zip(x, right, strict=True)]
-        yield Promise(f"shift_right_jam {have}", _on_limbs("shift_right_jam", x, have, right), want)
+        yield Promise(f"shift_right_jam {have}", _on_limbs, ("shift_right_jam", x, have, right), want)
         room = [min(LIMB, LIMB * have - value.bit_length()) for value in x]
         left = [rng.choice([0, most, rng.randrange(most + 1)]) for most in room]
         want = [value << count for value, count in zip(x, left, strict=True)]
-        yield Promise(f"shift_left {have}", _on_limbs("shift_left", x, have, left), want)
+        yield Promise(f"shift_left {have}", _on_limbs, ("shift_left", x, have, left), want)
+
+
+def _on_limbs(core: Core, name: str, x: list[int], have: int, more: int | list[int]) -> list[int | None]:
+    operand = _tensor(more) if isinstance(more, list) else more
+    return _joined(getattr(core["exact"], name)(_split(x, have), operand))
+
+
+def _normalised(core: Core, x: list[int], have: int, exponents: list[int]) -> list[tuple[int | None, int]]:
+    significand, exponent = core["exact"].normalise(_split(x, have), _tensor(exponents))
+    # The exponent of 0 says nothing.
+    return [(s, e if s else 0) for s, e in zip(_joined(significand), exponent.tolist(), strict=True)]
 
 
 # Exact values --------------------------------------------------------------------------------------------------------
@@ -176,7 +171,7 @@ def _shifts(rng: random.Random) -> Iterator[Promise]:
 
 @dataclass(frozen=True)
 class Value:
-    """(-1)**negative * significand * 2**(exponent - its bits + 1), the significand having its leading one."""
+    """A number by its sign, an integer, and log2 of its magnitude, rounded down; that of 0 is below all others."""
 
     negative: bool
     significand: int
@@ -184,7 +179,7 @@ class Value:
 
     @property
     def unit(self) -> int:
-        """log2 of what the lowest bit is worth."""
+        """log2 of what the integer's lowest bit is worth."""
         return self.exponent - self.significand.bit_length() + 1
 
     @property
@@ -193,43 +188,42 @@ class Value:
         return Dyadic(-self.significand if self.negative else self.significand, self.unit)
 
 
+Values = list[Value]
 ZERO = Value(False, 0, -1000)
 
 
-def _value(rng: random.Random, bits: int, exponents: Sequence[int]) -> Value:
-    return Value(rng.random() < 0.5, _magnitude(rng, rng.randrange(1, bits + 1)), rng.choice(exponents))
+def _values(rng: random.Random, bits: int, count: int = COUNT) -> Values:
+    return [
+        Value(rng.random() < 0.5, _magnitude(rng, rng.randrange(1, bits + 1)), rng.randrange(-300, 300))
+        for _ in range(count)
+    ]
 
 
-def _exact(core: Core, values: Sequence[Value], limbs: int) -> Any:
+def _exact(core: Core, values: Values, bits: int = LIMB) -> Any:
+    """Exact values with limbs for so many bits."""
+    limbs = -(-bits // LIMB)
     significands = [v.significand << LIMB * limbs - v.significand.bit_length() for v in values]
-    return core["decode"].Exact(
-        _tensor([-v.negative for v in values]),
-        _split(significands, limbs),
-        _tensor([v.exponent for v in values]),
-        torch.zeros(len(values), dtype=torch.int64),
-    )
-
-
-def _limbs_of(bits: int) -> int:
-    return -(-bits // LIMB)
+    signs, exponents = _tensor([-v.negative for v in values]), _tensor([v.exponent for v in values])
+    return core["decode"].Exact(signs, _split(significands, limbs), exponents, _zeros(len(values)))
 
 
 Seen = tuple[int, int, int, bool]  #: sign, exponent, leading bits, whether more follow
 
 
-def _seen(x: Any, bits: int) -> list[Seen]:
-    """What a rounding to so many bits sees of Exact values; 0 has no exponent, and its sign is not looked at."""
-    rows = zip(x.sign.tolist(), _joined(x.significand), x.exponent.tolist(), strict=True)
-    return [(s, e, *_leading(m, bits + 1)) if m else (0, 0, 0, False) for s, m, e in rows]
-
-
 def _see(m: int, unit: int, bits: int) -> Seen:
-    """The same of the number m * 2**unit."""
-    size = abs(m).bit_length()
-    return (-(m < 0), unit + size - 1, *_leading(abs(m), bits + 1)) if m else (0, 0, 0, False)
+    """What a rounding to so many bits sees of the number m * 2**unit."""
+    return (-(m < 0), unit + abs(m).bit_length() - 1, *_leading(abs(m), bits + 1)) if m else (0, 0, 0, False)
 
 
-#: bits of operands and results of a sum: with and without a limb more than the operands fill
+def _seen(x: Any, bits: int) -> list[Seen | None]:
+    """The same of Exact values. Of 0, neither exponent nor sign say anything."""
+    rows = zip(x.sign.tolist(), _joined(x.significand), x.exponent.tolist(), strict=True)
+    return [None if m is None else (s, e, *_leading(m, bits + 1)) if m else _see(0, 0, bits) for s, m, e in rows]
+
+
+# Sums ----------------------------------------------------------------------------------------------------------------
+
+#: bits of operands and results: with and without a limb more than the operands fill
 SUMS = (
     *((1, 1), (11, 11), (22, 11), (31, 31), (57, 57), (58, 58), (59, 59), (60, 30)),
     *((61, 30), (61, 61), (62, 62), (62, 31), (118, 59), (122, 61), (123, 61), (124, 62)),
@@ -237,55 +231,35 @@ SUMS = (
 
 
 def _sums(rng: random.Random) -> Iterator[Promise]:
-    for operand_bits, result_bits in SUMS:
-        a = [_value(rng, operand_bits, range(-300, 300)) for _ in range(4 * COUNT)]
-        b = [_partner(rng, x, operand_bits, result_bits) for x in a]
+    for bits, result_bits in SUMS:
+        a = _values(rng, bits, 4 * COUNT)
+        b = [_partner(rng, x, bits, result_bits) for x in a]
         a += [ZERO, ZERO, a[0], a[0], a[1]]
         b += [ZERO, a[0], ZERO, Value(not a[0].negative, a[0].significand, a[0].exponent), a[1]]
-
-        def got(
-            core: Core, a: list[Value] = a, b: list[Value] = b, bits: tuple[int, int] = (operand_bits, result_bits)
-        ) -> Any:
-            limbs = core["exact"].limbs_for(*bits)
-            x, y = (_exact(core, values, _limbs_of(bits[0])) for values in (a, b))
-            return _seen(core["exact"].add(x, y, limbs), bits[1])
-
         want = [_see(*_sum(x, y), result_bits) for x, y in zip(a, b, strict=True)]
-        yield Promise(f"add {operand_bits} bits to {result_bits}", got, want)
+        yield Promise(f"add {bits} bits to {result_bits}", _added, (a, b, bits, result_bits), want)
 
 
-def _partner(rng: random.Random, x: Value, operand_bits: int, result_bits: int) -> Value:
+def _added(core: Core, a: Values, b: Values, bits: int, result_bits: int) -> Any:
+    limbs = core["exact"].limbs_for(bits, result_bits)
+    return _seen(core["exact"].add(_exact(core, a, bits), _exact(core, b, bits), limbs), result_bits)
+
+
+def _partner(rng: random.Random, x: Value, bits: int, result_bits: int) -> Value:
     """What to add to x: near it, cancelling it, half a unit of its last bit away, or far below."""
-    distance = rng.choice(
-        [
-            0,
-            1,
-            2,
-            3,
-            result_bits,
-            result_bits + 1,
-            result_bits - 1,
-            60,
-            61,
-            62,
-            63,
-            122,
-            123,
-            124,
-            125,
-            rng.randrange(300),
-        ]
-    )
-    y = _value(rng, operand_bits, [x.exponent - distance])
-    if distance < 2 and rng.random() < 0.5:  # nearly all cancels
-        low = rng.getrandbits(rng.randrange(1, operand_bits + 1))
-        full = x.significand << operand_bits - x.significand.bit_length()
-        y = Value(not x.negative, min((full ^ low) | 1 << (operand_bits - 1), (1 << operand_bits) - 1), x.exponent)
-    if distance == 1 and x.significand & (x.significand - 1) == 0:  # all but the last bit of a run
-        return Value(not x.negative, (1 << operand_bits) - 1, y.exponent)
-    if distance in (2, 3) and rng.random() < 0.5:  # one leading bit goes
-        return Value(not x.negative, y.significand, y.exponent)
-    return y
+    seams = (0, 1, 2, 3, result_bits - 1, result_bits, result_bits + 1, *range(60, 64), *range(122, 126))
+    exponent = x.exponent - rng.choice([*seams, rng.randrange(300)])
+    (y,) = _values(rng, bits, 1)
+    match x.exponent - exponent:
+        case 0 if rng.random() < 0.7:  # nearly all cancels
+            nearly = (x.significand << bits - x.significand.bit_length()) ^ rng.getrandbits(rng.randrange(1, bits + 1))
+            return Value(not x.negative, nearly | 1 << (bits - 1), exponent) if nearly >> bits == 0 else y
+        case 1 if x.significand & (x.significand - 1) == 0:  # all but the last bit of a run
+            return Value(not x.negative, (1 << bits) - 1, exponent)
+        case 2 | 3 if rng.random() < 0.5:  # one leading bit goes
+            return Value(not x.negative, y.significand, exponent)
+        case _:
+            return Value(y.negative, y.significand, exponent)
 
 
 def _sum(x: Value, y: Value) -> tuple[int, int]:
@@ -293,193 +267,206 @@ def _sum(x: Value, y: Value) -> tuple[int, int]:
     return (x.dyadic.m << x.unit - unit) + (y.dyadic.m << y.unit - unit), unit
 
 
+# Products, quotients, roots ------------------------------------------------------------------------------------------
+
+PRODUCTS = (
+    *((1, 1), (12, 12), (31, 31), (31, 32), (32, 31), (32, 32)),
+    *((62, 31), (62, 62), (63, 62), (93, 31), (124, 62)),
+)
+
+
 def _products(rng: random.Random) -> Iterator[Promise]:
-    for a_bits, b_bits in (
-        (1, 1),
-        (12, 12),
-        (31, 31),
-        (31, 32),
-        (32, 31),
-        (32, 32),
-        (62, 31),
-        (62, 62),
-        (124, 62),
-        (93, 31),
-        (63, 62),
-    ):
-        a, b = ([_value(rng, bits, range(-300, 300)) for _ in range(COUNT)] + [ZERO] for bits in (a_bits, b_bits))
-        for x, y in ((a, b), (a, [*b[1:], b[0]])):
+    for bits in PRODUCTS:
+        a, b = ([*_values(rng, count), ZERO] for count in bits)
+        a, b = [*a, a[0]], [*b, ZERO]
+        want = [_see(x.dyadic.m * y.dyadic.m, x.unit + y.unit, sum(bits)) for x, y in zip(a, b, strict=True)]
+        yield Promise(f"multiply {bits} bits", _multiplied, (a, b, bits), want)
 
-            def got(
-                core: Core, x: list[Value] = x, y: list[Value] = y, bits: tuple[int, int] = (a_bits, b_bits)
-            ) -> Any:
-                left, right = (_exact(core, v, _limbs_of(n)) for v, n in zip((x, y), bits, strict=True))
-                return _seen(core["exact"].multiply(left, right, *bits), sum(bits))
 
-            want = [_see(u.dyadic.m * v.dyadic.m, u.unit + v.unit, a_bits + b_bits) for u, v in zip(x, y, strict=True)]
-            yield Promise(f"multiply {a_bits} and {b_bits} bits", got, want)
+def _multiplied(core: Core, a: Values, b: Values, bits: tuple[int, int]) -> Any:
+    x, y = (_exact(core, values, count) for values, count in zip((a, b), bits, strict=True))
+    return _seen(core["exact"].multiply(x, y, *bits), sum(bits))
+
+
+WIDTHS = (1, 2, 12, 29, 30, 31, 32, 57, 58, 59, 60, 61, 62)
 
 
 def _quotients(rng: random.Random) -> Iterator[Promise]:
-    for bits in (1, 2, 12, 30, 31, 32, 57, 58, 59, 60, 61, 62):
-        a, b = ([_value(rng, bits, range(-300, 300)) for _ in range(2 * COUNT)] for _ in range(2))
-        for i in range(COUNT):  # quotients that end, or nearly do
+    for bits in WIDTHS:
+        a, b = [*_values(rng, bits), ZERO], [*_values(rng, bits), Value(True, 1, 7)]
+        for _ in range(COUNT):  # quotients that end, or nearly do
             q = _magnitude(rng, rng.randrange(1, bits + 1))
             d = _magnitude(rng, rng.randrange(1, bits - q.bit_length() + 2))
             p = q * d + rng.randrange(-1, 2)
             if 0 < p < 1 << bits:
-                a[i], b[i] = Value(a[i].negative, p, a[i].exponent), Value(b[i].negative, d, b[i].exponent)
-        a += [ZERO]
-        b += [b[0]]
+                a, b = [*a, Value(rng.random() < 0.5, p, 3)], [*b, Value(rng.random() < 0.5, d, 5)]
+        want = [_quotient(x, y, bits) for x, y in zip(a, b, strict=True)]
+        yield Promise(f"divide {bits} bits", _divided, (a, b, bits), want)
+        yield Promise(f"divide {bits} bits by 0", _divided_by_0, ([ZERO, a[0]], bits), [-1, -1])
 
-        def got(core: Core, a: list[Value] = a, b: list[Value] = b, bits: int = bits) -> Any:
-            return _seen(core["exact"].divide(_exact(core, a, 1), _exact(core, b, 1), bits), bits)
 
-        yield Promise(f"divide {bits} bits", got, [_quotient(x, y, bits) for x, y in zip(a, b, strict=True)])
-    zeros = [ZERO, a[0]]
-    yield Promise(
-        "divide by 0",
-        lambda core, zeros=zeros: (
-            core["exact"].divide(_exact(core, zeros, 1), _exact(core, [ZERO] * 2, 1), 62).kind.tolist()
-        ),
-        [-1, -1],
-    )
+def _divided(core: Core, a: Values, b: Values, bits: int) -> Any:
+    return _seen(core["exact"].divide(_exact(core, a), _exact(core, b), bits), bits)
+
+
+def _divided_by_0(core: Core, a: Values, bits: int) -> Any:
+    return core["exact"].divide(_exact(core, a), _exact(core, [ZERO] * len(a)), bits).kind.tolist()
 
 
 def _quotient(x: Value, y: Value, bits: int) -> Seen:
-    q, rest = divmod(x.significand << 2 * bits + 8, y.significand)
+    places = 2 * bits + 8
+    q, rest = divmod(x.significand << places, y.significand)
     m = 2 * q + (rest != 0)
-    return _see(-m if x.negative != y.negative else m, x.unit - y.unit - 2 * bits - 9, bits)
+    return _see(-m if x.negative != y.negative else m, x.unit - y.unit - places - 1, bits)
 
 
 def _roots(rng: random.Random) -> Iterator[Promise]:
-    for bits in (1, 2, 12, 29, 30, 31, 32, 57, 58, 59, 60, 61, 62):
-        a = [_value(rng, bits, range(-301, 301)) for _ in range(2 * COUNT)]
-        for i in range(COUNT):  # squares, and what lies next to them
-            root = _magnitude(rng, rng.randrange(1, bits // 2 + 1)) if bits > 1 else 1
+    for bits in WIDTHS:
+        a = [Value(False, x.significand, x.exponent) for x in _values(rng, bits)] + [ZERO]
+        for _ in range(COUNT):  # squares, and what lies next to them
+            root = _magnitude(rng, rng.randrange(1, bits // 2 + 2))
             square = (root * root << rng.randrange(2)) + rng.randrange(-1, 2)
-            a[i] = Value(False, max(1, min(square, (1 << bits) - 1)), a[i].exponent)
-        a = [Value(False, x.significand, x.exponent) for x in a] + [ZERO]
-
-        def got(core: Core, a: list[Value] = a, bits: int = bits) -> Any:
-            return _seen(core["exact"].square_root(_exact(core, a, 1), bits), bits)
-
-        yield Promise(f"square_root {bits} bits", got, [_root(x, bits) for x in a])
-    roots = [_magnitude(rng, 31) | 1 << 30 for _ in range(COUNT)] + [(1 << 31) - 1, 1 << 30]
+            if 0 < square < 1 << bits:
+                a.append(Value(False, square, rng.randrange(-300, 300)))
+        yield Promise(f"square_root {bits} bits", _rooted, (a, bits), [_root(x, bits) for x in a])
+        signs = [Value(True, 1, 0), Value(False, 1, 0), ZERO, Value(True, 0, -1000)]
+        yield Promise(f"square_root {bits} bits, negative", _rooted_kind, (signs, bits), [-1, 0, 0, 0])
+    roots = [1 << 30, (1 << 31) - 1, *(_magnitude(rng, 31) for _ in range(COUNT))]
     x = [r * r + d for r in roots for d in (-1, 0, 1, r, 2 * r - 1, 2 * r, 2 * r + 1) if 1 << 60 <= r * r + d < 1 << 62]
-    yield Promise(
-        "_isqrt",
-        lambda core: [part.tolist() for part in core["exact"]._isqrt(_tensor(x))],
-        [[isqrt(value) for value in x], [value - isqrt(value) ** 2 for value in x]],
-    )
-    signs = [Value(True, 1, 0), Value(False, 1, 0), ZERO, Value(True, 0, -1000)]
-    yield Promise(
-        "square_root of a negative value",
-        lambda core: core["exact"].square_root(_exact(core, signs, 1), 62).kind.tolist(),
-        [-1, 0, 0, 0],
-    )
+    want = [[isqrt(value) for value in x], [value - isqrt(value) ** 2 for value in x]]
+    yield Promise("_isqrt", _with_remainder, (x,), want)
+
+
+def _rooted(core: Core, a: Values, bits: int) -> Any:
+    return _seen(core["exact"].square_root(_exact(core, a), bits), bits)
+
+
+def _rooted_kind(core: Core, a: Values, bits: int) -> Any:
+    return core["exact"].square_root(_exact(core, a), bits).kind.tolist()
+
+
+def _with_remainder(core: Core, x: list[int]) -> Any:
+    return [part.tolist() for part in core["exact"]._isqrt(_tensor(x))]
 
 
 def _root(x: Value, bits: int) -> Seen:
-    shift = 4 * bits + 8 + (x.unit & 1)
-    square = x.significand << shift
+    places = 4 * bits + 8 + (x.unit & 1)
+    square = x.significand << places
     root = isqrt(square)
-    return _see(2 * root + (root * root != square), (x.unit - shift) // 2 - 1, bits)
+    return _see(2 * root + (root * root != square), (x.unit - places) // 2 - 1, bits)
+
+
+# Kinds ---------------------------------------------------------------------------------------------------------------
+
+
+def _kinds(rng: random.Random) -> Iterator[Promise]:
+    yield Promise("kinds", _named_kinds, (), list(KINDS))
+    for bits in (12, 62):
+        yield Promise(
+            f"kinds of results, {bits} bits", _result_kinds, (bits,), [[a | b for a in KINDS for b in KINDS]] * 3
+        )
+        yield Promise(f"kinds of roots, {bits} bits", _root_kinds, (bits,), list(KINDS))
+
+
+KINDS = (0, 1, -1)  #: NUMBER, INFINITE, NAN
+
+
+def _named_kinds(core: Core) -> list[int]:
+    return [getattr(core["decode"], kind) for kind in ("NUMBER", "INFINITE", "NAN")]
+
+
+def _result_kinds(core: Core, bits: int) -> Any:
+    one = _exact(core, [Value(False, 1, 0)] * len(KINDS) ** 2)
+    a, b = (one._replace(kind=_tensor(column)) for column in zip(*itertools.product(KINDS, repeat=2), strict=True))
+    results = (
+        core["exact"].add(a, b, 1),
+        core["exact"].multiply(a, b, bits, bits),
+        core["exact"].divide(a, b, bits),
+    )
+    return [result.kind.tolist() for result in results]
+
+
+def _root_kinds(core: Core, bits: int) -> Any:
+    one = _exact(core, [Value(False, 1, 0)] * len(KINDS))._replace(kind=_tensor(KINDS))
+    return core["exact"].square_root(one, bits).kind.tolist()
 
 
 # Long sums -----------------------------------------------------------------------------------------------------------
 
+Addend = tuple[int, int, int, int]  #: column, sign as a mask, limbs, position
+
 
 def _long_sums(rng: random.Random) -> Iterator[Promise]:
     for limbs, words, columns in ((1, 8, 3), (2, 12, 7), (3, 14, 2), (1, 5, 1)):
-        most = 32 * (words - 1) - LIMB * limbs - 12
+        room = WORD * (words - 1) - LIMB * limbs - 12
         added = [
-            (
-                rng.randrange(columns),
-                rng.random() < 0.5,
-                _magnitude(rng, rng.randrange(1, LIMB * limbs + 1)),
-                rng.randrange(most),
-            )
-            for _ in range(COUNT)
+            (rng.randrange(columns), -rng.randrange(2), x, rng.randrange(room)) for x in _magnitudes(rng, LIMB * limbs)
         ]
-        added += [(column, not negative, x, position) for column, negative, x, position in added[: COUNT // 2]]
-        totals = [sum(-x << p if n else x << p for c, n, x, p in added if c == column) for column in range(columns)]
-        lowest = rng.randrange(-900, 900)
-
-        def got(
-            core: Core,
-            limbs: int = limbs,
-            shape: tuple[int, int] = (words, columns),
-            added: Any = added,
-            lowest: int = lowest,
-        ) -> Any:
-            column, negative, x, position = zip(*added, strict=True)
-            sums = torch.zeros(shape, dtype=torch.int64)
-            core["exact"].add_to_words(
-                sums, _tensor(column), _split(x, limbs), _tensor([-n for n in negative]), _tensor(position)
-            )
-            core["exact"].carry_words(sums)
-            carried = all(0 <= word < 1 << 32 for word in sums[:-1].reshape(-1).tolist())
-            numbers = [sum(word << 32 * i for i, word in enumerate(sums[:, c].tolist())) for c in range(shape[1])]
-            kind = torch.zeros(shape[1], dtype=torch.int64)
-            return carried, numbers, _seen(core["exact"].from_words(sums, lowest, kind), 62)
-
-        yield Promise(f"add_to_words {limbs} limbs", got, (True, totals, [_see(total, lowest, 62) for total in totals]))
+        added += [(column, ~sign, x, position) for column, sign, x, position in added[: COUNT // 2]]
+        totals = [sum((x ^ s) - s << p for c, s, x, p in added if c == column) for column in range(columns)]
+        seen = [_see(total, -70, LIMB) for total in totals]
+        yield Promise(
+            f"add_to_words {limbs} limbs in {words} words",
+            _totals,
+            (added, limbs, (words, columns)),
+            (True, totals, seen),
+        )
     for words in (2, 3, 4, 5, 9):
-        numbers = [rng.choice([-1, 1]) * _magnitude(rng, rng.randrange(1, 32 * (words - 1) + 1)) for _ in range(COUNT)]
-        numbers += [0, 1, -1, -(1 << 32 * (words - 1))]
+        signs = [rng.choice([-1, 1]) for _ in range(COUNT + 1)]
+        x = [sign * m for sign, m in zip(signs, _magnitudes(rng, WORD * (words - 1)), strict=True)]
+        x += [1, -1, -(1 << WORD * (words - 1))]
+        yield Promise(f"from_words {words}", _from_words, (x, words), [_see(value, -70, 3 * WORD - 2) for value in x])
 
-        def rounded(core: Core, words: int = words, numbers: list[int] = numbers) -> Any:
-            rows = [[(x >> 32 * i) & 0xFFFFFFFF for i in range(words - 1)] + [x >> 32 * (words - 1)] for x in numbers]
-            kind = torch.zeros(len(numbers), dtype=torch.int64)
-            return _seen(core["exact"].from_words(_tensor(rows).T.contiguous(), -70, kind), 94)
 
-        yield Promise(f"from_words {words}", rounded, [_see(x, -70, 94) for x in numbers])
+def _totals(core: Core, added: list[Addend], limbs: int, shape: tuple[int, int]) -> Any:
+    column, sign, x, position = zip(*added, strict=True)
+    sums = torch.zeros(shape, dtype=torch.int64)
+    core["exact"].add_to_words(sums, _tensor(column), _split(x, limbs), _tensor(sign), _tensor(position))
+    core["exact"].carry_words(sums)
+    carried = all(0 <= word < 1 << WORD for word in sums[:-1].reshape(-1).tolist())
+    numbers = [_number(words[::-1], WORD) for words in sums.T.tolist()]
+    return carried, numbers, _seen(core["exact"].from_words(sums, -70, _zeros(shape[1])), LIMB)
+
+
+def _from_words(core: Core, x: list[int], words: int) -> Any:
+    rows = [[*(value >> WORD * i & 0xFFFFFFFF for i in range(words - 1)), value >> WORD * (words - 1)] for value in x]
+    return _seen(core["exact"].from_words(_tensor(rows).T.contiguous(), -70, _zeros(len(x))), 3 * WORD - 2)
 
 
 # In and out ----------------------------------------------------------------------------------------------------------
 
 
 def _integers(rng: random.Random) -> Iterator[Promise]:
-    x = [0, 1, (1 << 64) - 1, 1 << 63, *(_magnitude(rng, rng.randrange(1, 65)) for _ in range(COUNT))]
-    words = _tensor([value - (value >> 63 << 64) for value in x])
+    x = [1, (1 << 64) - 1, 1 << 63, *_magnitudes(rng, 64)]
     signs = [-rng.randrange(2) for _ in x]
-    yield Promise(
-        "from_integer",
-        lambda core: _seen(core["exact"].from_integer(words, _tensor(signs), torch.zeros_like(words)), 64),
-        [_see(-value if sign else value, 0, 64) for value, sign in zip(x, signs, strict=True)],
-    )
+    want = [_see((value ^ sign) - sign, 0, 64) for value, sign in zip(x, signs, strict=True)]
+    yield Promise("from_integer", _from_integer, (x, signs), want)
     for limbs in (1, 2, 3):
-        values = [_value(rng, LIMB * limbs, range(-200, LIMB)) for _ in range(COUNT)] + [ZERO]
-
-        def got(core: Core, limbs: int = limbs, values: list[Value] = values) -> Any:
-            wide = core["pack"].pack_integer(_exact(core, values, limbs))
-            masks = (wide.sign.tolist(), wide.nonzero.tolist())
-            return wide.tail_bits, *masks, list(zip(wide.head.tolist(), wide.tail.tolist(), strict=True))
-
-        parts = [divmod(_jammed(v.significand << 2000, max(0, 2000 - LIMB - v.unit)), 1 << LIMB) for v in values]
-        masks = ([-v.negative for v in values], [-(v.significand != 0) for v in values])
-        yield Promise(f"pack_integer {limbs}", got, (LIMB, *masks, parts))
+        values = [
+            ZERO,
+            *(Value(v.negative, v.significand, rng.randrange(-200, LIMB)) for v in _values(rng, LIMB * limbs)),
+        ]
+        parts = [divmod(_jammed(v.significand << 2000, 2000 - LIMB - v.unit), 1 << LIMB) for v in values]
+        packed = [(-v.negative, -(v.significand != 0), *part) for v, part in zip(values, parts, strict=True)]
+        yield Promise(f"pack_integer {limbs}", _packed_integer, (values, limbs), (LIMB, packed))
 
 
-POSITS = (
-    (2, 0),
-    (3, 0),
-    (5, 4),
-    (8, 2),
-    (16, 1),
-    (32, 2),
-    (47, 2),
-    (48, 0),
-    (48, 3),
-    (49, 1),
-    (62, 0),
-    (63, 3),
-    (64, 0),
-    (64, 2),
-    (64, 4),
+def _from_integer(core: Core, x: list[int], signs: list[int]) -> Any:
+    words = _tensor([value - (value >> 63 << 64) for value in x])
+    return _seen(core["exact"].from_integer(words, _tensor(signs), _zeros(len(x))), 64)
+
+
+def _packed_integer(core: Core, values: Values, limbs: int) -> Any:
+    wide = core["pack"].pack_integer(_exact(core, values, LIMB * limbs))
+    columns = (column.tolist() for column in (wide.sign, wide.nonzero, wide.head, wide.tail))
+    return wide.tail_bits, list(zip(*columns, strict=True))
+
+
+POSITS: tuple[tuple[int, int], ...] = (
+    *((2, 0), (3, 0), (5, 4), (8, 2), (16, 1), (32, 2), (46, 0), (47, 0), (47, 2), (48, 0), (48, 3)),
+    *((49, 1), (62, 0), (63, 3), (64, 0), (64, 2), (64, 4)),
 )
-ROWS = (
+ROWS: tuple[Row, ...] = (
     Row(2, 1, 1, "none"),
     Row(4, 3, 7, "fn"),
     Row(4, 3, 7, "fn", "nan"),
@@ -487,42 +474,37 @@ ROWS = (
     Row(5, 2, 15),
     Row(4, 3, 8, "fnuz", "nan"),
     Row(8, 23, 127, "ieee", "inf"),
-    Row(11, 44, 1023, "ieee", "inf"),
-    Row(11, 45, 1023, "ieee", "inf"),
-    Row(11, 46, 1023, "ieee", "inf"),
-    Row(11, 52, 1023, "ieee", "inf"),
+    *(Row(11, mantissa, 1023, "ieee", "inf") for mantissa in (43, 44, 45, 46, 52)),
     Row(6, 0, 20, "none"),
 )
+Fmt = tuple[int, int] | Row
+
+
+FORMATS: tuple[Fmt, ...] = (*POSITS, *ROWS)
 
 
 def _roundings(rng: random.Random) -> Iterator[Promise]:
-    for fmt in (*POSITS, *ROWS):
-        for rounding in RULES:
-            for limbs in (1, 2, 3):
-                values = [*_near(rng, fmt, LIMB * limbs), ZERO]
-                bits = [rng.choice([0, 0xFFFF, rng.getrandbits(40)]) for _ in values]
-
-                def got(
-                    core: Core, fmt: Fmt = fmt, values: Any = values, limbs: int = limbs, how: Any = (rounding, bits)
-                ) -> Any:
-                    codes = core["round"].encode(
-                        _exact(core, values, limbs), _record(core, fmt), how[0], _tensor(how[1])
-                    )
-                    return [_one_nan(code, fmt) for code in codes.tolist()]
-
-                want = [_code(v.negative, v.dyadic, fmt, rounding, r) for v, r in zip(values, bits, strict=True)]
-                yield Promise(f"encode {limbs} limbs in {_name(fmt)}, {rounding}", got, want)
+    for fmt in FORMATS:
+        for rounding, limbs in itertools.product(RULES, (1, 2, 3)):
+            values = [*_near(rng, fmt, LIMB * limbs), ZERO]
+            bits = [rng.choice([0, 0xFFFF, rng.getrandbits(40), *_last_up(v, fmt)]) for v in values]
+            want = [_code(v.negative, v.dyadic, fmt, rounding, r) for v, r in zip(values, bits, strict=True)]
+            name = f"encode {limbs} limbs in {_name(fmt)}, {rounding}"
+            yield Promise(name, _encoded, (values, limbs, fmt, rounding, bits), want)
         for kind, special in (("NAN", Special.NAN), ("INFINITE", Special.INF)):
-
-            def coded(core: Core, fmt: Fmt = fmt, kind: str = kind) -> int:
-                one = _exact(core, [Value(False, 1, 0)], 1)
-                one = one._replace(kind=one.kind | getattr(core["decode"], kind))
-                return _one_nan(int(core["round"].encode(one, _record(core, fmt))), fmt)
-
-            yield Promise(f"encode {kind} in {_name(fmt)}", coded, _code(False, special, fmt, "nearest_even", 0))
+            code = _code(False, special, fmt, "nearest_even", 0)
+            yield Promise(f"encode {kind} in {_name(fmt)}", _encoded_kind, (kind, fmt), code)
 
 
-Fmt = tuple[int, int] | Row
+def _encoded(core: Core, values: Values, limbs: int, fmt: Fmt, rounding: str, bits: list[int]) -> Any:
+    codes = core["round"].encode(_exact(core, values, LIMB * limbs), _record(core, fmt), rounding, _tensor(bits))
+    return [_one_nan(code, fmt) for code in codes.tolist()]
+
+
+def _encoded_kind(core: Core, kind: str, fmt: Fmt) -> int:
+    one = _exact(core, [Value(False, 1, 0)])
+    one = one._replace(kind=one.kind | getattr(core["decode"], kind))
+    return _one_nan(int(core["round"].encode(one, _record(core, fmt))), fmt)
 
 
 def _record(core: Core, fmt: Fmt) -> Any:
@@ -535,31 +517,41 @@ def _name(fmt: Fmt) -> str:
 
 
 def _code(negative: bool, x: Dyadic | Special, fmt: Fmt, rounding: str, random_bits: int) -> int:
-    """The right one; NaN, which an overflow may give with a sign, without it."""
+    """The right one."""
     if isinstance(fmt, Row):
         return _one_nan(minifloat.encode(negative, x, fmt, rounding, random_bits), fmt)
     return posit.rounded(x if isinstance(x, Dyadic) else None, *fmt, rounding, random_bits)
 
 
+def _last_up(x: Value, fmt: Fmt) -> tuple[int, int]:
+    """The last random bits with which x goes up, and the first with which it does not."""
+    if isinstance(fmt, Row):
+        longer = minifloat.encode(False, x.dyadic, fmt._replace(mantissa=fmt.mantissa + 16), "toward_zero")
+    else:
+        longer = abs(posit.rounded(x.dyadic, fmt[0] + 16, fmt[1], "toward_zero"))
+    return (longer - 1) & 0xFFFF, longer & 0xFFFF
+
+
 def _one_nan(code: int, fmt: Fmt) -> int:
+    """The code by its bits; a NaN, which an overflow may give with a sign, without it."""
     if not isinstance(fmt, Row):
         return code
     code &= (1 << fmt.width) - 1
     return fmt.nan if fmt.nan is not None and code & ~fmt.sign_bit == fmt.nan else code
 
 
-def _near(rng: random.Random, fmt: Fmt, bits: int) -> list[Value]:
+def _near(rng: random.Random, fmt: Fmt, bits: int) -> Values:
     """Values of all lengths around the format's own, and at its ends; half of them with a last bit, far below."""
     least, largest = scales(fmt._asdict() if isinstance(fmt, Row) else {"n": fmt[0], "es": fmt[1]})
-    ends = (least, least - 1, least + 1, largest, largest + 1, largest - 1, 2000)
+    exponents = [0, 2000, *(end + step for end in (least, largest) for step in (-1, 0, 1))]
+    lengths = [*range(1, bits + 1)]
+    if isinstance(fmt, Row):
+        exponents += [1 - fmt.bias, -fmt.bias]
+        lengths += [min(bits, fmt.mantissa + i) for i in (1, 2)] * (bits // 4)
     values = []
-    for _ in range(24):
-        keep = rng.choice(
-            [rng.randrange(1, bits + 1), *(min(bits, fmt.mantissa + i) for i in (1, 2) if isinstance(fmt, Row))]
-        )
-        exponent = rng.choice([rng.randrange(least - 3, largest + 4), 0, rng.choice(ends)])
-        if isinstance(fmt, Row):
-            exponent = rng.choice([exponent, 1 - fmt.bias, -fmt.bias])
-        significand = _magnitude(rng, keep) << (bits - keep) | rng.randrange(2)
+    for _ in range(40):
+        exponent = rng.choice([rng.randrange(least - 3, largest + 4), rng.choice(exponents)])
+        length = rng.choice(lengths)
+        significand = _magnitude(rng, length) << (bits - length) | rng.randrange(2)
         values.append(Value(rng.random() < 0.5, significand, exponent))
     return values

@@ -31,7 +31,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -256,7 +256,8 @@ class _Place:
 
 def _words(node: ast.AST) -> str:
     if isinstance(node, ast.Match):
-        return " ".join(f"case {ast.unparse(c.pattern)}: {ast.unparse(c.body)}" for c in node.cases).replace("\n", "; ")
+        cases = (f"case {ast.unparse(c.pattern)}: {'; '.join(map(ast.unparse, c.body))}" for c in node.cases)
+        return " ".join(cases).replace("\n", "; ")
     return ast.unparse(node)
 
 
@@ -392,7 +393,7 @@ class Child:
 
 def run(
     mutants: Iterable[Mutant], checks: Sequence[AnyCheck], limit: float, workers: int
-) -> Iterator[tuple[Mutant, Verdict]]:
+) -> Generator[tuple[Mutant, Verdict], None, None]:
     """Try mutants, so many at a time, each first with the check that has noticed the last one in the same function."""
     waiting, by_name = iter(mutants), {check.name: check for check in checks}
     hints: dict[tuple[str, str], AnyCheck] = {}
