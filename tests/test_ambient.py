@@ -213,7 +213,8 @@ def test_every_call_says_something() -> None:
 
 @pytest.mark.parametrize("capability", ["default", "avx2", "avx512"])
 def test_no_result_depends_on_the_cpu_capability(capability: str) -> None:
-    environment = os.environ | {"ATEN_CPU_CAPABILITY": capability}
+    path = os.pathsep.join([str(Path(refnum.__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"ATEN_CPU_CAPABILITY": capability, "PYTHONPATH": path}
     script = [sys.executable, str(HERE / "calls.py")]
     output = subprocess.run(script, env=environment, capture_output=True, text=True, check=True, cwd=HERE.parent).stdout
     served, *lines = output.splitlines()

@@ -148,6 +148,7 @@ def test_interrupted() -> None:
     code = """
 import os, signal
 from refnum.cli import doctor, run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs in the background hands it on ignored
 doctor._versions = lambda: os.kill(os.getpid(), signal.SIGINT)
 raise SystemExit(run(["doctor"]))
 """

@@ -300,6 +300,7 @@ def test_the_table(command: Callable[..., int], capsys: pytest.CaptureFixture[st
     assert "skipped mul: the target has no such function" in printed
     assert ", 0 unexplained mismatches" in printed
     assert "| next | n = 16, samples | oracle | " in kept.read_text()
+    assert "- sources: " in kept.read_text()
 
 
 def test_mismatches_are_printed_and_counted(command: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

@@ -283,13 +283,16 @@ def test_add_keeps_what_a_rounding_can_see(bits: int) -> None:
     _check_operation(got, [x + y for x, y in zip(a, b, strict=True)], bits)
 
 
-@pytest.mark.parametrize(("product_bits", "bits"), [(24, 12), (56, 28), (60, 30), (64, 32), (120, 60), (124, 62)])
+@pytest.mark.parametrize(
+    ("product_bits", "bits"), [(24, 12), (56, 28), (60, 30), (61, 30), (64, 32), (120, 60), (123, 61), (124, 62)]
+)
 def test_add_of_a_product_and_a_number(product_bits: int, bits: int) -> None:
     """What fma needs: operands of different lengths, nearly cancelling."""
     a = _numbers(product_bits, bits)
     b = _numbers(bits, bits + 1)
     close = [Fraction(0) if x == 0 else _leading(-x, bits) for x in a]
-    a, b = a + a, b + close
+    below = [Fraction((1 << product_bits) - k) for k in (1, 3, 5)]  # a bit below a power of 2, which lies one binade up
+    a, b = a + a + below, b + close + [Fraction(-1 << product_bits)] * 3
     limbs = exact.limbs_for(product_bits, bits)
     got = exact.add(from_fractions(a, _limbs(product_bits)), from_fractions(b, _limbs(bits)), limbs)
     _check_operation(got, [x + y for x, y in zip(a, b, strict=True)], bits)

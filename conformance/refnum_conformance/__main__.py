@@ -25,7 +25,7 @@ from .runner import Summary
 from .sources import SOURCES
 from .targets import DEFAULT_TARGET, TargetError, load
 from .workers import Run, interruptible, plan, verdicts
-from .xfails import Xfails
+from .xfails import Judgement, Xfails
 
 
 def header(target: ModuleType, seed: int) -> str:
@@ -87,7 +87,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"Interrupted after {done:,} of {len(chosen):,} jobs; the same command continues, --fresh starts again.")
         return 130
     ledger.close()
-    return _close(ledger, xfails, header(target, options.seed), options.record)
+    summary, judgement = Summary(), xfails.judge(list(ledger.verdicts.values()))
+    for verdict in ledger.verdicts.values():
+        summary.add(verdict)
+    closing = _closing(summary, judgement, xfails.unused(ledger.verdicts))
+    report.show(summary)
+    print("\n".join(closing))
+    if options.record is not None:
+        options.record.write_text(report.markdown(header(target, options.seed), state, summary, closing))
+    return int(judgement.failed)
 
 
 def _chosen(every: Sequence[Job], only: Sequence[str] | None) -> list[int]:
@@ -110,26 +118,18 @@ def _run(every: Sequence[Job], chosen: Sequence[int], ledger: Ledger, options: a
                 step(verdict.row)
 
 
-def _close(ledger: Ledger, xfails: Xfails, head: str, record: Path | None) -> int:
-    verdicts = list(ledger.verdicts.values())
-    summary, judgement = Summary(), xfails.judge(verdicts)
-    for verdict in verdicts:
-        summary.add(verdict)
+def _closing(summary: Summary, judgement: Judgement, unused: Sequence[str]) -> list[str]:
+    """What is said below the table."""
     wrong = sum(verdict.mismatches for verdict in judgement.unexplained)
     errors = sum(bool(verdict.error) for verdict in judgement.unexplained)
-    closing = [
+    return [
         *(f"skipped {row}: {reason}" for row, reason in summary.skipped.items()),
         *(f"expected failure {line}" for line in judgement.expected),
         *(f"expected to fail and passes: {line}" for line in judgement.passed),
-        *(f"warning: {x!r} in the file of expected failures matches nothing" for x in xfails.unused(ledger.verdicts)),
+        *(f"warning: {pattern!r} in the file of expected failures matches nothing" for pattern in unused),
         *report.sentences(judgement.unexplained),
         f"{summary.cases:,} cases, {wrong:,} unexplained mismatches" + (f", {errors:,} errors" if errors else ""),
     ]
-    report.show(summary)
-    print("\n".join(closing))
-    if record is not None:
-        record.write_text(report.markdown(head, summary, closing))
-    return int(judgement.failed)
 
 
 if __name__ == "__main__":

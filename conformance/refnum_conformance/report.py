@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from .runner import Summary, Verdict
@@ -45,11 +45,12 @@ def plain(lines: Sequence[tuple[str, ...]]) -> str:
     return "\n".join("  ".join(place).format(*row) for row in (COLUMNS, *lines))
 
 
-def markdown(header: str, summary: Summary, closing: Sequence[str]) -> str:
-    """The same for a file."""
+def markdown(header: str, state: Mapping[str, str], summary: Summary, closing: Sequence[str]) -> str:
+    """The same for a file, with what it holds for."""
+    made = [f"- {name}: {value}" for name, value in state.items()]
     table = ["| " + " | ".join(COLUMNS) + " |", "|---|---|---|---:|---:|"]
     table += ["| " + " | ".join(row) + " |" for row in rows(summary)]
-    return "\n".join(["# Conformance", "", header, "", *table, "", LEGEND, "", *closing]) + "\n"
+    return "\n".join(["# Conformance", "", header, "", *made, "", *table, "", LEGEND, "", *closing]) + "\n"
 
 
 def show(summary: Summary) -> None:
