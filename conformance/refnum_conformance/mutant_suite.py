@@ -102,6 +102,11 @@ class Check:
     operands: tuple[Array, ...]
     want: Array
 
+    @property
+    def rounding(self) -> object:
+        """Its name among the options, if there is one."""
+        return self.options.get("rounding")
+
     def holds(self, subject: Subject) -> bool:
         """Whether the target gives all of the right results, in every bit but a NaN's."""
         got = np.asarray(getattr(subject["target"], self.op.name)(*self.operands, **self.options))
@@ -158,8 +163,8 @@ def suite(size: int = 240) -> list[AnyCheck]:
         *(_check("long runs", *row) for row in _special(size)),
         *(_check("sums", *row) for row in _sums(size // 4)),
     ]
-    first = {(check.op.name, describe(check.options)): check for check in reversed((*every, *more))}
-    shifting = [check for (row, _), check in first.items() if row not in SLOW]
+    first = {(check.op.name, describe(check.options), check.rounding): check for check in reversed((*every, *more))}
+    shifting = [check for (row, *_), check in first.items() if row not in SLOW]
     return [*every, *promises(), *more, *map(Defined, shifting)]
 
 
