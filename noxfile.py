@@ -71,10 +71,15 @@ def typing(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def conformance(session: nox.Session) -> None:
-    """Compare every operation with independent oracles, and print the table. The long sweeps: ``-- --exhaustive``."""
+    """Compare every operation with independent oracles, print the table, then compile for every format.
+
+    Arguments go to the suite alone; the long sweeps are ``-- --exhaustive``.
+    """
     install(session, "conformance")
     install_conformance(session)
     session.run("python", "-m", "refnum_conformance", *session.posargs)
+    if not session.posargs:
+        session.run("pytest", "-m", "slow", "tests/test_compile.py", env=ONE_THREAD)
 
 
 @nox.session(default=False)

@@ -215,7 +215,7 @@ _MOST_EXPONENT = 1000  #: beyond 10**+-1000 lies no posit
 
 
 def to_decimal(bits: Tensor, fmt: Posit) -> Any:
-    """Decimal strings that read back the same: the shortest that `from_decimal` rounds to the pattern.
+    """Decimal strings that read back the same: values rounded to the fewest digits for which `from_decimal` does so.
 
     >>> to_decimal(torch.tensor([0x4C, 0x41, -0x80]), Posit(8))
     ['3', '1.1', 'NaR']
