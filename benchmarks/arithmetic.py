@@ -45,6 +45,7 @@ def _figures(fmt: Posit, operation: str, name: str, x: Tensor) -> Iterator[Figur
         result: Tensor = function(*patterns, fmt)
         return result.to(torch.int32)
 
+    torch.compiler.reset()  # a function is compiled anew for only so many formats
     compiled = torch.compile(eager, fullgraph=True)
     got = eager(*operands)
     must_equal(f"compiled {operation} {fmt}", compiled(*operands), got)

@@ -10,7 +10,8 @@ Only nearest_even, and only where `lane` finds a floating-point row wide enough.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
@@ -82,64 +83,89 @@ def quantize(x: Tensor, fmt: Posit, row: Minifloat, wide: Minifloat) -> Tensor:
 
 def _quantize_pieces(x: Tensor, fmt: Posit, row: Minifloat, wide: Minifloat) -> Tensor:
     result = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    if x.is_contiguous():
-        x, out = x.view(-1), result.view(-1)
-    else:
-        out = result
-    zeros = False  # whether the last piece had some: then the next one is likely to
-    for place in pieces(x.shape, CHUNK_BYTES * 8 // wide.width):
-        flat = x[place].reshape(-1)
-        rounded, zeros = _round_piece(flat, fmt, row, wide, zeros)
-        out[place] = rounded.view(out[place].shape)
+    x, out = (x.view(-1), result.view(-1)) if x.is_contiguous() else (x, result)
+    limit = min(CHUNK_BYTES * 8 // wide.width, max(1, x.numel()))
+    # Allocated once: fresh memory costs more than a pass over it.
+    scratch = [torch.empty(limit, dtype=_FLOAT[wide], device=x.device) for _ in range(3)]
+    ways, first = _ways(fmt, wide), 0
+    for place in pieces(x.shape, limit):
+        source, target = x[place].reshape(-1), out[place]
+        values = source if row == wide else _widened(source, row, wide)
+        if values is None:
+            target.copy_(_by_definition(source, fmt, row).view(target.shape))
+            continue
+        direct = row == wide and target.dim() == 1
+        *mine, spare = (memory[: source.numel()] for memory in scratch)
+        rounded = target if direct else spare
+        served = next(i for i in range(first, len(ways)) if ways[i](values, rounded, mine))
+        if not direct:
+            target.copy_(rounded.view(target.shape))
+        # Where the fastest way failed it is likely to fail next to it, too, and then worth another try.
+        first = served if first == 0 else 0
     return result
 
 
-def _round_piece(x: Tensor, fmt: Posit, row: Minifloat, wide: Minifloat, zeros: bool) -> tuple[Tensor, bool]:
-    """A flat piece rounded, by the shortest of the ways that serve all of it, and whether it has zeros."""
-    if row == wide:
-        return _round(x, fmt, wide, zeros)
-    # Conversions flush subnormals where those are flushed, and change NaNs: pieces with such values go the long way.
-    bits, values = x.view(_CODES[row.width]), x.to(_FLOAT[wide])
-    if _has_subnormal(bits, row) or not math.isfinite(values.sum().item()):
-        by_definition = elementwise(lambda piece: rounded_floats(piece, row, fmt), bits, dtype=bits.dtype)
-        return by_definition.view(x.dtype), zeros
-    return _round(values, fmt, wide, zeros)
+def _widened(x: Tensor, row: Minifloat, wide: Minifloat) -> Tensor | None:
+    """The values in a wider row; None where the conversion could flush a subnormal or change a NaN."""
+    values = x.to(_FLOAT[wide])
+    plain = not _has_subnormal(x.view(_CODES[row.width]), row) and math.isfinite(values.sum().item())
+    return values if plain else None
 
 
-def _round(x: Tensor, fmt: Posit, row: Minifloat, zeros: bool) -> tuple[Tensor, bool]:
-    bits = x.view(_INTEGER[row])
+def _by_definition(x: Tensor, fmt: Posit, row: Minifloat) -> Tensor:
+    bits = x.view(_CODES[row.width])
+    return elementwise(lambda piece: rounded_floats(piece, row, fmt), bits, dtype=bits.dtype).view(x.dtype)
+
+
+# ---- ways to round a piece: each writes `out`, and says whether all of it is right ----------------
+
+_Way = Callable[[Tensor, Tensor, Sequence[Tensor]], bool]
+
+
+@lru_cache(maxsize=64)
+def _ways(fmt: Posit, row: Minifloat) -> tuple[_Way, ...]:
+    """Those that there are, the fastest first; the last one always serves."""
     tabled = row == float32 and fmt.max_scale <= TABLE_SCALE
     if tabled and fmt.significand_bits <= TABLE_FRACTION + 1:
-        return _table(fmt).index_select(0, _table_index(bits)), zeros
-    if _spare(fmt, row) >= 2:
-        field = (bits >> row.mantissa).bitwise_and_((1 << row.exponent) - 1)
-        if not zeros and (rounded := _by_magic(x, field, _magic_numbers(fmt, row))) is not None:
-            return rounded, False
-        if not _has_subnormal(bits, row):
-            rounded = _by_magic(x, field, _magic_numbers(fmt, row, at_zero=1.0))
-            if rounded is not None:
-                return rounded, True
-        if tabled:
-            return _by_both(x, field, bits, fmt), False
-    rounded = elementwise(lambda piece: round_bits(piece, fmt, row), bits, dtype=bits.dtype)
-    return rounded.view(_FLOAT[row]), False
+        return (partial(_by_table, _table(fmt)),)
+    by_integers = partial(_by_integers, fmt, row)
+    if _spare(fmt, row) < 2:
+        return (by_integers,)
+    by_magic = partial(_by_magic, row, _magic_numbers(fmt, row))
+    if not tabled:
+        return by_magic, by_integers
+    absorbing = _magic_numbers(fmt, row, elsewhere=_ABSORBING, at_zero=_ABSORBING)
+    return by_magic, partial(_by_magic_and_table, absorbing, _table(fmt))
 
 
-def _by_magic(x: Tensor, field: Tensor, numbers: Tensor) -> Tensor | None:
-    """Add and subtract; None where some value has no magic number, which is a NaN."""
-    magic = numbers.index_select(0, field)
-    rounded = (x + magic).sub_(magic)
-    return None if math.isnan(rounded.sum().item()) else rounded
+def _by_magic(row: Minifloat, numbers: Tensor, x: Tensor, out: Tensor, scratch: Sequence[Tensor]) -> bool:
+    # Where a value has no magic number but a NaN, the sum is a NaN.
+    magic = torch.index_select(numbers, 0, _ceiling(x, row, out), out=scratch[0])
+    torch.add(x, magic, out=out).sub_(magic)
+    return not math.isnan(out.sum().item())
 
 
-def _by_both(x: Tensor, field: Tensor, bits: Tensor, fmt: Posit) -> Tensor:
-    """The sum of a rounding by magic numbers that is 0 where none serves, and of one by table that is 0 elsewhere."""
-    magic = _magic_numbers(fmt, float32, elsewhere=_ABSORBING, at_zero=_ABSORBING).index_select(0, field)
+def _by_table(table: Tensor, x: Tensor, out: Tensor, scratch: Sequence[Tensor]) -> bool:
+    torch.index_select(table, 0, _upper_half(x, scratch[0]), out=out)
+    return True
+
+
+def _by_magic_and_table(numbers: Tensor, table: Tensor, x: Tensor, out: Tensor, scratch: Sequence[Tensor]) -> bool:
+    # The sum of a rounding by magic numbers that is 0 where none serves, and of one by table that is 0 elsewhere.
+    magic = torch.index_select(numbers, 0, _ceiling(x, float32, out), out=scratch[0])
+    tabled = torch.index_select(table, 0, _upper_half(x, out), out=scratch[1])
     reach = 2.0**TABLE_SCALE
-    rounded = x.clamp(-reach, reach).add_(magic).sub_(magic).add_(_table(fmt).index_select(0, _table_index(bits)))
-    if math.isnan(rounded.sum().item()):
-        rounded.masked_fill_(rounded.isnan(), math.nan)  # without the payload of x
-    return rounded
+    torch.clamp(x, -reach, reach, out=out).add_(magic).sub_(magic).add_(tabled)
+    if math.isnan(out.sum().item()):
+        out.masked_fill_(out.isnan(), math.nan)  # without the payload of x
+    return True
+
+
+def _by_integers(fmt: Posit, row: Minifloat, x: Tensor, out: Tensor, scratch: Sequence[Tensor]) -> bool:
+    bits = x.view(_INTEGER[row])
+    rounded = elementwise(lambda piece: round_bits(piece, fmt, row), bits, dtype=bits.dtype)
+    out.copy_(rounded.view(x.dtype))
+    return True
 
 
 # ---- magic numbers -------------------------------------------------------------------------------
@@ -147,16 +173,27 @@ def _by_both(x: Tensor, field: Tensor, bits: Tensor, fmt: Posit) -> Tensor:
 _ABSORBING = 1.5 * 2.0**127  #: adding it to what is at most 2**TABLE_SCALE loses all of it
 
 
+def _ceiling(x: Tensor, row: Minifloat, memory: Tensor) -> Tensor:
+    """The exponent field of |x| rounded up to a power of 2, which is 0 for zeros and for some NaNs alone."""
+    bits, index = x.view(_INTEGER[row]), memory.view(_INTEGER[row])
+    torch.add(bits, (1 << row.mantissa) - 1, out=index)
+    return index.bitwise_right_shift_(row.mantissa).bitwise_and_((1 << row.exponent) - 1)
+
+
 @lru_cache(maxsize=64)
-def _magic_numbers(fmt: Posit, row: Minifloat, elsewhere: float = math.nan, at_zero: float = math.nan) -> Tensor:
-    """One for each exponent field; ``elsewhere`` where there is none, ``at_zero`` for zeros and subnormals."""
+def _magic_numbers(fmt: Posit, row: Minifloat, elsewhere: float = math.nan, at_zero: float = 1.0) -> Tensor:
+    """One for each `_ceiling`; ``elsewhere`` where there is none.
+
+    That of ceiling c serves all of 2**(c - 1) < |x| <= 2**c. It rounds to multiples of the unit of the posits above
+    2**(c - 1); where those have a fraction, 2**c is a posit too, and such a multiple.
+    """
     assert row.bias is not None
     numbers = [elsewhere] * (1 << row.exponent)
-    for field in range(1, len(numbers) - 1):
-        scale = field - row.bias
+    for ceiling in range(2, len(numbers) - 1):  # that of subnormals is 1: they must not become 0
+        scale = ceiling - 1 - row.bias
         if (fraction := _fraction_bits(fmt, scale)) >= 1:
             # 1.5 rather than 1 keeps the sum in its binade for either sign, and its last bit the parity of the posit's.
-            numbers[field] = 1.5 * 2.0 ** (scale + row.mantissa - fraction)
+            numbers[ceiling] = 1.5 * 2.0 ** (scale + row.mantissa - fraction)
     numbers[0] = at_zero
     with torch.inference_mode(False):
         return torch.tensor(numbers, dtype=_FLOAT[row], device="cpu")
@@ -187,10 +224,12 @@ def _table(fmt: Posit) -> Tensor:
         values = rounded_floats(bits, float32, fmt).to(torch.int32).view(torch.float32)
         if fmt.significand_bits > TABLE_FRACTION + 1:
             served = ~_magic_numbers(fmt, float32).isnan()
-            values[served[(bits >> 23) & 255]] = 0.0
+            values[served[(bits + ((1 << 23) - 1) >> 23) & 255]] = 0.0
         return values
 
 
-def _table_index(bits: Tensor) -> Tensor:
+def _upper_half(x: Tensor, memory: Tensor) -> Tensor:
     """The upper half of each word, its lowest bit sticky: the lower half carries into it unless it is 0."""
-    return (bits & 0xFFFF).add_(0xFFFF).bitwise_or_(bits).bitwise_right_shift_(16).bitwise_and_(0xFFFF)
+    bits, index = x.view(torch.int32), memory.view(torch.int32)
+    torch.bitwise_and(bits, 0xFFFF, out=index)
+    return index.add_(0xFFFF).bitwise_or_(bits).bitwise_right_shift_(16).bitwise_and_(0xFFFF)
