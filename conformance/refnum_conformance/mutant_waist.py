@@ -488,12 +488,11 @@ def _roundings(rng: random.Random) -> Iterator[Promise]:
         for rounding, limbs in itertools.product(RULES, (1, 2, 3)):
             values = [*_near(rng, fmt, LIMB * limbs), ZERO, *(Value(False, 0, e) for e in (0, 500, 2000))]
             bits = [rng.choice([0, 0xFFFF, rng.getrandbits(40), *_last_up(v, fmt)]) for v in values]
-            want = [_code(v.negative, v.dyadic, fmt, rounding, r) for v, r in zip(values, bits, strict=True)]
+            want = [_code(v, fmt, rounding, r) for v, r in zip(values, bits, strict=True)]
             name = f"encode {limbs} limbs in {_name(fmt)}, {rounding}"
             yield Promise(name, _encoded, (values, limbs, fmt, rounding, bits), want)
         for kind, special in (("NAN", Special.NAN), ("INFINITE", Special.INF)):
-            code = _code(False, special, fmt, "nearest_even", 0)
-            yield Promise(f"encode {kind} in {_name(fmt)}", _encoded_kind, (kind, fmt), code)
+            yield Promise(f"encode {kind} in {_name(fmt)}", _encoded_kind, (kind, fmt), _special_code(special, fmt))
 
 
 def _encoded(core: Core, values: Values, limbs: int, fmt: Fmt, rounding: str, bits: list[int]) -> Any:
@@ -516,11 +515,16 @@ def _name(fmt: Fmt) -> str:
     return f"e{fmt.exponent}m{fmt.mantissa} {fmt.specials} {fmt.overflow}" if isinstance(fmt, Row) else f"posit{fmt}"
 
 
-def _code(negative: bool, x: Dyadic | Special, fmt: Fmt, rounding: str, random_bits: int) -> int:
+def _code(x: Value, fmt: Fmt, rounding: str, random_bits: int) -> int:
     """The right one."""
     if isinstance(fmt, Row):
-        return _one_nan(minifloat.encode(negative, x, fmt, rounding, random_bits), fmt)
-    return posit.rounded(x if isinstance(x, Dyadic) else None, *fmt, rounding, random_bits)
+        magnitude = Dyadic(x.significand, x.unit)
+        return _one_nan(minifloat.encode(x.negative, magnitude, fmt, rounding, random_bits), fmt)
+    return posit.rounded(x.dyadic, *fmt, rounding, random_bits)
+
+
+def _special_code(special: Special, fmt: Fmt) -> int:
+    return minifloat.encode(False, special, fmt) if isinstance(fmt, Row) else posit.nar(fmt[0])
 
 
 def _last_up(x: Value, fmt: Fmt) -> tuple[int, int]:

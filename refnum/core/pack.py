@@ -16,7 +16,7 @@ from ..formats import Format, Minifloat, Posit
 from .decode import HIDDEN, LIMB, Exact, Limbs, nonzero
 from .exact import MASK, dropped, narrow, select, shift_right_jam, sticky
 
-ONE_WORD = 48  #: posits up to this width are cut from one 64-bit string, with at least 16 tail bits and a sticky one
+ONE_WORD = 47  #: posits up to this width are cut from one 64-bit string, with at least 16 tail bits and a sticky one
 
 
 class Wide(NamedTuple):
@@ -30,13 +30,21 @@ class Wide(NamedTuple):
     kind: Tensor  #: as in Exact
 
 
-def pack(x: Exact, fmt: Format) -> Wide:
-    """The unrounded pattern of x in the format."""
+def pack(x: Exact, fmt: Format, exact_bits: int) -> Wide:
+    """The unrounded pattern of x in the format; the first ``exact_bits`` <= 16 bits of the tail are not sticky."""
     match fmt:
         case Posit():
             return _pack_posit(x, fmt)
         case Minifloat():
-            return _pack_minifloat(x, fmt)
+            return _pack_minifloat(x, fmt, exact_bits)
+
+
+def _cut(x: Limbs, rest: int) -> tuple[Tensor, Tensor, int]:
+    """Head, tail and the tail's bits: the first limb without its last ``rest`` bits; those, and the second limb."""
+    head, tail = x[0] >> rest, x[0] & ((1 << rest) - 1)
+    if len(x) == 1:
+        return head, tail, rest
+    return head, (tail << (LIMB - rest)) | (x[1] >> rest) | sticky(dropped(x[1], rest)), LIMB
 
 
 def _pack_posit(x: Exact, fmt: Posit) -> Wide:
@@ -50,12 +58,12 @@ def _pack_posit(x: Exact, fmt: Posit) -> Wide:
     regime = (negative & -(1 << 62)) ^ -(1 << 63)
     exponent = (scale & ((1 << fmt.es) - 1)) << (62 - fmt.es)
     present = nonzero(x.significand[0])
-    cut = _cut_one_word if fmt.n <= ONE_WORD else _cut_two_words
-    head, tail, tail_bits = cut((regime | exponent) & present, x.significand, repeat, fmt)
-    return Wide(x.sign, head, tail, tail_bits, present, x.kind)
+    string = _one_word if fmt.n <= ONE_WORD else _two_words
+    head, tail, tail_bits = _cut(string((regime | exponent) & present, x.significand, repeat, fmt), 65 - fmt.n)
+    return Wide(x.sign, head & fmt.maxpos, tail, tail_bits, present, x.kind)
 
 
-def _cut_one_word(start: Tensor, significand: Limbs, repeat: Tensor, fmt: Posit) -> tuple[Tensor, Tensor, int]:
+def _one_word(start: Tensor, significand: Limbs, repeat: Tensor, fmt: Posit) -> Limbs:
     (limb,) = narrow(significand, 1)
     fraction = limb & (HIDDEN - 1)
     below = fmt.es - 1  # the fraction has 61 bits, the string has room for 62 - es
@@ -64,13 +72,10 @@ def _cut_one_word(start: Tensor, significand: Limbs, repeat: Tensor, fmt: Posit)
     elif below < 0:
         fraction = fraction << 1
     string = start | fraction
-    string = (string >> repeat) | sticky(dropped(string, repeat))
-    tail_bits = 65 - fmt.n
-    head = (string >> tail_bits) & fmt.maxpos
-    return head, string & ((1 << tail_bits) - 1), tail_bits
+    return ((string >> repeat) | sticky(dropped(string, repeat)),)
 
 
-def _cut_two_words(start: Tensor, significand: Limbs, repeat: Tensor, fmt: Posit) -> tuple[Tensor, Tensor, int]:
+def _two_words(start: Tensor, significand: Limbs, repeat: Tensor, fmt: Posit) -> Limbs:
     # The string is 64 bits in `high` and 62 in `low`.
     first, second = narrow(significand, 2)
     fraction = (first & (HIDDEN - 1)) << 1 | second >> (LIMB - 1)  # 62 bits, and 61 more below
@@ -78,33 +83,26 @@ def _cut_two_words(start: Tensor, significand: Limbs, repeat: Tensor, fmt: Posit
     high = start | (fraction >> fmt.es)
     low = ((fraction << (LIMB - fmt.es)) & MASK) | (below >> fmt.es)
     lost = dropped(below, fmt.es) | dropped(low, repeat)
-    low = ((high << (LIMB - repeat)) & MASK) | (low >> repeat)
-    high = high >> repeat
-    # The head is the first n - 1 bits; the tail takes 62 of the others.
-    rest = 65 - fmt.n
-    lost = lost | dropped(low, rest)
-    tail = ((high & ((1 << rest) - 1)) << (LIMB - rest)) | (low >> rest) | sticky(lost)
-    return (high >> rest) & fmt.maxpos, tail, LIMB
+    low = ((high << (LIMB - repeat)) & MASK) | (low >> repeat) | sticky(lost)
+    return high >> repeat, low
 
 
-def _pack_minifloat(x: Exact, fmt: Minifloat) -> Wide:
+def _pack_minifloat(x: Exact, fmt: Minifloat, exact_bits: int) -> Wide:
     assert fmt.bias is not None
-    (significand,) = narrow(x.significand, 1)
-    tail_bits = LIMB - 1 - fmt.mantissa
+    rest = LIMB - 1 - fmt.mantissa
     # F1. Below the smallest normal value the unit stays: the significand moves down instead.
     down = (fmt.min_scale - x.exponent).clamp(min=0)
-    (significand,) = shift_right_jam((significand,), down)
-    head = significand >> tail_bits
-    tail = significand & ((1 << tail_bits) - 1)
+    significand = narrow(x.significand, 1 if exact_bits < rest else 2)
+    head, tail, tail_bits = _cut(shift_right_jam(significand, down), rest)
     # F2. The field is added, not joined: the hidden bit counts 1, so field 1 adds 0 and a subnormal needs no case.
     field = x.exponent.clamp(min=fmt.min_scale) + (fmt.bias - 1)
     head = head + (field << fmt.mantissa)
     # F3. Beyond the largest value every rounding decides as if a full unit followed it. A field above 2**exponent - 2
-    #     is beyond by itself: its head may not fit in 63 bits.
-    beyond = ((fmt.largest - head) >> 63) | (((1 << fmt.exponent) - 2 - field) >> 63)
+    #     is beyond by itself: its head may not fit in 63 bits. The exponent of 0 says nothing.
     present = nonzero(x.significand[0])
+    beyond = (((fmt.largest - head) >> 63) | (((1 << fmt.exponent) - 2 - field) >> 63)) & present
     head = select(beyond, torch.full_like(head, fmt.largest), head & present)
-    tail = select(beyond, torch.full_like(tail, 1 << tail_bits), tail & present)
+    tail = select(beyond, torch.full_like(tail, 1 << tail_bits), tail)
     return Wide(x.sign, head, tail, tail_bits, present, x.kind)
 
 

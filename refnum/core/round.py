@@ -64,7 +64,8 @@ RULES: dict[str, Callable[[Wide, Tensor | None], Tensor]] = {
 
 def encode(x: Exact, fmt: Format, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
     """The code of x in the format, as int64, rounded once."""
-    return round_wide(pack(x, fmt), fmt, rounding, random_bits)
+    exact_bits = RANDOM_BITS if rounding == "stochastic" else 1
+    return round_wide(pack(x, fmt, exact_bits), fmt, rounding, random_bits)
 
 
 def rounded_floats(
