@@ -207,7 +207,7 @@ def _quotient_short(x: Tensor, y: Tensor) -> Limbs:
 
 
 def _quotient_long(x: Tensor, y: Tensor, bits: int) -> Limbs:
-    # One bit a step, as on paper: bits + 3 of them are what a rounding can ask for, the rest is sticky.
+    # One bit a step, as on paper. The first may be 0, then come those that a rounding asks for, and a sticky one.
     words, remainder = [], x
     steps = bits + 3
     for start in range(0, steps, LIMB):
@@ -217,8 +217,6 @@ def _quotient_long(x: Tensor, y: Tensor, bits: int) -> Limbs:
             remainder = (remainder - (y & ~smaller)) << 1
             word = (word << 1) - ~smaller
         words.append(word << (LIMB - count))
-    if steps % LIMB == 0:
-        words.append(torch.zeros_like(x))
     words[-1] = words[-1] | sticky(remainder)
     return tuple(words)
 
@@ -250,11 +248,12 @@ def _root_short(x: Tensor, odd: Tensor) -> Limbs:
 
 def _root_long(x: Tensor, odd: Tensor) -> Limbs:
     # P. Zimmermann, "Karatsuba Square Root" (INRIA RR-3805, 1999): the root of the upper half, then one division.
-    high, low = x >> (1 - odd), ((x << (LIMB - 1)) & MASK) & (odd - 1)
-    root, remainder = _isqrt(high)
-    numerator = (remainder << DIGIT) + (low >> DIGIT)
+    # The lower half has at most one bit: its first, which goes there where the exponent is even.
+    even = 1 - odd
+    root, remainder = _isqrt(x >> even)
+    numerator = (remainder << DIGIT) + ((x & even) << (DIGIT - 1))
     digit = torch.div(numerator, 2 * root, rounding_mode="floor")
-    rest = ((numerator - digit * 2 * root) << DIGIT) + (low & DIGIT_MASK) - digit * digit
+    rest = ((numerator - digit * 2 * root) << DIGIT) - digit * digit
     root = (root << DIGIT) + digit
     too_large = rest >> 63
     rest = rest + ((2 * root - 1) & too_large)
