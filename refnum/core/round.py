@@ -95,9 +95,10 @@ def _finish_posit(up: Tensor, w: Wide, fmt: Posit) -> Tensor:
 
 
 def _finish_minifloat(magnitude: Tensor, w: Wide, fmt: Minifloat) -> Tensor:
-    # E1. What rounded past the largest value, and Inf, follow the overflow policy.
+    # E1. What rounded past the largest value, and Inf, follow the overflow policy. NaN, which has Inf's bit too, comes
+    #     with them and is sorted out by E3.
     over = ((fmt.largest - magnitude) >> 63) | -(w.kind & INFINITE)
-    nan = (w.kind >> 63) | over if fmt.overflow == "nan" else w.kind >> 63
+    nan = over if fmt.overflow == "nan" else w.kind >> 63
     end = fmt.infinity if fmt.overflow == "inf" else fmt.largest
     assert end is not None
     magnitude = select(over, torch.full_like(magnitude, end), magnitude)
