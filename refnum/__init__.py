@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import formats as formats
+    from . import nn as nn
     from . import posit as posit
     from . import testing as testing
     from .backend import status as status
@@ -78,7 +79,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     "ops": ("posit_mm", "quire_dot"),
     "posit": ("Quire",),
 }
-_MODULES = ("formats", "posit", "testing")
+_MODULES = ("formats", "nn", "posit", "testing")
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = ["__version__", *_MODULES, *_HOMES]

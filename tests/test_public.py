@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import refnum
-from refnum import Quire, posit, testing
+from refnum import Quire, nn, posit, testing
 
 #: Others' checks call these, so they stay.
 NAMES = """
-__version__ formats posit testing
+__version__ formats nn posit testing
 Posit Minifloat posit8 posit16 posit32 posit64
 e2m1 e2m3 e3m2 e4m3 e5m2 e4m3fnuz e5m2fnuz e8m0 float16 bfloat16 tf32
 encode decode quantize Quire quire_dot posit_mm status use_backend
@@ -32,6 +32,8 @@ convert to_float to_int from_int to_decimal from_decimal Quire
 QUIRE_NAMES = "from_posit to_posit negate abs add_posit sub_posit add sub mul_add mul_sub".split()
 
 TESTING_NAMES = "cases assert_bit_equal assert_ulp ulp_distance".split()
+
+NN_NAMES = "intercept convert Plan".split()
 
 SIGNATURES = {
     "Posit": "(n, es=2)",
@@ -53,6 +55,9 @@ SIGNATURES = {
     "posit.from_int": "(i, fmt, sentinel=True)",
     "posit.to_decimal": "(bits, fmt)",
     "posit.from_decimal": "(text, fmt)",
+    "nn.intercept": "(fmt, *, mode='quire', uncovered='raise', backward='float32')",
+    "nn.convert": "(model, plans)",
+    "nn.Plan": "(weight=None, input=None, product=None)",
     "testing.assert_bit_equal": "(got, want, *, fmt=None)",
     "testing.assert_ulp": "(got, want, *, ulp, fmt=None)",
     "testing.ulp_distance": "(got, want, fmt=None)",
@@ -64,11 +69,12 @@ def test_the_names_are_those_promised() -> None:
     assert sorted(refnum.__all__) == dir(refnum)
     assert len(set(refnum.__all__)) == len(refnum.__all__)
     assert set(POSIT_NAMES) <= set(posit.__all__)
+    assert set(NN_NAMES) <= set(nn.__all__)
     assert set(TESTING_NAMES) <= set(testing.__all__)
     assert all(callable(getattr(Quire, name)) for name in QUIRE_NAMES)
 
 
-@pytest.mark.parametrize("module", [refnum, posit, testing], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [refnum, nn, posit, testing], ids=lambda m: m.__name__)
 def test_every_name_is_there_and_only_those(module: object) -> None:
     names = module.__all__  # type: ignore[attr-defined]
     values = {name: getattr(module, name) for name in names}
@@ -117,7 +123,9 @@ def test_signature(name: str) -> None:
 
 def test_every_function_has_its_signature_here() -> None:
     functions = {name for name in refnum.__all__ if inspect.isfunction(getattr(refnum, name))}
-    functions |= {f"posit.{name}" for name in posit.__all__ if inspect.isfunction(getattr(posit, name))}
+    for module in (nn, posit):
+        room = module.__name__.removeprefix("refnum.")
+        functions |= {f"{room}.{name}" for name in module.__all__ if inspect.isfunction(getattr(module, name))}
     assert functions <= SIGNATURES.keys()
 
 
@@ -129,7 +137,7 @@ def test_the_format_is_positional_and_has_no_default() -> None:
 
 
 def test_no_module_bears_the_name_of_a_function_beside_it() -> None:
-    for package in (refnum, posit, testing):
+    for package in (refnum, nn, posit, testing):
         modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
         assert not {name for name in modules & set(package.__all__) if not inspect.ismodule(getattr(package, name))}
 

@@ -1,0 +1,328 @@
+"""A format for each layer: `convert` gives modules their plans."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..boundary import FLOAT_ROWS
+from ..codec import quantize
+from ..errors import ContractError, DTypeError, FormatError, UncoveredError
+from ..formats import Format, Minifloat, Posit
+from .interception import check_held, intercept
+from .products import Arithmetic
+
+CONTRACTS = {"posit_quire/v1": "quire"}  #: what a product may be under, and posit_mm's mode for it
+
+#: module -> the arguments of forward that are operands; those that go first, first
+PLANNABLE: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Linear: ("input",),
+    nn.Conv1d: ("input",),
+    nn.Conv2d: ("input",),
+    nn.Conv3d: ("input",),
+    nn.ConvTranspose1d: ("input",),
+    nn.ConvTranspose2d: ("input",),
+    nn.ConvTranspose3d: ("input",),
+    nn.MultiheadAttention: ("query", "key", "value"),
+}
+#: modules of torch with products that no plan reaches
+UNPLANNABLE = (nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is rounded in a layer, and how its products are run; None leaves it as it is.
+
+    >>> Plan(weight=Posit(8), product=Posit(16))
+    Plan(weight=Posit(n=8, es=2), input=None, product=Posit(n=16, es=2))
+
+    Raises
+    ------
+    FormatError
+        When a field is no format, or a contract comes without one posit format for both weight and input.
+    ContractError
+        When there is no such contract.
+    """
+
+    weight: Format | None = None  #: the weights, rounded in each forward pass; a bias is not
+    input: Format | None = None  #: the inputs of the layer
+    product: Posit | str | None = None  #: a posit format: exact sums, rounded to it once; or a contract of `posit_mm`
+
+    def __post_init__(self) -> None:
+        for name, fmt in (("weight", self.weight), ("input", self.input)):
+            if fmt is not None and not isinstance(fmt, (Posit, Minifloat)):
+                raise FormatError(
+                    f"Plan needs a format record for {name}, got {fmt!r}. Allowed are Posit, Minifloat and None. "
+                    "Pass Posit(n, es), Minifloat(...), or a row of refnum.formats.named()."
+                )
+        if isinstance(self.product, str):
+            self._check_contract()
+        elif self.product is not None and not isinstance(self.product, Posit):
+            raise FormatError(
+                f"Plan needs a posit format or a contract for product, got {self.product!r}. "
+                f"Allowed are Posit, None and the contracts {', '.join(CONTRACTS)}. Pass Posit(n, es)."
+            )
+
+    def _check_contract(self) -> None:
+        if self.product not in CONTRACTS:
+            raise ContractError(
+                f"Plan has no contract product={self.product!r}. Choose one of {', '.join(CONTRACTS)}, or a format."
+            )
+        if not isinstance(self.weight, Posit) or self.weight != self.input:
+            raise FormatError(
+                f"Plan with product={self.product!r} takes the format from weight and input, got weight={self.weight} "
+                f"and input={self.input}. Both must be one posit format. Pass it twice, or a format as product."
+            )
+
+    @property
+    def arithmetic(self) -> Arithmetic | None:
+        """How products are run; None: by torch."""
+        if isinstance(self.product, str):
+            assert isinstance(self.weight, Posit)
+            return Arithmetic(self.weight, CONTRACTS[self.product])
+        return None if self.product is None else Arithmetic(self.product)
+
+
+Key = str | type[nn.Module]
+
+
+def convert(model: nn.Module, plans: Mapping[Key, Plan]) -> nn.Module:
+    """A copy of a model in which layers round their operands and run their products as planned.
+
+    >>> model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 1))
+    >>> converted = convert(model, {"0": Plan(weight=Posit(8)), "_default": Plan(product=Posit(16))})
+    >>> converted[2]
+    Linear(in_features=2, out_features=1, bias=True, plan=Plan(weight=None, input=None, product=Posit(n=16, es=2)))
+
+    The model itself is left alone. In the copy parameters stay as they are, float masters under the same names, and are
+    rounded in each forward pass; gradients pass straight through, so that it trains. Layers that can have a plan are
+    Linear, Conv1d to Conv3d, ConvTranspose1d to ConvTranspose3d, and MultiheadAttention as a whole. torch's native
+    encoder layers, which would work around them, are switched off. A layer that has a plan gets the new one instead.
+
+    Parameters
+    ----------
+    model : nn.Module
+        The model.
+    plans : mapping
+        Key -> `Plan`. A key is, the first that matches: a layer's exact name; ``re:`` and a regular expression for the
+        whole name, in the order given; a type, the closest; or ``_default``.
+
+    Returns
+    -------
+    nn.Module
+        The copy.
+
+    Raises
+    ------
+    FormatError
+        When a key matches no layer (the message lists them), or a layer's dtype does not hold what is planned.
+    UncoveredError
+        When a plan is for a layer whose products it cannot reach: RNN, LSTM, GRU, their cells, Bilinear, a layer with
+        parametrizations or without weights yet.
+    DTypeError
+        When ``model`` is no module.
+
+    Exactness: bit-exact: `quantize` of weights and inputs, then one `posit_mm` for each product.
+    Rounding: weight and input to nearest, ties to even; the product once, a bias being part of its sum.
+    Special: as `quantize` and `posit_mm`.
+    Standard: Posit Standard (2022) 4.1 and 5.11.
+    Cost: a copy of the model; a forward pass rounds all planned weights.
+    """
+    if not isinstance(model, nn.Module):
+        raise DTypeError(f"nn.convert needs a torch.nn.Module, got {type(model).__name__}. Pass the model itself.")
+    _check_plans(plans)
+    result = copy.deepcopy(model)
+    layers = _layers(result)
+    _check_keys(plans, layers)
+    for name, layer in layers.items():
+        key = _key(name, layer, plans)
+        if key is not None:
+            _check_layer(name, layer, plans[key])
+            _give(layer, plans[key])
+    for module in result.modules():
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False  # its native path hands nested tensors to the layers
+    return result
+
+
+# ---- who gets which plan -------------------------------------------------------------------------
+
+
+def _layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Modules with products, by name; what lies in an attention is part of it."""
+    found: dict[str, nn.Module] = {}
+    inside: set[nn.Module] = set()
+    for name, module in model.named_modules():
+        if module not in inside and isinstance(module, (*PLANNABLE, *UNPLANNABLE)):
+            found[name] = module
+            inside.update(module.modules())
+    return found
+
+
+def _check_plans(plans: object) -> None:
+    if not isinstance(plans, Mapping) or not plans:
+        raise FormatError(f"nn.convert needs plans, got {plans!r}. Pass a mapping such as {{'_default': Plan(...)}}.")
+    for key, plan in plans.items():
+        if not isinstance(plan, Plan):
+            raise FormatError(
+                f"nn.convert needs a Plan for {key!r}, got {plan!r}. Allowed are Plan records. "
+                "Pass Plan(weight=..., input=..., product=...)."
+            )
+        if isinstance(key, str) and key.startswith("re:"):
+            try:
+                re.compile(key[3:])
+            except re.error as error:
+                raise FormatError(
+                    f"nn.convert cannot read the regular expression {key!r}: {error}. Correct it; it must match a "
+                    "layer's whole name."
+                ) from None
+
+
+def _matches(key: Key, name: str, layer: nn.Module) -> bool:
+    if isinstance(key, type):
+        return isinstance(layer, key)
+    if isinstance(key, str) and key.startswith("re:"):
+        return re.fullmatch(key[3:], name) is not None
+    return key in (name, "_default")
+
+
+def _check_keys(plans: Mapping[Key, Plan], layers: dict[str, nn.Module]) -> None:
+    for key in plans:
+        if not any(_matches(key, name, layer) for name, layer in layers.items()):
+            got = ", ".join(f"{name!r} ({type(layer).__name__})" for name, layer in layers.items()) or "none"
+            raise FormatError(
+                f"nn.convert has a plan for {key!r}, which matches no layer. Layers with products are: {got}. "
+                "Choose a name, 're:' and a pattern for whole names, a type, or '_default'."
+            )
+
+
+def _key(name: str, layer: nn.Module, plans: Mapping[Key, Plan]) -> Key | None:
+    """The key whose plan the layer gets."""
+    patterns = [key for key in plans if isinstance(key, str) and key.startswith("re:")]
+    types = [kind for kind in type(layer).__mro__ if kind in plans]
+    order: list[Key] = [name, *(key for key in patterns if _matches(key, name, layer)), *types, "_default"]
+    return next((key for key in order if key in plans), None)
+
+
+# ---- whether a layer can have it -----------------------------------------------------------------
+
+
+def _check_layer(name: str, layer: nn.Module, plan: Plan) -> None:
+    reason = _obstacle(layer)
+    if reason:
+        kinds = ", ".join(kind.__name__ for kind in PLANNABLE)
+        raise UncoveredError(
+            f"nn.convert cannot give {name!r} ({type(layer).__name__}) a plan: {reason}. Allowed are {kinds}. "
+            "Choose keys that leave it out, or write it with such layers.",
+            op=type(layer).__name__,
+            reason=reason,
+        )
+    for parameter in layer.parameters():
+        for fmt in (plan.weight, plan.input):
+            if fmt is not None:
+                quantize(parameter.detach().flatten()[:0], fmt)
+        if plan.arithmetic is not None and parameter.dtype in FLOAT_ROWS:
+            check_held("nn.convert", repr(name), parameter.dtype, plan.arithmetic)
+
+
+def _obstacle(layer: nn.Module) -> str:
+    if isinstance(layer, UNPLANNABLE):
+        return "its products are computed inside torch, out of reach"
+    if any(isinstance(parameter, nn.parameter.UninitializedTensorMixin) for parameter in layer.parameters()):
+        return "it has no weights before its first call"
+    if any(nn.utils.parametrize.is_parametrized(module) for module in layer.modules()):
+        return "its weights are parametrized, so that they are no parameters to round"
+    return ""
+
+
+# ---- a layer that has it -------------------------------------------------------------------------
+
+
+def _give(layer: nn.Module, plan: Plan) -> None:
+    """Make the layer one with a plan.
+
+    A hook rounds the inputs. It also tells torch's native encoder layer, which looks for hooks, to stay away.
+    """
+    if not isinstance(layer, _Planned):
+        layer.__class__ = _planned(type(layer))
+        layer.register_forward_pre_hook(_round_inputs, with_kwargs=True)
+    layer.plan = plan  # type: ignore[assignment]
+
+
+class _Planned(nn.Module):
+    """A module whose forward pass sees rounded weights, and whose products run as planned."""
+
+    plan: Plan
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        with _products(self.plan):
+            return _rounded(self, _base(self), self.plan).forward(*args, **kwargs)
+
+    def extra_repr(self) -> str:
+        return ", ".join(filter(None, [super().extra_repr(), f"plan={self.plan}"]))
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return _empty, (_base(self),), self.__dict__
+
+
+def _base(layer: nn.Module) -> type[nn.Module]:
+    """The class without the plan."""
+    base: type[nn.Module] = type(layer).__bases__[1]
+    return base
+
+
+@cache
+def _planned(base: type[nn.Module]) -> type[nn.Module]:
+    return type(base.__name__, (_Planned, base), {"__module__": base.__module__, "__doc__": base.__doc__})
+
+
+def _empty(base: type[nn.Module]) -> nn.Module:
+    """Where copies and pickles of a planned layer begin."""
+    kind = _planned(base)
+    return kind.__new__(kind)
+
+
+def _products(plan: Plan) -> AbstractContextManager[object]:
+    run = plan.arithmetic
+    return nullcontext() if run is None else intercept(run.fmt, mode=run.mode)
+
+
+def _rounded(module: nn.Module, base: type[nn.Module], plan: Plan) -> nn.Module:
+    """A shallow copy with rounded weights: the module itself stays as it is, also for other threads."""
+    shallow = base.__new__(base)
+    shallow.__dict__.update(module.__dict__)
+    if plan.weight is not None:
+        shallow.__dict__["_parameters"] = {
+            name: quantize(x, plan.weight) if x is not None and name.endswith("weight") else x
+            for name, x in module._parameters.items()
+        }
+    shallow.__dict__["_modules"] = {
+        name: None if child is None else _rounded(child, type(child), plan) for name, child in module._modules.items()
+    }
+    return shallow
+
+
+def _round_inputs(
+    layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Operands rounded; one that comes twice stays one, since attention asks for that."""
+    fmt = layer.plan.input
+    names = next(names for kind, names in PLANNABLE.items() if isinstance(layer, kind))
+    done: dict[int, Tensor] = {}
+
+    def rounded(x: Any) -> Any:
+        if not isinstance(x, Tensor) or not isinstance(fmt, (Posit, Minifloat)):
+            return x
+        if id(x) not in done:
+            done[id(x)] = quantize(x, fmt)
+        return done[id(x)]
+
+    first = tuple(rounded(x) for x in args[: len(names)])
+    return first + args[len(names) :], {name: rounded(x) if name in names else x for name, x in kwargs.items()}
