@@ -79,6 +79,11 @@ class Posit:
         """The most bits that a significand has, the hidden one included."""
         return max(1, self.n - 2 - self.es)
 
+    def fraction_bits(self, scale: int) -> int:
+        """Fraction bits of posits from 2**scale on; negative where the regime cuts off so many exponent bits."""
+        k = scale >> self.es
+        return self.n - 3 - self.es - (k if k >= 0 else -k - 1)
+
     @property
     def quire_bits(self) -> int:
         """Width of the quire: 16n for es = 2 (section 3.4); for other es refnum's W = 4 * max_scale + 32."""
@@ -304,15 +309,9 @@ def keeps(row: Minifloat, fmt: Format) -> bool:
             return unit <= row.max_scale - row.mantissa or fmt.max_scale == row.max_scale
         integer, exponent = fmt.largest_exact
         return integer.bit_length() <= row.significand_bits and exponent >= least
-    up = fmt.max_scale <= row.max_scale or _fraction_bits(fmt, row.max_scale) >= row.mantissa
-    cut = max(0, -_fraction_bits(fmt, least))  # exponent bits that the posits near the least value lack
+    up = fmt.max_scale <= row.max_scale or fmt.fraction_bits(row.max_scale) >= row.mantissa
+    cut = max(0, -fmt.fraction_bits(least))  # exponent bits that the posits near the least value lack
     return up and (-fmt.max_scale >= least or least % (1 << cut) == 0)
-
-
-def _fraction_bits(fmt: Posit, scale: int) -> int:
-    """Fraction bits of posits near 2**scale; negative where the regime cuts exponent bits off."""
-    k = scale >> fmt.es
-    return fmt.n - 3 - fmt.es - (k if k >= 0 else -k - 1)
 
 
 def named() -> dict[str, Format]:

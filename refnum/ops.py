@@ -15,8 +15,9 @@ from torch import Tensor
 from .boundary import container
 from .codec import quantize
 from .formats import Posit
+from .sums.operands import product_shape
 from .sums.posits import posit_mm as posit_mm
-from .sums.posits import posit_mm_reference, product_shape, quire_dot_reference
+from .sums.posits import posit_mm_reference, quire_dot_reference, rounded_operand
 from .sums.posits import quire_dot as quire_dot
 
 
@@ -36,26 +37,37 @@ class Row:
 
 
 def _posit_mm_fake(
-    a: Tensor, b: Tensor, c: Tensor | None, n: int, es: int, out_dtype: torch.dtype | None, grad: str
+    a: Tensor,
+    b: Tensor,
+    c: Tensor | None,
+    n: int,
+    es: int,
+    mode: str,
+    out_dtype: torch.dtype | None,
+    *scaling: object,
 ) -> Tensor:
     return a.new_empty(product_shape(a, b), dtype=out_dtype or container(Posit(n, es)))
 
 
 def _posit_mm_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    a, b, c, ctx.n, ctx.es, _, ctx.grad = inputs
+    a, b, c, n, es, ctx.mode, _, ctx.grad, ctx.alpha, ctx.beta, _ = inputs
+    ctx.fmt = Posit(n, es)
     ctx.c_like = None if c is None else (c.shape, c.dtype)
     ctx.save_for_backward(a, b)
 
 
 def _posit_mm_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
     a, b = ctx.saved_tensors
-    upstream = upstream.to(a.dtype)
-    x, y = (quantize(t, Posit(ctx.n, ctx.es)) for t in (a, b)) if ctx.grad == "rounded" else (a, b)
+    x, y = (rounded_operand(t, ctx.fmt, ctx.mode) for t in (a, b)) if ctx.grad == "rounded" else (a, b)
+    to_product = upstream.to(a.dtype) if ctx.alpha == 1.0 else upstream.to(a.dtype) * ctx.alpha
     with torch.autocast(upstream.device.type, enabled=False):
-        to_a = (upstream @ y.mT).sum_to_size(a.shape) if ctx.needs_input_grad[0] else None
-        to_b = (x.mT @ upstream).sum_to_size(b.shape) if ctx.needs_input_grad[1] else None
-    to_c = upstream.sum_to_size(ctx.c_like[0]) if ctx.needs_input_grad[2] else None
-    return to_a, to_b, to_c, None, None, None, None
+        to_a = (to_product @ y.mT).sum_to_size(a.shape) if ctx.needs_input_grad[0] else None
+        to_b = (x.mT @ to_product).sum_to_size(b.shape) if ctx.needs_input_grad[1] else None
+    to_c = None
+    if ctx.needs_input_grad[2]:
+        shape, dtype = ctx.c_like
+        to_c = (upstream * ctx.beta if ctx.mode == "cuposit" else upstream).sum_to_size(shape).to(dtype)
+    return to_a, to_b, to_c, *(None,) * 8
 
 
 # ---- quire_dot -----------------------------------------------------------------------------------
@@ -80,7 +92,8 @@ def _quire_dot_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]
 ROWS = (
     Row(
         "posit_mm",
-        "(Tensor a, Tensor b, Tensor? c, int n, int es, ScalarType? out_dtype, str grad) -> Tensor",
+        "(Tensor a, Tensor b, Tensor? c, int n, int es, str mode, ScalarType? out_dtype, str grad, float alpha, "
+        "float beta, int? k_pad) -> Tensor",
         posit_mm_reference,
         _posit_mm_fake,
         _posit_mm_setup,

@@ -19,8 +19,10 @@ from torch import Tensor
 from ..core.round import rounded_floats
 from ..formats import Minifloat, Posit, float32, float64, holds
 from .chunks import elementwise, pieces
+from .scans import has_subnormal, is_finite
 
 CHUNK_BYTES = 1 << 19  #: of a piece: 131,072 values in float32; up to five temporaries of that size live at once
+FEW = 64  #: one value out of so many may be rounded by itself
 TABLE_FRACTION = 5  #: fraction bits that a 7-bit mantissa with a sticky end decides
 TABLE_SCALE = 100  #: log2 of the largest posit that a table serves
 _INTEGER = {float32: torch.int32, float64: torch.int64}
@@ -85,30 +87,43 @@ def _quantize_pieces(x: Tensor, fmt: Posit, row: Minifloat, wide: Minifloat) -> 
     result = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     x, out = (x.view(-1), result.view(-1)) if x.is_contiguous() else (x, result)
     limit = min(CHUNK_BYTES * 8 // wide.width, max(1, x.numel()))
-    # Allocated once: fresh memory costs more than a pass over it.
-    scratch = [torch.empty(limit, dtype=_FLOAT[wide], device=x.device) for _ in range(3)]
-    ways, first = _ways(fmt, wide), 0
+    rounder = Rounder(fmt, wide, limit)
     for place in pieces(x.shape, limit):
         source, target = x[place].reshape(-1), out[place]
         values = source if row == wide else _widened(source, row, wide)
         if values is None:
             target.copy_(_by_definition(source, fmt, row).view(target.shape))
-            continue
-        direct = row == wide and target.dim() == 1
-        *mine, spare = (memory[: source.numel()] for memory in scratch)
-        rounded = target if direct else spare
-        served = next(i for i in range(first, len(ways)) if ways[i](values, rounded, mine))
-        if not direct:
-            target.copy_(rounded.view(target.shape))
-        # Where the fastest way failed it is likely to fail next to it, too, and then worth another try.
-        first = served if first == 0 else 0
+        elif row == wide and target.dim() == 1:
+            rounder(values, target)
+        else:
+            target.copy_(rounder(values, torch.empty_like(values)).view(target.shape))
     return result
+
+
+class Rounder:
+    """Rounds flat pieces of float32 or float64 values again and again, in scratch memory of its own.
+
+    That is allocated once: fresh memory costs more than a pass over it.
+    """
+
+    def __init__(self, fmt: Posit, row: Minifloat, limit: int) -> None:
+        self._ways = _ways(fmt, row)
+        self._first = 0
+        self._scratch = [torch.empty(limit, dtype=_FLOAT[row], device="cpu") for _ in range(2)]
+
+    def __call__(self, x: Tensor, out: Tensor) -> Tensor:
+        """Write the rounded values of x, at most ``limit`` of them, to ``out``."""
+        scratch = [memory[: x.numel()] for memory in self._scratch]
+        served = next(i for i in range(self._first, len(self._ways)) if self._ways[i](x, out, scratch))
+        # Where the fastest way failed it is likely to fail next to it, too, and then worth another try.
+        self._first = served if self._first == 0 else 0
+        return out
 
 
 def _widened(x: Tensor, row: Minifloat, wide: Minifloat) -> Tensor | None:
     """The values in a wider row; None where the conversion could flush a subnormal or change a NaN."""
     values = x.to(_FLOAT[wide])
-    plain = not _has_subnormal(x.view(_CODES[row.width]), row) and math.isfinite(values.sum().item())
+    plain = not has_subnormal(x.view(_CODES[row.width]), row) and is_finite(values)
     return values if plain else None
 
 
@@ -133,7 +148,7 @@ def _ways(fmt: Posit, row: Minifloat) -> tuple[_Way, ...]:
         return (by_integers,)
     by_magic = partial(_by_magic, row, _magic_numbers(fmt, row))
     if not tabled:
-        return by_magic, by_integers
+        return by_magic, partial(_by_magic_and_integers, fmt, row, by_magic), by_integers
     absorbing = _magic_numbers(fmt, row, elsewhere=_ABSORBING, at_zero=_ABSORBING)
     return by_magic, partial(_by_magic_and_table, absorbing, _table(fmt))
 
@@ -143,6 +158,19 @@ def _by_magic(row: Minifloat, numbers: Tensor, x: Tensor, out: Tensor, scratch: 
     magic = torch.index_select(numbers, 0, _ceiling(x, row, out), out=scratch[0])
     torch.add(x, magic, out=out).sub_(magic)
     return not math.isnan(out.sum().item())
+
+
+def _by_magic_and_integers(
+    fmt: Posit, row: Minifloat, by_magic: _Way, x: Tensor, out: Tensor, scratch: Sequence[Tensor]
+) -> bool:
+    # A few values without a magic number are rounded by themselves.
+    if by_magic(x, out, scratch):
+        return True
+    left = out.isnan()
+    if int(torch.count_nonzero(left)) * FEW > len(out):
+        return False
+    out[left] = round_bits(x[left].view(_INTEGER[row]), fmt, row).view(x.dtype)
+    return True
 
 
 def _by_table(table: Tensor, x: Tensor, out: Tensor, scratch: Sequence[Tensor]) -> bool:
@@ -191,26 +219,12 @@ def _magic_numbers(fmt: Posit, row: Minifloat, elsewhere: float = math.nan, at_z
     numbers = [elsewhere] * (1 << row.exponent)
     for ceiling in range(2, len(numbers) - 1):  # that of subnormals is 1: they must not become 0
         scale = ceiling - 1 - row.bias
-        if (fraction := _fraction_bits(fmt, scale)) >= 1:
+        if (fraction := fmt.fraction_bits(scale)) >= 1:
             # 1.5 rather than 1 keeps the sum in its binade for either sign, and its last bit the parity of the posit's.
             numbers[ceiling] = 1.5 * 2.0 ** (scale + row.mantissa - fraction)
     numbers[0] = at_zero
     with torch.inference_mode(False):
         return torch.tensor(numbers, dtype=_FLOAT[row], device="cpu")
-
-
-def _fraction_bits(fmt: Posit, scale: int) -> int:
-    k = scale >> fmt.es
-    return fmt.n - 3 - fmt.es - (k if k >= 0 else -k - 1)
-
-
-def _has_subnormal(bits: Tensor, row: Minifloat) -> bool:
-    """Whether some value is subnormal, which must not become 0."""
-    # Doubled, the pattern loses its sign; 1 less, 0 becomes the largest unsigned integer; half of the range less,
-    # unsigned order becomes that of signed integers. So the least one tells of the least value that is not 0.
-    half = 1 << (row.width - 1)
-    least = torch.add(torch.tensor(half - 1, dtype=bits.dtype, device=bits.device), bits, alpha=2).amin()
-    return int(least) < 2 * (1 << row.mantissa) - 1 - half
 
 
 # ---- the table -----------------------------------------------------------------------------------
