@@ -6,7 +6,10 @@ significand of three limbs. Here each function gets operands of all shapes that 
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import itertools
+import platform
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +53,37 @@ def promises() -> Iterator[Promise]:
     values = (_sums, _products, _quotients, _roots, _kinds, _long_sums, _integers, _roundings)
     for some in (_words, _limbs, _shifts, *values):
         yield from some(random.Random(some.__name__))
+
+
+# In every rounding mode ----------------------------------------------------------------------------------------------
+
+_X86 = {"down": 0x400, "up": 0x800, "toward zero": 0xC00}
+_ARM = {"down": 0x800000, "up": 0x400000, "toward zero": 0xC00000}
+#: what the C library calls the processor's modes besides the nearest, on which no result may depend
+MODES = {"x86_64": _X86, "aarch64": _ARM, "arm64": _ARM}[platform.machine()]
+
+
+@contextlib.contextmanager
+def _rounding(mode: int) -> Iterator[None]:
+    library = ctypes.CDLL(None)
+    library.fesetround(mode)
+    try:
+        yield
+    finally:
+        library.fesetround(0)
+
+
+def _in_every_mode(promise: Promise) -> Iterator[Promise]:
+    """The promise, and the same where floating-point operations round otherwise."""
+    yield promise
+    for name, mode in MODES.items():
+        operands = (mode, promise.run, promise.operands)
+        yield Promise(f"{promise.name}, rounding {name}", _in_mode, operands, promise.want)
+
+
+def _in_mode(core: Core, mode: int, run: Callable[..., Any], operands: tuple[Any, ...]) -> Any:
+    with _rounding(mode):
+        return run(core, *operands)
 
 
 # Between integers and limbs ------------------------------------------------------------------------------------------
@@ -113,9 +147,8 @@ def _leading(x: int, bits: int) -> tuple[int, bool]:
 
 def _words(rng: random.Random) -> Iterator[Promise]:
     x = [(1 << i) + d for i in range(1, 63) for d in (-1, 0, 1)] + _magnitudes(rng, 63)
-    yield Promise(
-        "floor_log2", _on_word, ("floor_log2", x), [value.bit_length() - 1 if value else -1023 for value in x]
-    )
+    logarithms = [value.bit_length() - 1 if value else -1023 for value in x]
+    yield from _in_every_mode(Promise("floor_log2", _on_word, ("floor_log2", x), logarithms))
     signed = [*x, *(-value for value in x), -(1 << 63)]
     yield Promise("nonzero", _on_word, ("nonzero", signed), [-(value != 0) for value in signed])
 
@@ -231,6 +264,7 @@ SUMS = (
 
 
 def _sums(rng: random.Random) -> Iterator[Promise]:
+    yield Promise("limbs_for", _limb_counts, (), [_fewest_limbs(*bits) for bits in LIMB_COUNTS])
     for bits, result_bits in SUMS:
         a = _values(rng, bits, 4 * COUNT)
         b = [_partner(rng, x, bits, result_bits) for x in a]
@@ -238,6 +272,18 @@ def _sums(rng: random.Random) -> Iterator[Promise]:
         b += [ZERO, a[0], ZERO, Value(not a[0].negative, a[0].significand, a[0].exponent), a[1]]
         want = [_see(*_sum(x, y), result_bits) for x, y in zip(a, b, strict=True)]
         yield Promise(f"add {bits} bits to {result_bits}", _added, (a, b, bits, result_bits), want)
+
+
+LIMB_COUNTS = tuple(itertools.product(range(1, 2 * LIMB + 3), repeat=2))  #: bits of operands and of results
+
+
+def _fewest_limbs(bits: int, result_bits: int) -> int:
+    """The fewest that have two bits below the operands, and, of a sum with two bits less, one behind the result."""
+    return next(n for n in itertools.count(1) if LIMB * n >= bits + 2 and LIMB * n - 2 >= result_bits + 2)
+
+
+def _limb_counts(core: Core) -> list[int]:
+    return [core["exact"].limbs_for(*bits) for bits in LIMB_COUNTS]
 
 
 def _added(core: Core, a: Values, b: Values, bits: int, result_bits: int) -> Any:
@@ -300,17 +346,21 @@ def _quotients(rng: random.Random) -> Iterator[Promise]:
             p = q * d + rng.randrange(-1, 2)
             if 0 < p < 1 << bits:
                 a, b = [*a, Value(rng.random() < 0.5, p, 3)], [*b, Value(rng.random() < 0.5, d, 5)]
-        want = [_quotient(x, y, bits) for x, y in zip(a, b, strict=True)]
-        yield Promise(f"divide {bits} bits", _divided, (a, b, bits), want)
-        yield Promise(f"divide {bits} bits by 0", _divided_by_0, ([ZERO, a[0]], bits), [-1, -1])
+        want = [0] * len(a), [_quotient(x, y, bits) for x, y in zip(a, b, strict=True)]
+        yield from _in_every_mode(Promise(f"divide {bits} bits", _divided, (a, b, bits), want))
+        yield Promise(f"divide {bits} bits, a limb more", _divided, (a, b, bits, 2 * LIMB), want)
+        yield Promise(f"divide {bits} bits by 0", _divided_by_0, ([ZERO, *a], bits), (True, [-1] * (len(a) + 1)))
 
 
-def _divided(core: Core, a: Values, b: Values, bits: int) -> Any:
-    return _seen(core["exact"].divide(_exact(core, a), _exact(core, b), bits), bits)
+def _divided(core: Core, a: Values, b: Values, bits: int, room: int = LIMB) -> Any:
+    x = core["exact"].divide(_exact(core, a, room), _exact(core, b, room), bits)
+    return x.kind.tolist(), _seen(x, bits)
 
 
 def _divided_by_0(core: Core, a: Values, bits: int) -> Any:
-    return core["exact"].divide(_exact(core, a), _exact(core, [ZERO] * len(a)), bits).kind.tolist()
+    """Whether the limbs are in their range, though nobody uses them, and the kinds."""
+    x = core["exact"].divide(_exact(core, a), _exact(core, [ZERO] * len(a)), bits)
+    return None not in _joined(x.significand), x.kind.tolist()
 
 
 def _quotient(x: Value, y: Value, bits: int) -> Seen:
@@ -328,17 +378,19 @@ def _roots(rng: random.Random) -> Iterator[Promise]:
             square = (root * root << rng.randrange(2)) + rng.randrange(-1, 2)
             if 0 < square < 1 << bits:
                 a.append(Value(False, square, rng.randrange(-300, 300)))
-        yield Promise(f"square_root {bits} bits", _rooted, (a, bits), [_root(x, bits) for x in a])
+        want = [_root(x, bits) for x in a]
+        yield from _in_every_mode(Promise(f"square_root {bits} bits", _rooted, (a, bits), want))
+        yield Promise(f"square_root {bits} bits, a limb more", _rooted, (a, bits, 2 * LIMB), want)
         signs = [Value(True, 1, 0), Value(False, 1, 0), ZERO, Value(True, 0, -1000)]
         yield Promise(f"square_root {bits} bits, negative", _rooted_kind, (signs, bits), [-1, 0, 0, 0])
     roots = [1 << 30, (1 << 31) - 1, *(_magnitude(rng, 31) for _ in range(COUNT))]
     x = [r * r + d for r in roots for d in (-1, 0, 1, r, 2 * r - 1, 2 * r, 2 * r + 1) if 1 << 60 <= r * r + d < 1 << 62]
-    want = [[isqrt(value) for value in x], [value - isqrt(value) ** 2 for value in x]]
-    yield Promise("_isqrt", _with_remainder, (x,), want)
+    parts = [[isqrt(value) for value in x], [value - isqrt(value) ** 2 for value in x]]
+    yield from _in_every_mode(Promise("_isqrt", _with_remainder, (x,), parts))
 
 
-def _rooted(core: Core, a: Values, bits: int) -> Any:
-    return _seen(core["exact"].square_root(_exact(core, a), bits), bits)
+def _rooted(core: Core, a: Values, bits: int, room: int = LIMB) -> Any:
+    return _seen(core["exact"].square_root(_exact(core, a, room), bits), bits)
 
 
 def _rooted_kind(core: Core, a: Values, bits: int) -> Any:
@@ -415,7 +467,9 @@ def _long_sums(rng: random.Random) -> Iterator[Promise]:
         signs = [rng.choice([-1, 1]) for _ in range(COUNT + 1)]
         x = [sign * m for sign, m in zip(signs, _magnitudes(rng, WORD * words - 2), strict=True)]
         x += [1, -1, -(1 << WORD * (words - 1))]
-        yield Promise(f"from_words {words}", _from_words, (x, words), [_see(value, -70, 3 * WORD - 2) for value in x])
+        want = [_see(value, -70, 3 * WORD - 2) for value in x]
+        for shape in ((len(x),), (len(x) // 4, 4)):
+            yield Promise(f"from_words {words}, {len(shape)} axes", _from_words, (x, words, shape), want)
 
 
 def _totals(core: Core, added: list[Addend], limbs: int, shape: tuple[int, int]) -> Any:
@@ -428,9 +482,16 @@ def _totals(core: Core, added: list[Addend], limbs: int, shape: tuple[int, int])
     return carried, numbers, _seen(core["exact"].from_words(sums, -70, _zeros(shape[1])), LIMB)
 
 
-def _from_words(core: Core, x: list[int], words: int) -> Any:
+def _from_words(core: Core, x: list[int], words: int, shape: tuple[int, ...]) -> Any:
     rows = [[*(value >> WORD * i & 0xFFFFFFFF for i in range(words - 1)), value >> WORD * (words - 1)] for value in x]
-    return _seen(core["exact"].from_words(_tensor(rows).T.contiguous(), -70, _zeros(len(x))), 3 * WORD - 2)
+    columns = _tensor(rows).T.reshape(words, *shape)
+    value = core["exact"].from_words(columns, -70, _zeros(len(x)).view(shape))
+    flat = value._replace(
+        sign=value.sign.view(-1),
+        significand=tuple(limb.view(-1) for limb in value.significand),
+        exponent=value.exponent.view(-1),
+    )
+    return _seen(flat, 3 * WORD - 2)
 
 
 # In and out ----------------------------------------------------------------------------------------------------------
@@ -476,6 +537,7 @@ ROWS: tuple[Row, ...] = (
     Row(8, 23, 127, "ieee", "inf"),
     *(Row(11, mantissa, 1023, "ieee", "inf") for mantissa in (43, 44, 45, 46, 52)),
     Row(6, 0, 20, "none"),
+    Row(2, 52, 1100, "none"),
 )
 Fmt = tuple[int, int] | Row
 
@@ -486,7 +548,8 @@ FORMATS: tuple[Fmt, ...] = (*POSITS, *ROWS)
 def _roundings(rng: random.Random) -> Iterator[Promise]:
     for fmt in FORMATS:
         for rounding, limbs in itertools.product(RULES, (1, 2, 3)):
-            values = [*_near(rng, fmt, LIMB * limbs), ZERO, *(Value(False, 0, e) for e in (0, 500, 2000))]
+            count = 160 if rounding == "stochastic" else 40  # it reads more bits than the others
+            values = [*_near(rng, fmt, LIMB * limbs, count), ZERO, *(Value(False, 0, e) for e in (0, 500, 2000))]
             bits = [rng.choice([0, 0xFFFF, rng.getrandbits(40), *_last_up(v, fmt)]) for v in values]
             want = [_code(v, fmt, rounding, r) for v, r in zip(values, bits, strict=True)]
             name = f"encode {limbs} limbs in {_name(fmt)}, {rounding}"
@@ -544,18 +607,21 @@ def _one_nan(code: int, fmt: Fmt) -> int:
     return fmt.nan if fmt.nan is not None and code & ~fmt.sign_bit == fmt.nan else code
 
 
-def _near(rng: random.Random, fmt: Fmt, bits: int) -> Values:
-    """Values of all lengths around the format's own, and at its ends; half of them with a last bit, far below."""
+def _near(rng: random.Random, fmt: Fmt, bits: int, count: int) -> Values:
+    """Values of all lengths around the format's own, and at its ends; many of them with a last bit, far below."""
     least, largest = scales(fmt._asdict() if isinstance(fmt, Row) else {"n": fmt[0], "es": fmt[1]})
     exponents = [0, 2000, *(end + step for end in (least, largest) for step in (-1, 0, 1))]
     lengths = [*range(1, bits + 1)]
     if isinstance(fmt, Row):
         exponents += [1 - fmt.bias, -fmt.bias]
+        exponents += [field + 1 - fmt.bias for i in range(fmt.exponent, 13) for field in ((1 << i) - 2, 1 << i)]
         lengths += [min(bits, fmt.mantissa + i) for i in (1, 2)] * (bits // 4)
     values = []
-    for _ in range(40):
+    for _ in range(count):
         exponent = rng.choice([rng.randrange(least - 3, largest + 4), rng.choice(exponents)])
         length = rng.choice(lengths)
         significand = _magnitude(rng, length) << (bits - length) | rng.randrange(2)
+        if not isinstance(fmt, Row) and rng.random() < 0.3:  # the shortest regimes: the tail holds any bits
+            exponent, significand = rng.randrange(-1 << fmt[1], 1 << fmt[1]), 1 << (bits - 1) | rng.getrandbits(bits)
         values.append(Value(rng.random() < 0.5, significand, exponent))
     return values
