@@ -19,8 +19,8 @@ KEYWORDS = (
     *("multi_head", "transformer"),  # torch's native encoder layer has none of the other words in its name
 )
 FALSE_HITS = (
-    *("gamma", "cumm", "hamming", "dummy"),  # lgamma, cummax, cummin, hamming_window
-    *("upsample", "convert", "prepack", "unpack", "reorder", "flatten_weight"),  # resizing, layouts, packing
+    *("gamma", "cumm", "hamming", "dummy"),  # lgamma, cummax, cummin, hamming_window, _nested_get_jagged_dummy
+    *("upsample", "convert", "flatten_weight"),  # resizing; other layouts, dtypes and packings of what is there
 )
 
 
@@ -100,8 +100,9 @@ def inner(run: Arithmetic, input: Tensor, other: Tensor) -> Tensor:
 
 def vecdot(run: Arithmetic, x: Tensor, y: Tensor, *, dim: int = -1) -> Tensor:
     """``torch.linalg.vecdot``: operands broadcast, one axis is summed."""
-    axes: tuple[int, ...] = _batch(max(x.dim(), y.dim()))
-    return contract(run, aligned(x, axes), aligned(y, axes), tuple(axis for axis in axes if axis != dim % -len(axes)))
+    axes = _batch(max(x.dim(), y.dim()))
+    summed = axes[dim]
+    return contract(run, aligned(x, axes), aligned(y, axes), [axis for axis in axes if axis != summed])
 
 
 def tensordot(run: Arithmetic, a: Tensor, b: Tensor, dims_a: Sequence[int], dims_b: Sequence[int]) -> Tensor:
@@ -181,7 +182,6 @@ COVERED: dict[str, Handler] = {
     "addbmm": _named(_sum("bmk,bkn->mn"), "input", "batch1", "batch2"),
     "baddbmm": _named(_sum("bmk,bkn->bmn"), "input", "batch1", "batch2"),
     "matmul": matmul,
-    "__matmul__": matmul,
     "linalg_matmul": matmul,
     "linalg_vecdot": vecdot,
     "linear": linear,

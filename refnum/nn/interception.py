@@ -110,6 +110,7 @@ class Interception:
         self._handled: Counter[str] = Counter()
         self._native: Counter[str] = Counter()
         self._exits: list[ExitStack] = []
+        self._refused: UncoveredError | None = None
 
     @property
     def counts(self) -> dict[str, Count]:
@@ -148,6 +149,8 @@ class Interception:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._exits.pop().close()
+        if self._refused is not None and error is not None and "TorchScript" in str(error):
+            raise self._refused from error  # its interpreter has lost type and text
 
     def count_handled(self, name: str) -> None:
         """One more call in the format."""
@@ -156,12 +159,13 @@ class Interception:
     def leave_to_torch(self, name: str, reason: str) -> None:
         """One more call of an operation that is not covered: an error, or counted."""
         if self.uncovered == "raise":
-            raise UncoveredError(
+            self._refused = UncoveredError(
                 f"nn.intercept does not cover {name}: {reason}. Covered are the operations that its documentation "
                 "lists. Write it with them, call it outside of the context, or choose uncovered='report'.",
                 op=name,
                 reason=reason,
             )
+            raise self._refused
         self._native[name] += 1
 
     def count_foreign(self, name: str) -> None:
@@ -291,9 +295,12 @@ def _run_body(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> An
 
 
 def _has_its_own_way(kind: type) -> bool:
-    """Whether a tensor subclass wants to see the call itself."""
-    plain = (Tensor.__torch_function__, torch._C._disabled_torch_function_impl)
-    return getattr(kind, "__torch_function__", None) not in plain
+    """Whether a tensor subclass wants to see calls itself."""
+    way = getattr(kind, "__torch_function__", None)
+    return getattr(way, "__func__", way) not in PLAIN_WAYS
+
+
+PLAIN_WAYS = (vars(Tensor)["__torch_function__"].__func__, torch._C._disabled_torch_function_impl)
 
 
 def _without_data(x: Tensor) -> Tensor:
@@ -329,6 +336,8 @@ def _check_call(sight: Sight, args: Any, kwargs: dict[str, Any]) -> None:
         raise Refusal("out= writes into a tensor of the caller's")
     kwargs.pop("out", None)
     for x in _tensors(args, kwargs):
+        if _has_its_own_way(type(x)):
+            raise Refusal(f"an operand is a {type(x).__name__}, which has its own way with operations")
         if x.layout != torch.strided or x.is_nested:
             raise Refusal(f"an operand is {'nested' if x.is_nested else x.layout}; covered are dense tensors")
         if (x.is_floating_point() or x.is_complex()) and x.dtype not in FLOAT_ROWS:
@@ -369,13 +378,11 @@ class _Net(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return func(*args, **kwargs)
 
     def _decomposed(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Where torch has no more than other operations for it (inference mode leaves them whole), those are seen."""
-        if func._can_decompose():
-            with self:
-                result = func.decompose(*args, **kwargs)
-            if result is not NotImplemented:
-                return result
-        return func(*args, **kwargs)
+        """What is no more than other operations (inference mode leaves it whole) runs as those, and they are seen."""
+        if not _is_composite(func):
+            return func(*args, **kwargs)
+        with self:
+            return func._op_dk(COMPOSITE, *args, **kwargs)
 
     def _account(self, name: str) -> None:
         """A product that the other net has not seen: of a graph from elsewhere, or not covered."""
@@ -384,6 +391,15 @@ class _Net(TorchDispatchMode):  # type: ignore[no-untyped-call]
             here.leave_to_torch(name, "its products are computed inside torch, out of reach")
         elif "refnum" not in node.name():
             here.count_foreign(name)
+
+
+COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
+
+
+@lru_cache(maxsize=4096)
+def _is_composite(func: Any) -> bool:
+    """Whether torch itself computes an operation by calling others; decompositions in Python round differently."""
+    return func.namespace == "aten" and torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), COMPOSITE)
 
 
 def _current_node() -> Any:

@@ -34,6 +34,7 @@ PLANNABLE: dict[type[nn.Module], tuple[str, ...]] = {
 }
 #: modules of torch with products that no plan reaches
 UNPLANNABLE = (nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
+WITH_PRODUCTS: tuple[type[nn.Module], ...] = (*PLANNABLE, *UNPLANNABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def _layers(model: nn.Module) -> dict[str, nn.Module]:
     found: dict[str, nn.Module] = {}
     inside: set[nn.Module] = set()
     for name, module in model.named_modules():
-        if module not in inside and isinstance(module, (*PLANNABLE, *UNPLANNABLE)):
+        if module not in inside and isinstance(module, WITH_PRODUCTS):
             found[name] = module
             inside.update(module.modules())
     return found
@@ -235,7 +236,7 @@ def _check_layer(name: str, layer: nn.Module, plan: Plan) -> None:
 def _obstacle(layer: nn.Module) -> str:
     if isinstance(layer, UNPLANNABLE):
         return "its products are computed inside torch, out of reach"
-    if any(isinstance(parameter, nn.parameter.UninitializedTensorMixin) for parameter in layer.parameters()):
+    if any(nn.parameter.is_lazy(parameter) for parameter in layer.parameters()):
         return "it has no weights before its first call"
     if any(nn.utils.parametrize.is_parametrized(module) for module in layer.modules()):
         return "its weights are parametrized, so that they are no parameters to round"
@@ -251,7 +252,7 @@ def _give(layer: nn.Module, plan: Plan) -> None:
     A hook rounds the inputs. It also tells torch's native encoder layer, which looks for hooks, to stay away.
     """
     if not isinstance(layer, _Planned):
-        layer.__class__ = _planned(type(layer))
+        layer.__class__ = _planned(type(layer))  # type: ignore[arg-type]
         layer.register_forward_pre_hook(_round_inputs, with_kwargs=True)
     layer.plan = plan  # type: ignore[assignment]
 
@@ -285,7 +286,7 @@ def _planned(base: type[nn.Module]) -> type[nn.Module]:
 
 def _empty(base: type[nn.Module]) -> nn.Module:
     """Where copies and pickles of a planned layer begin."""
-    kind = _planned(base)
+    kind = _planned(base)  # type: ignore[arg-type]
     return kind.__new__(kind)
 
 
@@ -309,16 +310,14 @@ def _rounded(module: nn.Module, base: type[nn.Module], plan: Plan) -> nn.Module:
     return shallow
 
 
-def _round_inputs(
-    layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _round_inputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Operands rounded; one that comes twice stays one, since attention asks for that."""
-    fmt = layer.plan.input
+    fmt: Format | None = layer.plan.input
     names = next(names for kind, names in PLANNABLE.items() if isinstance(layer, kind))
     done: dict[int, Tensor] = {}
 
     def rounded(x: Any) -> Any:
-        if not isinstance(x, Tensor) or not isinstance(fmt, (Posit, Minifloat)):
+        if fmt is None or not isinstance(x, Tensor):
             return x
         if id(x) not in done:
             done[id(x)] = quantize(x, fmt)
