@@ -11,8 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from refnum_conformance import mutants
-from refnum_conformance.equivalent_mutants import EQUIVALENT, Key
+import torch
+from refnum_conformance import mutant_suite, mutant_waist, mutants
+from refnum_conformance.equivalent_mutants import EQUIVALENT, PROOFS, Key
 from refnum_conformance.mutants import CORE, PACKAGE, Judgement, Ledger, Mutant, Verdict
 
 TOY = '''
@@ -85,6 +86,7 @@ def test_the_core_has_hundreds_and_proofs_name_them() -> None:
     assert min(Counter(m.file for m in every).values()) >= 60
     assert set(EQUIVALENT) <= {m.key for m in every}
     assert all(len(proof) > 20 for proof in EQUIVALENT.values())
+    assert len(EQUIVALENT) == sum(len(keys) for _, keys in PROOFS)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,36 @@ def test_wrong_roundings_are_noticed(verdicts: dict[str, Verdict], mistake: str)
 def test_what_never_ends_or_raises_is_noticed(verdicts: dict[str, Verdict]) -> None:
     assert verdicts["no end"] == Verdict("the clock", "took too long")
     assert verdicts["no such name"].how == "NameError"
+
+
+@pytest.mark.parametrize("count", [-1, 64])
+def test_shifts_that_torch_leaves_open_are_noticed(count: int) -> None:
+    with mutant_suite._DefinedOnly():
+        assert (torch.tensor([0]) << count).item() == 0
+        assert (torch.tensor([3]) >> 63).item() == 0
+        for shift in (torch.Tensor.__lshift__, torch.Tensor.__rshift__, torch.bitwise_right_shift):
+            with pytest.raises(mutant_suite.UndefinedResultError, match=f"by {count}"):
+                shift(torch.tensor([0, 3]), count)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_conversions_that_torch_leaves_open_are_noticed(value: float) -> None:
+    with mutant_suite._DefinedOnly():
+        assert torch.tensor([2.5]).to(torch.int64).item() == 2
+        with pytest.raises(mutant_suite.UndefinedResultError, match="as integers"):
+            torch.tensor([0.0, value]).to(torch.int64)
+
+
+def test_rounding_modes_hold_as_long_as_they_should() -> None:
+    def third() -> float:
+        return (torch.ones((), dtype=torch.float64) / 3).item()
+
+    nearest, found = third(), {}
+    for name, mode in mutant_waist.MODES.items():
+        with mutant_waist._rounding(mode):
+            found[name] = third()
+        assert third() == nearest
+    assert found["down"] == found["toward zero"] < found["up"]
 
 
 def _toy_judgement(toys: list[Mutant], alive: set[Key], unknown: tuple[Key, ...] = ()) -> Judgement:

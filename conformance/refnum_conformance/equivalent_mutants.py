@@ -192,7 +192,7 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
         ),
     ),
     (
-        "NAN is -1, all bits.",
+        "NAN is -1, with every bit set: `& NAN` changes nothing.",
         _in("exact.divide", ("~nonzero(b.significand[0]) & NAN", "~nonzero(b.significand[0])")),
     ),
     (

@@ -391,7 +391,7 @@ def run(
     mutants: Iterable[Mutant], checks: Sequence[AnyCheck], limit: float, workers: int
 ) -> Generator[tuple[Mutant, Verdict], None, None]:
     """Try mutants, so many at a time, each first with the check that has noticed the last one in the same function."""
-    torch.broadcast_shapes((1,), (1,))  # torch loads this part of itself at its first use: not in every child
+    torch.broadcast_shapes((1,), (1,))  # type: ignore[no-untyped-call]  # loads what every child would load anew
     waiting, by_name = iter(mutants), {check.name: check for check in checks}
     hints: dict[tuple[str, str], AnyCheck] = {}
     with selectors.DefaultSelector() as selector:
