@@ -44,7 +44,10 @@ def _posit_mm_fake(
     es: int,
     mode: str,
     out_dtype: torch.dtype | None,
-    *scaling: object,
+    grad: str,
+    alpha: float,
+    beta: float,
+    k_pad: int | None,
 ) -> Tensor:
     return a.new_empty(product_shape(a, b), dtype=out_dtype or container(Posit(n, es)))
 

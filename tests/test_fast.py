@@ -17,7 +17,7 @@ from refnum import Minifloat, Posit
 from refnum.boundary import FLOAT_ROWS, SIGNED
 from refnum.core.decode import decode
 from refnum.core.round import encode, rounded_floats
-from refnum.fast import chunks, magic, tables
+from refnum.fast import chunks, magic, scans, tables
 from refnum.formats import Format, bfloat16, e2m1, e4m3, e5m2, e5m2fnuz, e8m0, float16, float32, float64, keeps
 from refnum.testing import cases
 
@@ -366,14 +366,14 @@ def test_a_subnormal_is_seen_among_zeros() -> None:
     assert float16.infinity is not None
     for pattern in range(-(1 << 15), 1 << 15, 37):
         bits = torch.tensor([0, -(1 << 15), pattern], dtype=torch.int16)
-        assert magic._has_subnormal(bits, float16) == (0 < pattern & 0x7FFF < 1 << 10)
+        assert scans.has_subnormal(bits, float16) == (0 < pattern & 0x7FFF < 1 << 10)
     for row in (float32, float64):
         ordinary = torch.tensor([0, 1 << row.mantissa, (1 << (row.width - 1)) - 1], dtype=SIGNED[row.width])
         for sign in (0, -(1 << (row.width - 1))):
-            assert not magic._has_subnormal(ordinary | sign, row)
+            assert not scans.has_subnormal(ordinary | sign, row)
             for subnormal in (1, (1 << row.mantissa) - 1):
                 with_one = torch.cat([ordinary, torch.tensor([subnormal | sign], dtype=SIGNED[row.width])])
-                assert magic._has_subnormal(with_one, row)
+                assert scans.has_subnormal(with_one, row)
 
 
 def test_the_tables_index_is_the_upper_half_rounded_to_odd() -> None:

@@ -40,7 +40,8 @@ SIGNATURES = {
     "encode": "(x, fmt, *, rounding='nearest_even', random_bits=None)",
     "decode": "(bits, fmt, *, dtype=torch.float64)",
     "quantize": "(x, fmt, *, rounding='nearest_even', random_bits=None, grad='identity')",
-    "posit_mm": "(a, b, fmt, *, mode='quire', c=None, out_dtype=None, grad='rounded')",
+    "posit_mm": "(a, b, fmt, *, mode='quire', c=None, out_dtype=None, grad='rounded', "
+    "alpha=1.0, beta=0.0, k_pad=8)",
     "quire_dot": "(a, b, fmt)",
     "Quire": "(fmt, shape=(), *, device=None)",
     "use_backend": "(name)",

@@ -22,6 +22,7 @@ from refnum.boundary import container
 from refnum.core.decode import decode
 from refnum.posit.quire import Register
 from refnum.sums import posits as sums
+from refnum.sums import quires
 from refnum.testing import assert_bit_equal, cases
 
 P8, P16, P32, P64 = Posit(8), Posit(16), Posit(32), Posit(64)
@@ -100,18 +101,18 @@ def test_chunks_do_not_matter(chunk: int, monkeypatch: pytest.MonkeyPatch) -> No
     a, b = patterns(P16, 1, 120).view(2, 6, 10), patterns(P16, 2, 120).view(2, 10, 6)
     c = patterns(P16, 3, 72).view(2, 6, 6)
     want = refnum.posit_mm(a, b, P16, c=c), refnum.quire_dot(a, b.mT, P16)
-    monkeypatch.setattr(sums, "CHUNK", chunk)
-    assert torch.equal(refnum.posit_mm(a, b, P16, c=c), want[0])
-    assert torch.equal(refnum.quire_dot(a, b.mT, P16), want[1])
+    monkeypatch.setattr(quires, "CHUNK", chunk)
+    assert torch.equal(quires.mm_by_registers(a, b, c, P16, None), want[0])
+    assert torch.equal(quires.dot_by_registers(a, b.mT, P16), want[1])
 
 
 def test_carries_between_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = rows(P32, count=5, length=30)
     want = refnum.quire_dot(a, b, P32)
-    monkeypatch.setattr(sums, "CHUNK", 4)
+    monkeypatch.setattr(quires, "CHUNK", 4)
     for terms in (1, 3, 8, 30):
-        monkeypatch.setattr(sums, "TERMS", terms)
-        assert torch.equal(refnum.quire_dot(a, b, P32), want)
+        monkeypatch.setattr(quires, "TERMS", terms)
+        assert torch.equal(quires.dot_by_registers(a, b, P32), want)
 
 
 def test_as_many_products_as_a_quire_takes_fit() -> None:
@@ -138,7 +139,7 @@ def test_between_two_carries_no_word_overflows() -> None:
             x = decode(torch.tensor([p]), fmt)
             register.add_products(words, torch.tensor([0]), x, x)
             most = max(most, int(words.abs().max()))
-        assert most * (sums.TERMS + sums.CHUNK) < 1 << 63
+        assert most * (quires.TERMS + quires.CHUNK) < 1 << 63
 
 
 def test_nar_wins() -> None:

@@ -221,7 +221,7 @@ def _magic_numbers(fmt: Posit, row: Minifloat, elsewhere: float = math.nan, at_z
         scale = ceiling - 1 - row.bias
         if (fraction := fmt.fraction_bits(scale)) >= 1:
             # 1.5 rather than 1 keeps the sum in its binade for either sign, and its last bit the parity of the posit's.
-            numbers[ceiling] = 1.5 * 2.0 ** (scale + row.mantissa - fraction)
+            numbers[ceiling] = math.ldexp(1.5, scale + row.mantissa - fraction)
     numbers[0] = at_zero
     with torch.inference_mode(False):
         return torch.tensor(numbers, dtype=_FLOAT[row], device="cpu")

@@ -152,6 +152,11 @@ class _Total:
     bound: float = 0.0
     unit: int = 1023
 
+    def add(self, bound: float, unit: int, add: Add) -> None:
+        """Add more of them."""
+        add(self.sum)
+        self.bound, self.unit = self.bound + bound, min(self.unit, unit)
+
 
 class Totals:
     """The exact sum of all that is added, in as few float64 tensors as hold it without error."""
@@ -165,23 +170,27 @@ class Totals:
         """The tensors, at least one."""
         return [part.sum for part in self._parts] or [self._begin().sum]
 
+    def _with_room(self, bound: float, unit: int) -> _Total | None:
+        fits = (part for part in self._parts if _exact(part.bound + bound, min(part.unit, unit)))
+        return next(fits, None)
+
     def _begin(self) -> _Total:
-        return _Total(torch.zeros(self.shape, dtype=torch.float64, device="cpu"))
+        self._parts.append(_Total(torch.zeros(self.shape, dtype=torch.float64, device="cpu")))
+        return self._parts[-1]
 
     def add(self, bound: float, unit: int, add: Add) -> None:
         """Add exact sums of multiples of 2**unit, none of them larger than the bound."""
-        part = next((part for part in self._parts if _exact(part.bound + bound, min(part.unit, unit))), None)
+        part = self._with_room(bound, unit)
         if part is None:
             assert _exact(bound, unit), "slices are so short that their products are exact"
             part = self._begin()
-            self._parts.append(part)
-        add(part.sum)
-        part.bound, part.unit = part.bound + bound, min(part.unit, unit)
+        part.add(bound, unit, add)
 
     def add_values(self, x: Tensor, unit: int) -> None:
-        """Add float64 values that are multiples of 2**unit."""
+        """Add float64 values that are multiples of 2**unit. Being values, they are exact by themselves."""
         bound = float(x.abs().amax()) if x.numel() else 0.0
-        self.add(bound, unit, lambda total: total.add_(x))
+        part = self._with_room(bound, unit) or self._begin()
+        part.add(bound, unit, lambda total: total.add_(x))
 
     def add_product(self, x: list[Part], y: list[Part], multiply: Multiply) -> None:
         """Add x times y: products of slices, and the few that entries take part in."""

@@ -186,9 +186,10 @@ def _add_matmul(x: Tensor, y: Tensor, total: Tensor) -> None:
 
 
 def _dot_by_slices(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
-    x, y = _Values(a, fmt), _Values(b, fmt)
-    result = torch.empty(a.shape[:-1], dtype=a.dtype if a.dtype in FLOAT_ROWS else container(fmt), device=a.device)
-    for place in pieces(result.shape, max(1, ROWS // max(1, a.shape[-1]))) if result.dim() else [()]:
+    count, terms = a.shape[:-1].numel(), a.shape[-1]
+    x, y = (_Values(side.reshape(count, terms), fmt) for side in (a, b))
+    result = torch.empty(count, dtype=a.dtype if a.dtype in FLOAT_ROWS else container(fmt), device=a.device)
+    for place in pieces(result.shape, max(1, ROWS // max(1, terms))):
         # Vectors under a third axis, since entries are for matrices alone.
         (u, nar_u), (v, nar_v) = x[None, *place], y[None, *place]
         size_u, size_v = slices.extent(u, -1, x.unit), slices.extent(v, -1, y.unit)
@@ -197,7 +198,7 @@ def _dot_by_slices(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
         totals.add_product(slices.cut(u, -1, size_u, width_u), slices.cut(v, -1, size_v, width_v), _add_dots)
         nars = [None if nar is None else nar.any(-1) for nar in (nar_u, nar_v)]
         _finish(result[None, *place], totals, nars, fmt)
-    return result
+    return result.view(a.shape[:-1])
 
 
 def _add_dots(x: Tensor, y: Tensor, total: Tensor) -> None:
