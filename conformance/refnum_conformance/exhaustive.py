@@ -45,7 +45,15 @@ SHOWN = 20  #: mismatches that the ledger keeps of a sweep
 
 RESULTS = Path(__file__).parents[1] / "results"
 LEDGER = "exhaustive-softposit.json"
-SOURCES = ("formats.py", "boundary.py", "codec.py", "core", "fast", "posit")  #: what the sweeps run through
+SOURCES = (  #: what the sweeps run through
+    "formats.py",
+    "boundary.py",
+    "codec.py",
+    "core/*.py",
+    "fast/chunks.py",
+    "posit/_patterns.py",
+    "posit/arithmetic.py",
+)
 
 
 @dataclass(frozen=True)
@@ -151,9 +159,8 @@ class Tally:
 def provenance() -> dict[str, str]:
     """What the result holds for: versions, and a digest of the sources that the sweeps run through."""
     root, digest = Path(refnum.__file__).parent, hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        if path.relative_to(root).parts[0] in SOURCES:
-            digest.update(f"{path.relative_to(root)}\0{path.read_text()}\0".encode())
+    for path in sorted(path for pattern in SOURCES for path in root.glob(pattern)):
+        digest.update(f"{path.relative_to(root)}\0{path.read_text()}\0".encode())
     return {
         "sources": digest.hexdigest()[:16],
         "torch": torch.__version__,
