@@ -136,6 +136,7 @@ class Interception:
     __str__ = report
 
     def __enter__(self) -> Interception:
+        self._refused = None
         with ExitStack() as stack:
             stack.enter_context(_autocast_off())
             entry = _Entry(self)
@@ -266,8 +267,7 @@ class _Calls(TorchFunctionMode):
             for x in _tensors(args, kwargs):
                 if x.dtype in FLOAT_ROWS:
                     check_held("nn.intercept", sight.name, x.dtype, run)
-            with _autocast_off():
-                result = self._handled(sight, func, args, kwargs)
+            result = self._handled(sight, func, args, kwargs)
         except Refusal as refusal:
             result, reason = None, str(refusal)
         if result is not None:
