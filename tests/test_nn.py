@@ -1199,9 +1199,23 @@ def test_a_dtype_that_does_not_hold_the_format(name: str) -> None:
         assert not ctx.counts
 
 
-def test_mixed_dtypes_are_refused() -> None:
-    with intercept(P), pytest.raises(DTypeError, match=r"floats of one dtype"):
-        torch.mm(A, B.double())
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: A @ B.double(),
+        lambda: torch.mm(A, B.double()),
+        lambda: functional.linear(A, B.T.bfloat16()),
+        lambda: A @ B.int(),
+        lambda: functional.conv2d(IMAGE, KERNEL.double()),
+    ],
+)
+def test_mixed_dtypes_are_refused_in_torchs_words(call: Callable[[], object]) -> None:
+    messages = []
+    for context in (nullcontext(), intercept(P)):
+        with context, pytest.raises(RuntimeError) as caught:
+            call()
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
 
 
 def test_special_values() -> None:
@@ -1242,8 +1256,12 @@ def test_the_other_modes(mode: str) -> None:
     columns = functional.unfold(IMAGE, 2, padding=1)
     assert_bit_equal(image.flatten(2), posit_mm(KERNEL.flatten(1), columns, P, mode=mode))
     assert sum(count.handled for count in ctx.counts.values()) == 3
-    with intercept(P, mode=mode), pytest.raises(RefnumError):
-        torch.mm(A.double(), B.float())
+    if mode in ("products", "cuposit"):
+        words = (
+            rf"cannot run matmul in mode {mode} on torch\.float64 tensors: its sums are float32\. Use model\.float\(\)"
+        )
+        with intercept(P, mode=mode), pytest.raises(FormatError, match=words):
+            A.double() @ B.double()
     if mode == "cuposit":
         with intercept(P, mode=mode):
             got = torch.addmm(C, A, B, alpha=0.5, beta=-2)

@@ -24,7 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map_only
 
 from ..boundary import FLOAT_ROWS, check_choice, check_posit
-from ..errors import FormatError, UncoveredError
+from ..errors import DTypeError, FormatError, UncoveredError
 from ..formats import Posit, holds
 from ..sums.posits import MODES
 from .attention import body_of, multi_head
@@ -268,6 +268,10 @@ class _Calls(TorchFunctionMode):
                 if x.dtype in FLOAT_ROWS:
                     check_held("nn.intercept", sight.name, x.dtype, run)
             result = self._handled(sight, func, args, kwargs)
+        except DTypeError:
+            with _looking_away(self.entry):
+                func(*args, **kwargs)  # dtypes that torch refuses, too: a TypeError would not get out of ``a @ b``
+            raise
         except Refusal as refusal:
             result, reason = None, str(refusal)
         if result is not None:
@@ -345,8 +349,15 @@ def _check_call(sight: Sight, args: Any, kwargs: dict[str, Any]) -> None:
 
 
 def check_held(function: str, what: str, dtype: torch.dtype, run: Arithmetic) -> None:
-    """Results that are posits fit the dtype: there is no second rounding."""
-    if run.mode not in RESULTS_IN_FORMAT or holds(FLOAT_ROWS[dtype], run.fmt):
+    """Results fit the dtype: there is no second rounding, and a model keeps its dtype."""
+    if run.mode not in RESULTS_IN_FORMAT:
+        if dtype != torch.float32:
+            raise FormatError(
+                f"{function} cannot run {what} in mode {run.mode} on {dtype} tensors: its sums are float32. "
+                "Use model.float() and inputs of that dtype."
+            )
+        return
+    if holds(FLOAT_ROWS[dtype], run.fmt):
         return
     casts = " or ".join(f"model.{cast}()" for wide, cast in CASTS.items() if holds(FLOAT_ROWS[wide], run.fmt))
     raise FormatError(
