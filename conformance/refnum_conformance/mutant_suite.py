@@ -65,8 +65,6 @@ SAMPLED = (
     ),
     *((61, 0), (62, 1), (63, 0), (63, 2), (64, 0), (64, 1), (64, 2), (64, 3), (64, 4)),
 )
-QUIRES = ((3, 0), (6, 2), (16, 2), (31, 0), (33, 0), (34, 0), (48, 3), (64, 0), (64, 2), (64, 4))
-SLOW = {"quire_mul_sub": ((6, 2), (33, 0)), "quire_add": ((6, 2), (64, 2)), "quire_abs": ((5, 0), (64, 4))}
 
 UNARY = ("nearest_int", "ceil", "floor", "sqrt", "to_float", "to_int", "convert", "decode")
 BINARY = ("add", "mul", "div", "sub")
@@ -139,7 +137,7 @@ class _DefinedOnly(TorchFunctionMode):
 class Defined:
     """A check on which no result may depend on what torch leaves open, since devices and compilers differ there."""
 
-    check: Check
+    check: Check | Promise
 
     @property
     def name(self) -> str:
@@ -157,15 +155,15 @@ AnyCheck = Check | Defined | Promise
 
 def suite(size: int = 240) -> list[AnyCheck]:
     """All checks: small formats, what the core's functions promise, and all the rest."""
-    every = [_check("every", *row) for row in _every()]
+    every, kept = [_check("every", *row) for row in _every()], list(promises())
     more = [
         *(_check("sampled", *row) for row in (*_sampled(size), *_minifloats(size // 2))),
         *(_check("long runs", *row) for row in _special(size)),
-        *(_check("sums", *row) for row in _sums(size // 4)),
     ]
     first = {(check.op.name, describe(check.options), check.rounding): check for check in reversed((*every, *more))}
-    watched = [check for (row, *_), check in first.items() if row not in SLOW]
-    return [*every, *promises(), *more, *map(Defined, watched)]
+    functions = {promise.name.split()[0]: promise for promise in reversed(kept)}
+    watched: tuple[Check | Promise, ...] = (*functions.values(), *first.values())
+    return [*every, *kept, *more, *map(Defined, watched)]
 
 
 def rounding_checks() -> list[Check]:
@@ -296,11 +294,3 @@ def _minifloats(size: int) -> Rows:
         for options in _variants("quantize", fmt):
             if options["rounding"] != "nearest_even":  # that one has a faster way, past the core
                 yield "quantize", options, _columns("quantize", options, size)
-
-
-def _sums(size: int) -> Rows:
-    for row, formats in ({"quire_from_posit": QUIRES} | SLOW).items():
-        for n, es in formats:
-            for options in _variants(row, {"n": n, "es": es}):
-                if options.get("doublings", 0) in (0, 30):
-                    yield row, options, _columns(row, options, size)

@@ -467,6 +467,8 @@ def _long_sums(rng: random.Random) -> Iterator[Promise]:
         signs = [rng.choice([-1, 1]) for _ in range(COUNT + 1)]
         x = [sign * m for sign, m in zip(signs, _magnitudes(rng, WORD * words - 2), strict=True)]
         x += [1, -1, -(1 << WORD * (words - 1))]
+        for top, low in itertools.product(range(3, words - 1), (0, 1, 3, 4)):  # a last bit in the fourth word
+            x.append((1 << WORD * top + rng.randrange(WORD)) + (1 << WORD * (top - 3) + low))
         want = [_see(value, -70, 3 * WORD - 2) for value in x]
         for shape in ((len(x),), (len(x) // 4, 4)):
             yield Promise(f"from_words {words}, {len(shape)} axes", _from_words, (x, words, shape), want)

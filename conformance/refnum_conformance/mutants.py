@@ -48,7 +48,7 @@ CORE = ("decode", "exact", "pack", "round")
 SOURCES = (
     *(f"core/{file}.py" for file in CORE),
     *("formats.py", "boundary.py", "codec.py", "fast/chunks.py", "fast/tables.py"),
-    *(f"posit/{file}.py" for file in ("_patterns", "arithmetic", "basics", "conversions", "quire")),
+    *(f"posit/{file}.py" for file in ("_patterns", "arithmetic", "basics", "conversions")),
 )
 
 RESULTS = Path(__file__).parents[1] / "results"
