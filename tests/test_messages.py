@@ -264,6 +264,10 @@ PATTERN_FUNCTIONS = (
 )
 
 SUMS = (
+    Row("Quire", ShapeError, lambda: Quire.from_bytes(torch.zeros(3, 4, dtype=torch.uint8), refnum.posit8),
+        "Quire.from_bytes needs | got torch.uint8 of shape (3, 4) | 16 bytes a quire of posit8 | Reshape or convert"),
+    Row("Quire", ContractError, lambda: Quire(posit16).to_bytes("middle"),
+        "Quire.to_bytes has no order | 'middle' | big, little | Choose one of"),
     Row("posit_mm", FormatError, lambda: refnum.posit_mm(X[None], X[:, None], e4m3),
         "posit_mm needs a posit format | e | Pass Posit(n, es) | Pass Posit(n, es)"),
     Row("posit_mm", ContractError, lambda: refnum.posit_mm(X[None], X[:, None], posit16, mode="exact"),

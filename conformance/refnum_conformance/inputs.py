@@ -117,10 +117,22 @@ def _matrices(op: Op, options: Options, kind: str, count: int, seed: int) -> Col
     batch = -(-count // (ROWS * WIDE))
     a, b = _terms(op, options, kind, batch * ROWS, seed, INNER)
     shaped = (a.reshape(batch, ROWS, INNER), b.reshape(batch, ROWS, INNER)[:, :WIDE].swapaxes(1, 2))
-    if len(op.args) == 2:
+    if not op.args.endswith("mmm"):
         return shaped
     (c,) = _one(op, options, kind, batch * ROWS * WIDE, seed)
     return *shaped, np.resize(c, (batch, ROWS, WIDE))
+
+
+def _with_addend(make: Callable[..., Columns]) -> Callable[..., Columns]:
+    """Matrices, and floats of the shape of their product."""
+
+    def both(op: Op, options: Options, kind: str, count: int, seed: int) -> Columns:
+        matrices = make(op, options, kind, count, seed)
+        (pool,) = _floats(op, options, kind, count, seed + 1)
+        shape = (len(matrices[0]), matrices[0].shape[1], matrices[1].shape[2])
+        return *matrices, np.random.default_rng(seed).choice(pool, shape)
+
+    return both
 
 
 def _shuffled(shapes: tuple[tuple[int, ...], ...], per_case: int) -> Callable[..., Columns]:
@@ -149,5 +161,7 @@ _MAKERS: dict[str, Callable[..., Columns]] = {
     "mm": _matrices,
     "mmm": _matrices,
     "FF": _shuffled(((4,), (4,)), 1),
-    "MM": _shuffled(((ROWS, INNER), (INNER, WIDE)), ROWS * WIDE),
+    "MM": (_floats_mm := _shuffled(((ROWS, INNER), (INNER, WIDE)), ROWS * WIDE)),
+    "mmD": _with_addend(_matrices),
+    "MMD": _with_addend(_floats_mm),
 }

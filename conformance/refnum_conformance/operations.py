@@ -16,6 +16,8 @@ c   codes of a minifloat, by their low bits
 r   random bits, of which 16 are read; only with ``rounding="stochastic"``
 t   decimal text
 b   truth, 0 or 1
+D   matrices of floats, ``[cases, rows, columns]`` of the result
+y   bytes, ``[cases, bytes]``
 s   what is seen of a quire: rounded, and the rest after subtracting that, rounded: ``[cases, 2]``
 ==  =========================================================================================
 
@@ -32,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .oracles import minifloat, posit, quire
+from .oracles import minifloat, orders, posit, quire
 from .oracles.minifloat import FLOATS, Row
 
 Array = NDArray[Any]
@@ -107,6 +109,21 @@ def _from_int(fmt: Options) -> tuple[Options, ...]:
 
 def _doubled(fmt: Options) -> tuple[Options, ...]:
     return _grid(doublings=(0, 29, 30, 31, 63))  # from 30 on sums may leave the register
+
+
+def _stepwise(fmt: Options) -> tuple[Options, ...]:
+    return ({},) if fmt["n"] <= 32 and fmt["es"] <= 3 else ()
+
+
+def _float32_sums(fmt: Options) -> tuple[Options, ...]:
+    return _grid(dtype=("float32",)) if "float32" in holding(fmt) else ()
+
+
+def _cuposit(fmt: Options) -> tuple[Options, ...]:
+    if fmt["es"] != 2 or not 4 <= fmt["n"] <= 28:
+        return ()
+    scalings = _grid(k_pad=(8, None), alpha=(1.0,), beta=(0.0,)) + _grid(k_pad=(8,), alpha=(0.3,), beta=(1.0, -2.5))
+    return tuple({"dtype": "float32", **scaling} for scaling in scalings)
 
 
 def scales(fmt: Options) -> tuple[int, int]:
@@ -247,12 +264,19 @@ OPERATIONS: tuple[Op, ...] = (
     _quire("mul_sub", "vvpp", quire.mul_sub),
     _quire("add", "vvvv", quire.add),
     _quire("sub", "vvvv", quire.sub),
+    Op("quire_to_bytes", "vv", "y", "Quire.to_bytes", quire.to_bytes, _doubled),
+    _quire("from_bytes", "vv", quire.to_posit),
     # Sums
     _sums("quire_dot", "vv", "p", "quire_dot", quire.quire_dot),
     _sums("quire_dot_floats", "FF", "f", "quire_dot", quire.quire_dot_floats, _held),
     _sums("posit_mm", "mm", "m", "posit_mm", quire.posit_mm),
     _sums("posit_mm_add", "mmm", "m", "posit_mm", quire.posit_mm),
     _sums("posit_mm_floats", "MM", "M", "posit_mm", quire.posit_mm_floats, _held),
+    _sums("posit_mm_posit", "mm", "m", "posit_mm", orders.posit_mm, _stepwise),
+    _sums("posit_mm_posit_add", "mmm", "m", "posit_mm", orders.posit_mm, _stepwise),
+    _sums("posit_mm_products", "mm", "M", "posit_mm", orders.products_mm, _float32_sums),
+    _sums("posit_mm_products_add", "mmD", "M", "posit_mm", orders.products_mm, _float32_sums),
+    _sums("posit_mm_cuposit", "MMD", "M", "posit_mm", orders.cuposit_mm, _cuposit),
 )
 
 BY_NAME: Mapping[str, Op] = {op.name: op for op in OPERATIONS}

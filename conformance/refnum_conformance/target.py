@@ -188,8 +188,13 @@ quire_add_posit = _on_quires(Quire.add_posit)
 quire_sub_posit = _on_quires(Quire.sub_posit)
 quire_mul_add = _on_quires(Quire.mul_add)
 quire_mul_sub = _on_quires(Quire.mul_sub)
+quire_from_bytes = _on_quires(lambda q: Quire.from_bytes(q.to_bytes(), q.fmt))
 quire_add = _on_two_quires(Quire.add)
 quire_sub = _on_two_quires(Quire.sub)
+
+
+def quire_to_bytes(a: Array, b: Array, n: int, es: int, doublings: int) -> Array:
+    return _array(_loaded(a, b, n, es, doublings).to_bytes())
 
 
 # Sums ----------------------------------------------------------------------------------------------------------------
@@ -213,3 +218,24 @@ def posit_mm_add(a: Array, b: Array, c: Array, n: int, es: int) -> Array:
 
 def posit_mm_floats(a: Array, b: Array, n: int, es: int, dtype: str) -> Array:
     return _bits(refnum.posit_mm(_floats(a, dtype), _floats(b, dtype), Posit(n, es)))
+
+
+def posit_mm_posit(a: Array, b: Array, n: int, es: int) -> Array:
+    return _array(refnum.posit_mm(_tensor(a), _tensor(b), Posit(n, es), mode="posit"))
+
+
+def posit_mm_posit_add(a: Array, b: Array, c: Array, n: int, es: int) -> Array:
+    return _array(refnum.posit_mm(_tensor(a), _tensor(b), Posit(n, es), mode="posit", c=_tensor(c)))
+
+
+def posit_mm_products(a: Array, b: Array, n: int, es: int, dtype: str) -> Array:
+    return _bits(refnum.posit_mm(_tensor(a), _tensor(b), Posit(n, es), mode="products"))
+
+
+def posit_mm_products_add(a: Array, b: Array, c: Array, n: int, es: int, dtype: str) -> Array:
+    return _bits(refnum.posit_mm(_tensor(a), _tensor(b), Posit(n, es), mode="products", c=_floats(c, dtype)))
+
+
+def posit_mm_cuposit(a: Array, b: Array, c: Array, n: int, es: int, dtype: str, **scaling: Any) -> Array:
+    x, y, z = (_floats(side, dtype) for side in (a, b, c))
+    return _bits(refnum.posit_mm(x, y, Posit(n, es), mode="cuposit", c=z, **scaling))

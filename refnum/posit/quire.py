@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..boundary import broadcast, check_codes, check_posit, container
+from ..boundary import broadcast, check_choice, check_codes, check_posit, check_tensor, container
 from ..core.decode import LIMB, Exact, decode
-from ..core.exact import DIGIT, WORD, add_to_words, carry_words, from_words, product_limbs
+from ..core.exact import DIGIT, WORD, WORD_MASK, add_to_words, carry_words, from_words, product_limbs
 from ..core.exact import negate as negated
 from ..core.round import encode
 from ..errors import FormatError, ShapeError
 from ..formats import Posit
+
+ORDERS = ("big", "little")  #: which byte of a register comes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,34 @@ class Register:
         least = (top == 1 << (WORD - 1)) & (words[:-2] == 0).all(0)
         return -((carried != sign) | least).to(torch.int64)
 
+    @property
+    def bytes(self) -> int:
+        """Bytes that hold the register."""
+        return -(-self.fmt.quire_bits // 8)
+
+    def to_bytes(self, words: Tensor) -> Tensor:
+        """[columns, bytes] uint8 of carried columns, the least significant byte first, extended by the sign."""
+        padded = torch.cat([words[:-1], words[-1:].expand(2, -1)])  # the last word is all sign
+        skipped, shift = divmod(self.unused, WORD)
+        low, high = padded[skipped:-1], padded[skipped + 1 :]
+        shifted = ((low >> shift) | (high << (WORD - shift))) & WORD_MASK
+        parts = torch.stack([shifted >> 8 * i & 0xFF for i in range(WORD // 8)], 1)
+        return parts.view(-1, words.shape[1])[: self.bytes].T.to(torch.uint8)
+
+    def from_bytes(self, parts: Tensor) -> Tensor:
+        """Carried columns that hold the low quire_bits of such bytes."""
+        columns, count = parts.shape
+        padded = torch.zeros(columns, 4 * self.words, dtype=torch.int64, device=parts.device)
+        padded[:, :count] = parts
+        weights = 1 << torch.arange(0, WORD, 8, device=parts.device)
+        plain = (padded.view(columns, self.words, 4) * weights).sum(-1).T
+        skipped, shift = divmod(self.unused, WORD)
+        words = plain.new_zeros(plain.shape)
+        words[skipped:] = plain[: self.words - skipped] << shift & WORD_MASK
+        words[skipped + 1 :] |= plain[: self.words - skipped - 1] >> (WORD - shift)
+        words[-1] = -(words[-2] >> (WORD - 1))  # the register's top bit is the sign
+        return words
+
     def rounded(self, words: Tensor, kind: Tensor) -> Tensor:
         """Patterns of carried columns, as int64."""
         return encode(from_words(words, self.lowest, kind), self.fmt)
@@ -90,6 +120,8 @@ class Quire:
     >>> a = torch.tensor([0x7F, 0x01], dtype=torch.int8)  # maxpos, minpos
     >>> q.mul_add(a, a).mul_sub(a, a).add_posit(a).to_posit()
     tensor([127,   1], dtype=torch.int8)
+    >>> Quire.from_posit(torch.tensor(0x40), Posit(8)).to_bytes().tolist()  # 1 is 2**48 units of minpos**2
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
 
     Parameters
     ----------
@@ -107,7 +139,9 @@ class Quire:
     FormatError
         When ``fmt`` is no posit format, or another quire has another one.
     ShapeError
-        When ``shape`` is no shape, or operands do not broadcast to it.
+        When ``shape`` is no shape, operands do not broadcast to it, or bytes are not as many as a quire has.
+    ContractError
+        When there is no such order of bytes.
 
     Exactness: bit-exact while no partial sum leaves the register; fewer than 2**31 products never do.
     Rounding: none but in `to_posit`, once.
@@ -136,6 +170,38 @@ class Quire:
     def to_posit(self) -> Tensor:
         """qToP: patterns, rounded once to nearest, ties to the even pattern."""
         return self._register.rounded(self._words, self._nar).to(container(self.fmt)).view(self.shape)
+
+    def to_bytes(self, order: str = "big") -> Tensor:
+        """The standard's bit string in bytes, uint8 ``[*shape, ceil(W / 8)]``, extended by the sign; NaR is 10..0.
+
+        ``order`` says which byte comes first: the most significant one in ``big``, as bits are written.
+        """
+        check_choice("Quire.to_bytes", "order", order, ORDERS)
+        nar = self._register.to_bytes(self._nar_words())
+        parts = torch.where(self._nar[:, None] != 0, nar, self._register.to_bytes(self._words))
+        return (parts.flip(1) if order == "big" else parts).reshape(*self.shape, -1)
+
+    @classmethod
+    def from_bytes(cls, data: Tensor, fmt: Posit, order: str = "big") -> Quire:
+        """Quires from the standard's bit string, as `to_bytes` writes it; only the low W bits are read."""
+        check_posit("Quire.from_bytes", fmt)
+        check_choice("Quire.from_bytes", "order", order, ORDERS)
+        check_tensor("Quire.from_bytes", "data", data)
+        count = Register(fmt).bytes
+        if data.dtype != torch.uint8 or data.dim() == 0 or data.shape[-1] != count:
+            raise ShapeError(
+                f"Quire.from_bytes needs uint8 data of {count} bytes a quire of {fmt}, got {data.dtype} of shape "
+                f"{tuple(data.shape)}. The last axis holds the bytes. Reshape or convert it."
+            )
+        quire = cls(fmt, data.shape[:-1], device=data.device)
+        parts = data.reshape(-1, count)
+        quire._words = quire._register.from_bytes(parts.flip(1) if order == "big" else parts)
+        return quire._settle()
+
+    def _nar_words(self) -> Tensor:
+        words = self._register.zeros(1, self._words.device)
+        words[-2], words[-1] = 1 << (WORD - 1), -1
+        return words
 
     def clear(self) -> Quire:
         """Back to 0, from NaR too."""

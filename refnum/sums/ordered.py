@@ -183,7 +183,8 @@ def cuposit_mm(
     if alpha == 1.0 and beta == 0.0:
         return sums
     scale, factor = (torch.tensor(value, dtype=torch.float32, device=sums.device) for value in (alpha, beta))
-    addend = none = torch.zeros((), dtype=torch.float32, device=sums.device).expand(sums.shape)
+    # -0 changes no product, not even its sign.
+    addend = none = torch.full((), -0.0, dtype=torch.float32, device=sums.device).expand(sums.shape)
     if c is not None and beta != 0.0:
         addend = _ieee_fma(factor.expand(sums.shape), c.expand(sums.shape), none)
     return _ieee_fma(scale.expand(sums.shape), sums, addend)

@@ -16,7 +16,7 @@ from typing import Any
 class Deviation:
     """One call that comes out wrong, or may."""
 
-    number: int  #: of the defect in posit.md 5.2
+    number: int  #: of the defect in posit.md 5.2, which ends with 12
     why: str
     function: str  #: SoftPosit's
     signature: str  #: as `peers.softposit.call` reads it; empty where it takes more than one call
@@ -154,9 +154,23 @@ _UNINITIALISED = Deviation(
     operation="quire_dot",
 )
 
+_HALF_WAY = "the last step before maxPos, where all exponent bits are cut off: bits far below the half do not count"
+
+# function, n, the pattern of a power of two whose square lies half-way to maxPos, got, right: with minPos^2 it is more
+_DOTS = tuple(
+    Deviation(13, _HALF_WAY, function, "", n, 2, (root, root, 1, 1), (right - 1,), right, "quire_dot")
+    for function, n, root, right in (
+        ("q32_to_p32", 32, 0x7FFF6000, 0x7FFFFFFF),
+        ("qX2_to_pX2", 31, 0x3FFF9000, 0x3FFFFFFF),
+        ("qX2_to_pX2", 16, 0x7F60, 0x7FFF),
+        ("qX2_to_pX2", 8, 0x76, 0x7F),
+    )
+)
+
 DEVIATIONS: tuple[Deviation, ...] = (
     *_arithmetic(),
     _UNINITIALISED,
+    *_DOTS,
     *_to_double(),
     *_to_integer(),
     *_from_least_integer(),

@@ -6,6 +6,7 @@
 `posit_string`      posits rounded on their bit string: guard and sticky. Both must agree, always
 `posit`             every function of the standard that has a row, and the conversions
 `quire`             the register of section 5.11, bit for bit, dot products and matrix products
+`orders`            matrix products in which every step is rounded, k ascending
 `minifloat`         sign-magnitude formats of any width, the IEEE ones among them
 ==================  ==================================================================================
 

@@ -129,6 +129,16 @@ def from_posit(p: int, n: int, es: int) -> list[int]:
     return seen(Quire(n, es).add_product((p,)))
 
 
+def to_bytes(a: Sequence[int], b: Sequence[int], n: int, es: int, doublings: int = 0) -> list[int]:
+    """The bit string of a sum of products, doubled so often, the most significant byte first, extended by the sign."""
+    register = products(a, b, n, es)
+    for _ in range(doublings):
+        register.add(register)
+    bits, width = register.bits(), register.width
+    value, count = bits - (bits >> (width - 1) << width), -(-width // 8)
+    return list(value.to_bytes(count, "big", signed=True))
+
+
 to_posit = method(lambda q: q)
 clear = method(lambda q: Quire(q.n, q.es))
 negate = method(lambda q: q.negate())
