@@ -1,6 +1,14 @@
 """Golden vectors: operands and right results that were computed elsewhere, in ``.npz`` files without pickled objects.
 
-Files and keys: ``n<n>es<es>_<name>``, unsigned patterns. `golden` turns them into rows of the operations table.
+`golden` turns them into rows of the operations table.
+
+====================  ==========================================================================================
+posit_*               keys ``n<n>es<es>_<name>``, unsigned patterns
+qpytorch_posit_round  ``in_<n>_<es>`` and ``out_<n>_<es>``, float32 by their bits: QPyTorch's rounding, NaR is -Inf
+cuposit_round         ``in_<n>`` and ``out_<n>``: CuPosit's own rounding function
+cuposit_mm            ``meta_<i>`` [n, es, M, K, N], ``ab_<i>`` alpha and beta, ``A_<i>`` to ``C_<i>``, and the results
+                      with padding and without: matrix products around that rounding
+====================  ==========================================================================================
 """
 
 from __future__ import annotations
@@ -81,6 +89,8 @@ def golden() -> Iterator[Golden]:
         yield from _sampled(n, es, arrays)
     for (n, es), arrays in load("posit_quire").items():
         yield _dots(n, es, arrays)
+    yield from _qpytorch()
+    yield from _cuposit()
 
 
 def _exhaustive(n: int, es: int, arrays: Mapping[str, Array]) -> Iterator[Golden]:
@@ -138,6 +148,40 @@ def _dots(n: int, es: int, arrays: Mapping[str, Array]) -> Golden:
         column[inside] = patterns(arrays[name], n)
         columns.append(column)
     return Golden("quire_dot", {"n": n, "es": es}, tuple(columns), patterns(arrays["qToP"], n))
+
+
+def arrays(name: str) -> dict[str, Array]:
+    """The arrays of one file; float32s given by their bits are sign-extended."""
+    with np.load(directory() / f"{name}.npz", allow_pickle=False) as file:
+        found = {key: file[key] for key in file.files}
+    return {key: x.view(np.int32).astype(np.int64) if x.dtype == np.uint32 else x for key, x in found.items()}
+
+
+def _qpytorch() -> Iterator[Golden]:
+    """Rounded floats. Its NaR is -Inf, ours is NaN."""
+    found = arrays("qpytorch_posit_round")
+    for key, x in found.items():
+        if key.startswith("in_"):
+            n, es = map(int, key.split("_")[1:])
+            want = found[key.replace("in", "out")]
+            minus_infinity, nan = 0xFF800000 - (1 << 32), 0x7FC00000
+            options = {"n": n, "es": es, "dtype": "float32", "rounding": "nearest_even"}
+            yield Golden("quantize", options, (x,), np.where(want == minus_infinity, nan, want))
+
+
+def _cuposit() -> Iterator[Golden]:
+    """Matrix products with and without padding; one recorded product is one case."""
+    found = arrays("cuposit_mm")
+    for key in found:
+        if not key.startswith("meta_"):
+            continue
+        i = key.removeprefix("meta_")
+        n, es = found[key][:2].tolist()
+        alpha, beta = found[f"ab_{i}"].tolist()
+        options = {"n": n, "es": es, "dtype": "float32", "alpha": alpha, "beta": beta}
+        operands = tuple(found[f"{name}_{i}"][None] for name in "ABC")
+        for k_pad, name in ((8, "Dcutlass"), (None, "Dnopad")):
+            yield Golden("posit_mm_cuposit", options | {"k_pad": k_pad}, operands, found[f"{name}_{i}"][None])
 
 
 def patterns(x: Array, n: int) -> Array:
