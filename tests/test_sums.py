@@ -129,6 +129,44 @@ def test_as_many_products_as_a_quire_takes_fit() -> None:
         assert most.mul_add(top, top).to_posit().item() == fmt.nar, "and one more is one too many"
 
 
+@pytest.mark.parametrize("fmt", [P8, P32, P64, Posit(16, 1), Posit(5, 4), Posit(3, 0)], ids=str)
+def test_the_quire_sum_limit(fmt: Posit) -> None:
+    """So many times maxpos, less one, is the most that posits can add up to; built by doubling."""
+    bits = fmt.max_scale + 31
+    if fmt.es == 2:
+        assert bits == 23 + 4 * fmt.n
+    for top, sign in ((fmt.maxpos, 1), (-fmt.maxpos, -1)):
+        power, most = Quire(fmt).add_posit(torch.tensor(top)), Quire(fmt)
+        for _ in range(bits):
+            most.add(power)
+            power.add(power.clone())
+        assert power.to_posit().item() == fmt.nar, "one addition more"
+        assert most.to_posit().item() == sign * fmt.maxpos
+        assert most.clone().sub_posit(torch.tensor(top)).to_posit().item() == sign * fmt.maxpos
+        assert most.add_posit(torch.tensor(top)).to_posit().item() == fmt.nar
+
+
+@pytest.mark.parametrize("fmt", [P8, P32, P64, Posit(33, 0), Posit(2)], ids=str)
+def test_bytes_and_back(fmt: Posit) -> None:
+    a, b = rows(fmt)
+    quire = Quire(fmt, (len(a),))
+    for x, y in zip(a.unbind(1), b.unbind(1), strict=True):
+        quire.mul_add(x, y)
+    data = quire.to_bytes()
+    assert data.shape == (len(a), -(-fmt.quire_bits // 8))
+    assert torch.equal(data.flip(1), quire.to_bytes("little"))
+    for order in ("big", "little"):
+        again = Quire.from_bytes(quire.to_bytes(order), fmt, order)
+        assert torch.equal(again.to_posit(), quire.to_posit())
+        assert torch.equal(again.to_bytes(), data)
+        again.sub(quire).add_posit(a[:, 0])  # what was read is a whole register, not only a rounded one
+        nar = quire.to_posit() == fmt.nar
+        assert torch.equal(again.to_posit()[~nar], a[:, 0][~nar])
+    nar = Quire.from_posit(torch.tensor([fmt.nar]), fmt).to_bytes()
+    want = -(1 << (fmt.quire_bits - 1))
+    assert bytes(nar[0].tolist()) == want.to_bytes(nar.shape[1], "big", signed=True)
+
+
 def test_between_two_carries_no_word_overflows() -> None:
     """TERMS products of the largest word leave room in an int64, and so does one chunk more."""
     for fmt in FORMATS:

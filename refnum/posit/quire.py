@@ -143,7 +143,8 @@ class Quire:
     ContractError
         When there is no such order of bytes.
 
-    Exactness: bit-exact while no partial sum leaves the register; fewer than 2**31 products never do.
+    Exactness: bit-exact while no partial sum leaves the register. Fewer than 2**31 products never do, nor do fewer than
+        2**(max_scale + 31) posits, which is the quire sum limit: 2**(23 + 4n) for es = 2.
     Rounding: none but in `to_posit`, once.
     Special: NaR in makes the quire NaR, and so does a magnitude of 2**(W - 1) units or more; it stays until `clear`.
     Standard: Posit Standard (2022) 3.4 and 5.11; W = 16n bits, for es other than 2 refnum's W = 4 * (n - 2) * 2**es +
