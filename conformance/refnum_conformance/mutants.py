@@ -53,6 +53,7 @@ SOURCES = (
 
 RESULTS = Path(__file__).parents[1] / "results"
 LEDGER, TABLE = "mutants.jsonl", "mutants.md"
+ESCAPED = str.maketrans({"|": r"\|"})  #: for a cell of the table
 
 PATIENCE = 10  #: how many times as long as the unchanged core a mutant may take
 LEAST_LIMIT = 30.0  #: seconds that it always gets
@@ -535,7 +536,8 @@ class Judgement:
                 sum(group(m) in ours for m in mutants)
                 for mutants in (self.mutants, self.tried, self.alive, self.unexplained)
             )
-            lines.append(f"| {name} | {made} | {tried} | {tried - alive} | {alive - unexplained} | {unexplained} |")
+            numbers = (made, tried, tried - alive, alive - unexplained, unexplained)
+            lines.append(" | ".join([f"| {name.translate(ESCAPED)}", *map(str, numbers)]) + " |")
         return lines
 
 
