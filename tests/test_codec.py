@@ -255,6 +255,21 @@ def test_stochastic_rounding_goes_up_by_the_fraction() -> None:
                 assert torch.equal(got == ends[0], math.floor(fraction * 65536) <= r)
 
 
+@pytest.mark.parametrize(
+    ("fmt", "value", "random_bits", "want"),
+    [
+        (Minifloat(11, 51, 1023, "ieee", "nan"), 0x3FF0000000000001, 0x4000, 0x1FF8000000000001),
+        (Minifloat(11, 51, 1023, "ieee", "nan"), 0x7FEFFFFFFFFFFFFF, 0x0000, 0x3FFC000000000000),
+        (Minifloat(11, 52, 1000, "fn", "nan"), 0x000FFFFFFFFFFFFF, 0x6199, 0x20000000),
+    ],
+)
+def test_stochastic_rounding_of_wide_mantissas(fmt: Minifloat, value: int, random_bits: int, want: int) -> None:
+    """Those that drop fewer than 16 bits of a float64."""
+    x = torch.tensor(value).view(torch.float64)
+    got = refnum.encode(x, fmt, rounding="stochastic", random_bits=torch.tensor(random_bits))
+    assert got.item() == want
+
+
 def test_stochastic_rounding_reads_16_bits_and_broadcasts() -> None:
     x = torch.linspace(-3, 3, 40).view(5, 8)
     r = torch.arange(8) * 8191

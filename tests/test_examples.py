@@ -1,22 +1,117 @@
-"""Every file in examples/ runs in a fresh process."""
+"""Every file in examples/ runs in a fresh process, and what it prints is checked."""
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+FOLDER = Path(__file__).parents[1] / "examples"
+SECONDS = 300  #: after which a script, or a cell, hangs
 
 
-def test_there_are_examples() -> None:
-    assert list(EXAMPLES.glob("*.py"))
+def check_first_steps(text: str) -> None:
+    assert "['0x4c91', '0x0001', '0x8000'] ['3.142', '1e-17', 'NaR']" in text
+    assert "tensor([0.3334]" in text
+    assert "tensor(1.)" in text
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
-def test_example_runs(path: Path) -> None:
-    done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, timeout=300)
+def check_training(text: str) -> None:
+    """Few bits cost accuracy, and training with them wins some of it back."""
+    rows = re.findall(r"^(\S+) +([\d.]+)% +([\d.]+)% +([+-][\d.]+)$", text, re.MULTILINE)
+    before, after = ({row[0]: float(row[column]) for row in rows} for column in (1, 2))
+    formats = ["float32", "posit(8,2)", "posit(6,2)", "posit(5,2)", "posit(4,2)"]
+    assert list(before) == formats
+    assert 95 < before["float32"] <= 100
+    assert abs(before["posit(8,2)"] - before["float32"]) < 2
+    assert [before[name] for name in formats[2:]] == sorted((before[name] for name in formats[2:]), reverse=True)
+    assert all(after[name] > before[name] for name in formats[2:])
+    assert after["posit(6,2)"] > before["float32"] - 2
+    assert after["posit(4,2)"] > before["posit(4,2)"] + 3
+
+
+def check_researchers(text: str) -> None:
+    """The notebook asserts what it claims; here is that it shows it, too."""
+    assert text.count("image/png") == 2
+    assert "3.14159    0 | 10 | 01 | 10010010001 = 3.1416" in text
+    assert "nn.intercept does not cover cdist" in text
+    shares = {name: float(share) for name, share in re.findall(r"^(\S+) +([\d.]+)%", text, re.MULTILINE)}
+    assert shares["float32"] > 95
+    assert abs(shares["posit16"] - shares["float32"]) < 1
+    assert 50 < shares["posit(5,2)"] < shares["posit8"] <= 100
+    assert shares["quire"] == 0 < shares["products"] < 100
+
+
+class Example(NamedTuple):
+    """A file in examples/."""
+
+    check: Callable[[str], None]  #: takes what it printed
+    needs: tuple[str, ...] = ()  #: modules
+
+
+EXAMPLES = {
+    "first_steps.py": Example(check_first_steps),
+    "posits_for_researchers.ipynb": Example(check_researchers, ("nbclient", "ipykernel", "matplotlib", "sklearn")),
+    "quantization_aware_training.py": Example(check_training, ("sklearn",)),
+}
+NOTEBOOKS = [name for name in EXAMPLES if name.endswith(".ipynb")]
+
+
+def test_every_example_is_here() -> None:
+    assert {path.name for path in FOLDER.iterdir() if path.is_file()} == set(EXAMPLES)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = [module for module in EXAMPLES[name].needs if find_spec(module) is None]
+    if missing:
+        pytest.skip(f"{name} needs {', '.join(missing)}, which is not installed")
+    if name in NOTEBOOKS:
+        monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel shows pictures in its own
+        for folder in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+            monkeypatch.setenv(folder, str(tmp_path))  # and not the home folder
+        text = run_notebook(FOLDER / name, tmp_path)
+    else:
+        text = run_script(FOLDER / name, tmp_path)
+    EXAMPLES[name].check(text)
+
+
+def run_script(path: Path, folder: Path) -> str:
+    """What a script prints."""
+    command = [sys.executable, str(path)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", timeout=SECONDS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout
+    return done.stdout
+
+
+def run_notebook(path: Path, folder: Path) -> str:
+    """What the cells of a notebook print and show, one after the other in a fresh kernel."""
+    import nbclient
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(folder)}}).execute()
+    return "\n".join(text_of(output) for cell in notebook.cells for output in cell.get("outputs", ()))
+
+
+def text_of(output: dict[str, Any]) -> str:
+    """An output as text, a picture being the name of its type."""
+    assert output.get("name") != "stderr", output["text"]
+    if output["output_type"] == "stream":
+        return str(output["text"])
+    return "\n".join(kind if kind.startswith("image/") else str(data) for kind, data in output["data"].items())
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_is_kept_without_outputs(name: str) -> None:
+    cells = json.loads((FOLDER / name).read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in code)

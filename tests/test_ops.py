@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from calls import P8, P16, P64, floats, patterns, whole
+from calls import P8, P16, P32, P64, floats, patterns, whole
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.optests import OpCheckError
 
 import refnum
-from refnum import ops
+from refnum import Posit, ops
 from refnum.testing import assert_bit_equal
 
 DIFFERENTIABLE = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -32,6 +32,20 @@ def _leaf(x: Tensor) -> Tensor:
     return x.clone().requires_grad_()
 
 
+def _mm(
+    a: Tensor,
+    b: Tensor,
+    c: Tensor | None = None,
+    *,
+    fmt: Posit = P16,
+    mode: str = "quire",
+    out_dtype: torch.dtype | None = torch.float32,
+    grad: str = "rounded",
+    scaling: tuple[float, float, int | None] = (1.0, 0.0, 8),
+) -> tuple[Any, ...]:
+    return a, b, c, fmt.n, fmt.es, mode, out_dtype, grad, *scaling
+
+
 def samples() -> list[Sample]:
     """Floats with and without gradients, patterns, an addend, another result dtype, batches, one length 0.
 
@@ -42,28 +56,25 @@ def samples() -> list[Sample]:
     p16, q16 = patterns(P16, 5)[:15].view(3, 5), patterns(P16, 6)[:20].view(5, 4)
     batch = whole(7, 2, 1, 3, 5), whole(8, 4, 5, 2)
     mm = [
-        ("floats", (a, b, None, 16, 2, "quire", torch.float32, "rounded", 1.0, 0.0, 8)),
-        ("floats with gradients", (_leaf(a), _leaf(b), None, 16, 2, "quire", torch.float32, "rounded", 1.0, 0.0, 8)),
-        ("raw gradients and an addend", (_leaf(a), b, _leaf(c), 8, 2, "quire", torch.float32, "raw", 1.0, 0.0, 8)),
-        ("specials", (_leaf(rough.view(6, 10)), _leaf(rough.view(10, 6)), None, 16, 1, "quire", torch.float32, "rounded", 1.0, 0.0, 8)),
-        ("float64 results", (a.double(), b.double(), None, 32, 2, "quire", torch.float64, "rounded", 1.0, 0.0, 8)),
-        ("bfloat16", (_leaf(a.bfloat16()), _leaf(b.bfloat16()), None, 8, 2, "quire", torch.bfloat16, "rounded", 1.0, 0.0, 8)),
-        ("patterns", (p16, q16, None, 16, 2, "quire", None, "rounded", 1.0, 0.0, 8)),
-        ("patterns in wide containers", (p16.int(), q16.long(), None, 12, 1, "quire", None, "rounded", 1.0, 0.0, 8)),
-        ("patterns and an addend", (p16, q16, patterns(P16, 9)[:12].view(3, 4), 16, 2, "quire", None, "rounded", 1.0, 0.0, 8)),
-        ("patterns to floats", (p16 | 1, q16 | 1, None, 16, 2, "quire", torch.float64, "rounded", 1.0, 0.0, 8)),
-        (
-            "posit64",
-            (patterns(P64, 10)[:15].view(3, 5), patterns(P64, 11)[:10].view(5, 2), None, 64, 2, "quire", None, "rounded", 1.0, 0.0, 8),
-        ),
-        ("batches", (_leaf(batch[0]), _leaf(batch[1]), None, 16, 2, "quire", torch.float32, "rounded", 1.0, 0.0, 8)),
-        ("transposed", (_leaf(b.T), _leaf(a.T), None, 16, 2, "quire", torch.float32, "rounded", 1.0, 0.0, 8)),
-        ("mode posit", (_leaf(a), _leaf(b), _leaf(c), 16, 2, "posit", torch.float32, "rounded", 1.0, 0.0, 8)),
-        ("mode posit of patterns", (p16, q16, None, 16, 2, "posit", None, "rounded", 1.0, 0.0, 8)),
-        ("mode products", (_leaf(a), _leaf(b), _leaf(c), 16, 2, "products", torch.float32, "rounded", 1.0, 0.0, 8)),
-        ("mode cuposit", (_leaf(a), _leaf(b), _leaf(c), 8, 2, "cuposit", torch.float32, "rounded", 0.5, -2.0, None)),
-        ("no terms", (_leaf(a[:, :0]), _leaf(b[:0]), None, 16, 2, "quire", torch.float32, "rounded", 1.0, 0.0, 8)),
-        ("no rows", (_leaf(a[:0]), _leaf(b), None, 16, 2, "quire", torch.float32, "rounded", 1.0, 0.0, 8)),
+        ("floats", _mm(a, b)),
+        ("floats with gradients", _mm(_leaf(a), _leaf(b))),
+        ("raw gradients and an addend", _mm(_leaf(a), b, _leaf(c), grad="raw")),
+        ("specials", _mm(_leaf(rough.view(6, 10)), _leaf(rough.view(10, 6)), fmt=Posit(16, 1))),
+        ("float64 results", _mm(a.double(), b.double(), fmt=P32, out_dtype=torch.float64)),
+        ("bfloat16", _mm(_leaf(a.bfloat16()), _leaf(b.bfloat16()), fmt=P8, out_dtype=torch.bfloat16)),
+        ("patterns", _mm(p16, q16, out_dtype=None)),
+        ("patterns in wide containers", _mm(p16.int(), q16.long(), fmt=Posit(12, 1), out_dtype=None)),
+        ("patterns and an addend", _mm(p16, q16, patterns(P16, 9)[:12].view(3, 4), out_dtype=None)),
+        ("patterns to floats", _mm(p16 | 1, q16 | 1, out_dtype=torch.float64)),
+        ("posit64", _mm(patterns(P64, 10)[:15].view(3, 5), patterns(P64, 11)[:10].view(5, 2), fmt=P64, out_dtype=None)),
+        ("batches", _mm(_leaf(batch[0]), _leaf(batch[1]))),
+        ("transposed", _mm(_leaf(b.T), _leaf(a.T))),
+        ("mode posit", _mm(_leaf(a), _leaf(b), _leaf(c), mode="posit")),
+        ("mode posit of patterns", _mm(p16, q16, mode="posit", out_dtype=None)),
+        ("mode products", _mm(_leaf(a), _leaf(b), _leaf(c), mode="products")),
+        ("mode cuposit", _mm(_leaf(a), _leaf(b), _leaf(c), fmt=P8, mode="cuposit", scaling=(0.5, -2.0, None))),
+        ("no terms", _mm(_leaf(a[:, :0]), _leaf(b[:0]))),
+        ("no rows", _mm(_leaf(a[:0]), _leaf(b))),
     ]
     dot = [
         ("floats", (a, a.flip(0), 16, 2)),

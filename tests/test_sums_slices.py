@@ -30,7 +30,7 @@ SERVED = (
     *(Posit(3), Posit(5, 4), P8, Posit(8, 0), P16, Posit(16, 1)),
     *(Posit(24), Posit(31, 0), P32, Posit(40, 1), Posit(55)),
 )
-REFUSED = (Posit(2), Posit(48, 4), Posit(56), Posit(64))
+REFUSED = (Posit(2), Posit(33, 4), Posit(48, 4), Posit(56), Posit(64))
 
 
 def normal(*shape: int, seed: int, spread: int = 0) -> Tensor:
@@ -87,6 +87,29 @@ def test_slices_give_the_bits_of_registers(fmt: Posit, data: str) -> None:
     assert quires._slices_serve(fmt, a, b)
     for addend in (None, c):
         assert_bit_equal(quires._mm_by_slices(a, b, addend, fmt, None), quires.mm_by_registers(a, b, addend, fmt, None))
+
+
+@pytest.mark.parametrize("few", [256, 4])
+@pytest.mark.parametrize("fmt", [P16, Posit(24, 3), P32, Posit(32, 4), Posit(45, 1)], ids=str)
+def test_entries_that_span_the_whole_range(fmt: Posit, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many bits for one float64: entries are cut as slices are. NaR, and what cancels, among them."""
+    monkeypatch.setattr(slices, "FEW", few)
+    generator = torch.Generator().manual_seed(30)
+    kinds = set()
+    for seed in range(12):
+        a, b = normal(13, 40, seed=seed), normal(40, 11, seed=seed + 100)
+        for x in (a, b):
+            step, reach = (7 if few == 4 else 400), fmt.max_scale
+            places = torch.arange(seed, x.numel(), step)
+            x.view(-1)[places] *= torch.randint(-reach, reach // 9, places.shape, generator=generator).double().exp2()
+        if seed % 3 == 0:
+            a[:, 20:], b[20:] = a[:, :20], -b[:20]
+        if seed % 4 == 0:
+            a[seed % 13, 3] = torch.nan
+        x, y = refnum.encode(a, fmt), refnum.encode(b, fmt)
+        assert_bit_equal(refnum.posit_mm(x, y, fmt), quires.mm_by_registers(x, y, None, fmt, None))
+        kinds |= {type(part) for part in slices.cut(a.nan_to_num(), -1, slices.extent(a.nan_to_num(), -1, -400), 25)}
+    assert kinds == {slices.Slice, slices.Entries}
 
 
 @pytest.mark.parametrize("fmt", SERVED, ids=str)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -26,7 +26,8 @@ from torch import Tensor
 
 MANTISSA = 53  #: bits of a float64
 SHORT = 51  #: bits that the norms of two slices may have together: two more than one product needs are left for sums
-LEAST_UNIT = -511  #: of an operand: products are then multiples of a normal float64
+LEAST_UNIT = -495  #: of posits: their products are normal float64s, and fewer than 2**31 of them add up to one
+MOST = 1023  #: log2 of the largest power of 2, which no sum of products of posits reaches
 SURPLUS = 1 + 2.0**-20  #: what float arithmetic on norms and bounds may lose, and more
 FEW = 256  #: one entry out of so many may stay an entry
 ROWS = 1 << 16  #: elements that are worked on at a time
@@ -101,7 +102,7 @@ def cut(x: Tensor, axis: int, size: Extent, width: int) -> list[Part]:
         parts.append(Slice(head, norm + rest, unit))
         norm = rest
         if norm > 0 and x.dim() == 2 and int(torch.count_nonzero(x)) * FEW <= x.numel():
-            return [*parts, _entries(x, axis, size.unit)]
+            return [*parts, *_entries(x, axis, size.unit, width)]
     return parts
 
 
@@ -111,12 +112,16 @@ def _multiples(x: Tensor, unit: int) -> Tensor:
     return (x + magic).sub_(magic)
 
 
-def _entries(x: Tensor, axis: int, unit: int) -> Entries:
+def _entries(x: Tensor, axis: int, least: int, width: int) -> Iterator[Entries]:
+    """The entries of a matrix that are not 0, cut as slices are."""
     places = x.nonzero()
     vectors, terms = places.unbind(1) if axis == -1 else places.flip(1).unbind(1)
-    values = x[places[:, 0], places[:, 1]]
-    sums = x.new_zeros(x.shape[-3 - axis]).index_add_(0, vectors, values.abs())  # which bound the norms
-    return Entries(vectors, terms, values, float(sums.amax()) * SURPLUS, unit)
+    values, sums = x[places[:, 0], places[:, 1]], x.new_zeros(x.shape[-3 - axis])
+    while norm := float(sums.zero_().index_add_(0, vectors, values.abs()).amax()) * SURPLUS:  # which bounds the norms
+        unit = max(least, _ceil_log2(norm) - width)
+        head = values if unit == least else _multiples(values, unit)
+        values = values - head
+        yield Entries(vectors, terms, head, 2 * norm, unit)
 
 
 def _norm(x: Tensor, axis: int) -> float:
@@ -202,7 +207,7 @@ class Totals:
 
 def _exact(bound: float, unit: int) -> bool:
     """Whether float64 holds all multiples of 2**unit up to the bound."""
-    return bound * SURPLUS <= math.ldexp(1.0, MANTISSA + unit)
+    return bound * SURPLUS <= math.ldexp(1.0, min(MANTISSA + unit, MOST))
 
 
 def _add_few(left: Part, right: Part, total: Tensor) -> None:
