@@ -17,6 +17,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 CONSTRAINTS = ("--constraint", "constraints.txt")
 MINIMUMS = ("torch==2.10.*", "numpy==1.26.*")
+TESTING = ("demo", "conformance", "exact", "pytest-xdist", "nbclient", "ipykernel")  # what the tests can use
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # a test worker or a yardstick has one core to itself
 
 
@@ -42,8 +43,8 @@ def run_tests(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests and every example in a docstring."""
-    install(session, "demo", "conformance", "exact", "pytest-xdist")
+    """Run the tests, the files in examples/, and every example in a docstring."""
+    install(session, *TESTING)
     install_conformance(session)
     run_tests(session)
 
@@ -99,6 +100,6 @@ def minimums(session: nox.Session) -> None:
     The lowest torch is not that of the constraints file, so on Linux pip fetches a build of several gigabytes unless it
     is told of an index with CPU builds.
     """
-    install(session, "demo", "conformance", "exact", "pytest-xdist", constraints=MINIMUMS)
+    install(session, *TESTING, constraints=MINIMUMS)
     install_conformance(session)
     run_tests(session)
