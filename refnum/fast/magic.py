@@ -88,7 +88,7 @@ def _quantize_pieces(x: Tensor, fmt: Posit, row: Minifloat, wide: Minifloat) -> 
     x, out = (x.view(-1), result.view(-1)) if x.is_contiguous() else (x, result)
     limit = min(CHUNK_BYTES * 8 // wide.width, max(1, x.numel()))
     rounder = Rounder(fmt, wide, limit)
-    for place in pieces(x.shape, limit):
+    for place in pieces(x.shape, limit) if x.numel() > limit else [(...,)]:
         source, target = x[place].reshape(-1), out[place]
         values = source if row == wide else _widened(source, row, wide)
         if values is None:

@@ -24,13 +24,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .chunks import pieces
+
 MANTISSA = 53  #: bits of a float64
 SHORT = 51  #: bits that the norms of two slices may have together: two more than one product needs are left for sums
 LEAST_UNIT = -495  #: of posits: their products are normal float64s, and fewer than 2**31 of them add up to one
 MOST = 1023  #: log2 of the largest power of 2, which no sum of products of posits reaches
 SURPLUS = 1 + 2.0**-20  #: what float arithmetic on norms and bounds may lose, and more
 FEW = 256  #: one entry out of so many may stay an entry
-ROWS = 1 << 16  #: elements that are worked on at a time
+ROWS = 1 << 16  #: elements that are worked on at a time, so that they stay in the cache
 
 
 class Extent(NamedTuple):
@@ -89,15 +91,17 @@ Part = Slice | Entries
 
 
 def cut(x: Tensor, axis: int, size: Extent, width: int) -> list[Part]:
-    """Parts of an operand that add up to it, with norms of about ``width`` bits of their units at most."""
+    """Parts of an operand that add up to it, with norms of about ``width`` bits of their units at most.
+
+    The operand is used up.
+    """
     parts: list[Part] = []
     norm = size.norm
     while norm > 0:
         unit = _ceil_log2(norm) - width
         if unit <= size.unit:
             return [*parts, Slice(x, norm, size.unit)]
-        head = _multiples(x, unit)
-        x = x - head
+        head = _split(x, unit)
         rest = _norm(x, axis)
         parts.append(Slice(head, norm + rest, unit))
         norm = rest
@@ -106,10 +110,14 @@ def cut(x: Tensor, axis: int, size: Extent, width: int) -> list[Part]:
     return parts
 
 
-def _multiples(x: Tensor, unit: int) -> Tensor:
-    """Each entry's nearest multiple of 2**unit, for entries of less than 2**(51 + unit)."""
+def _split(x: Tensor, unit: int) -> Tensor:
+    """Each entry's nearest multiple of 2**unit, which the entry loses; entries are less than 2**(51 + unit)."""
+    head = torch.empty_like(x)
     magic = math.ldexp(1.5, MANTISSA - 1 + unit)  # sums are around it, where float64s are multiples of 2**unit
-    return (x + magic).sub_(magic)
+    for place in pieces(x.shape, ROWS):
+        multiples = torch.add(x[place], magic, out=head[place]).sub_(magic)
+        x[place].sub_(multiples)
+    return head
 
 
 def _entries(x: Tensor, axis: int, least: int, width: int) -> Iterator[Entries]:
@@ -119,9 +127,7 @@ def _entries(x: Tensor, axis: int, least: int, width: int) -> Iterator[Entries]:
     values, sums = x[places[:, 0], places[:, 1]], x.new_zeros(x.shape[-3 - axis])
     while norm := float(sums.zero_().index_add_(0, vectors, values.abs()).amax()) * SURPLUS:  # which bounds the norms
         unit = max(least, _ceil_log2(norm) - width)
-        head = values if unit == least else _multiples(values, unit)
-        values = values - head
-        yield Entries(vectors, terms, head, 2 * norm, unit)
+        yield Entries(vectors, terms, _split(values, unit), 2 * norm, unit)
 
 
 def _norm(x: Tensor, axis: int) -> float:

@@ -16,8 +16,13 @@ from ..formats import Minifloat, Posit, float32, float64, holds, keeps
 
 def product_shape(a: Tensor, b: Tensor) -> torch.Size:
     """The shape of a product of batched matrices."""
-    batch = broadcast_shape("posit_mm", a=a.shape[:-2], b=b.shape[:-2])
-    return torch.Size((*batch, a.shape[-2], b.shape[-1]))
+    return torch.Size((*batch_shape(a, b), a.shape[-2], b.shape[-1]))
+
+
+def batch_shape(a: Tensor, b: Tensor) -> torch.Size:
+    """The shape of the batch of a product; a vector has none."""
+    left, right = a.shape[:-2], b.shape[:-2]
+    return left if left == right else broadcast_shape("posit_mm", a=left, b=right)
 
 
 def patterns_of(x: Tensor, fmt: Posit) -> Tensor:

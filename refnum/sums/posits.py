@@ -12,7 +12,6 @@ from torch import Tensor
 from ..boundary import (
     FLOAT_ROWS,
     broadcast,
-    broadcast_shape,
     check_choice,
     check_codes,
     check_device,
@@ -24,6 +23,7 @@ from ..codec import quantize
 from ..errors import ContractError, DTypeError, FormatError, ShapeError
 from ..formats import Posit, float32, holds
 from . import ordered, quires
+from .operands import batch_shape
 
 MOST_TERMS = (1 << 31) - 1  #: products that a quire takes without overflow, whatever they are
 
@@ -290,13 +290,13 @@ def _check_matrices(a: Tensor, b: Tensor) -> None:
             f"posit_mm cannot multiply {tuple(a.shape)} by {tuple(b.shape)}: "
             f"a has {a.shape[-1]} columns and b {k} rows, which must be equal. Transpose or reshape one."
         )
-    broadcast_shape("posit_mm", a=a.shape[:-2], b=b.shape[:-2])
+    batch_shape(a, b)
     check_terms("posit_mm", k)
 
 
 def _addend(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """c in the shape of the product of matrices, before 1-D operands lose their axis again."""
-    batch = broadcast_shape("posit_mm", a=a.shape[:-2], b=b.shape[:-2])
+    batch = batch_shape(a, b)
     rows, columns = ([] if a.dim() == 1 else [a.shape[-2]]), ([] if b.dim() == 1 else [b.shape[-1]])
     shape = [*batch, *rows, *columns]
     try:

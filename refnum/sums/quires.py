@@ -23,7 +23,7 @@ from .operands import finished, patterns_of, posit_values, product_shape, rounde
 
 TERMS = 1 << 28  #: products that may be added between two carry passes
 ROWS = 1 << 18  #: elements of the left operand, or of the result, that are worked on at a time by slices
-PIECE = 1 << 15  #: elements of a piece in which totals are added
+PIECE = 1 << 14  #: elements of a piece in which totals are added
 
 
 def quire_dot(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
@@ -122,12 +122,12 @@ class _Values:
         return self
 
     def __getitem__(self, place: tuple[int | slice | EllipsisType | None, ...]) -> tuple[Tensor, Tensor | None]:
-        """Some of the values, and a mask of NaR if there is any."""
-        x = self.floats[place].to(torch.float64)
+        """A copy of some of the values, and a mask of NaR if there is any."""
+        x = self.floats[place].to(torch.float64, copy=True)
         if is_finite(x):
             return x, None
         nar = x.isnan()
-        return x.masked_fill(nar, 0.0), nar
+        return x.masked_fill_(nar, 0.0), nar
 
 
 def _mm_by_slices(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit, dtype: torch.dtype | None) -> Tensor:
