@@ -40,6 +40,7 @@ def _fresh() -> Iterator[None]:
 HARMLESS = {
     *("empty_strided_cpu", "assert_size_stride", "assert_alignment", "reinterpret_tensor"),
     *("args.clear", "size", "stride"),
+    "torch.ops.aten.view.dtype",
 }
 
 

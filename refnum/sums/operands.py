@@ -25,6 +25,11 @@ def batch_shape(a: Tensor, b: Tensor) -> torch.Size:
     return left if left == right else broadcast_shape("posit_mm", a=left, b=right)
 
 
+def on_cpu(*operands: Tensor) -> bool:
+    """Whether fast forms can look at the values: plain tensors on the CPU."""
+    return all(type(x) is Tensor and x.device.type == "cpu" for x in operands)
+
+
 def patterns_of(x: Tensor, fmt: Posit) -> Tensor:
     """Patterns as they are, floats rounded to the format."""
     return encode(x, fmt) if x.is_floating_point() else x

@@ -23,7 +23,7 @@ from ..fast import magic
 from ..fast.chunks import elementwise, pieces
 from ..fast.expansions import rounded_to_odd
 from ..formats import Minifloat, Posit, float32, float64
-from .operands import finished, patterns_of, posit_values, product_shape, rounded_sums
+from .operands import finished, on_cpu, patterns_of, posit_values, product_shape, rounded_sums
 
 TILE = 1 << 16  #: results of a tile
 _SIGN, _MAGNITUDE, _HALF = -(1 << 31), (1 << 31) - 1, 126 << 23  #: of a float32: bits, and the pattern of 1/2
@@ -53,16 +53,12 @@ def _tiles(result: Tensor) -> Iterator[Place]:
         yield from pieces(result.shape[:-1], max(1, TILE // result.shape[-1]))
 
 
-def _plain(*operands: Tensor) -> bool:
-    return all(type(x) is Tensor and x.device.type == "cpu" for x in operands)
-
-
 # ---- posit: every product and every sum rounded to a posit ----------------------------------------
 
 
 def rounded_mm(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit, dtype: torch.dtype | None) -> Tensor:
     """Matrix products in which each product and each sum is rounded to the format; patterns for no dtype."""
-    fast = _plain(a, b) and magic.lane(fmt, float64) == float64 and 2 * fmt.significand_bits <= 53
+    fast = on_cpu(a, b) and magic.lane(fmt, float64) == float64 and 2 * fmt.significand_bits <= 53
     return (_rounded_mm_in_floats if fast else rounded_mm_in_patterns)(a, b, c, fmt, dtype)
 
 
@@ -113,7 +109,7 @@ def _rounded_mm_in_floats(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit, dt
 
 def products_mm(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit) -> Tensor:
     """Matrix products in which each product is rounded to the format, and added in float32."""
-    lane = _product_lane(fmt) if _plain(a, b) else None
+    lane = _product_lane(fmt) if on_cpu(a, b) else None
     sums = products_mm_in_patterns(a, b, fmt) if lane is None else _products_mm_in_floats(a, b, fmt, lane)
     if c is not None:
         sums = _ieee_sum(sums, c.expand(sums.shape))
@@ -177,7 +173,7 @@ def cuposit_mm(
 ) -> Tensor:
     """``alpha * (a @ b) + beta * c`` as CuPosit's kernels define it."""
     x, y = clipped(a, fmt), clipped(b, fmt)
-    plain = _plain(a, b) and fmt.n > 4
+    plain = on_cpu(a, b) and fmt.n > 4
     begin_step = _cuposit_step_in_passes(x, y, fmt) if plain else lambda place: _cuposit_step(fmt)
     sums = _cuposit_sums(x, y, fmt, begin_step, k_pad)
     if alpha == 1.0 and beta == 0.0:
@@ -198,7 +194,7 @@ def cuposit_mm_by_definition(a: Tensor, b: Tensor, fmt: Posit, k_pad: int | None
 def clipped(x: Tensor, fmt: Posit) -> Tensor:
     """float32 values clamped to 2**-e and 2**e in magnitude, NaN and 0 included, and truncated to posits."""
     bits = x.detach().resolve_neg().contiguous().view(torch.int32)
-    if fmt.n == 4 or not _plain(x):
+    if fmt.n == 4 or not on_cpu(x):
         return elementwise(partial(clipped_bits, fmt=fmt), bits, dtype=torch.int32).view(torch.float32)
     magnitude = (bits & _MAGNITUDE).clamp_(*_clip_bounds(fmt))
     truncated = _truncate(magnitude.view(torch.float32), fmt, torch.empty_like(bits))

@@ -19,7 +19,7 @@ from ..fast.expansions import rounded_to_odd
 from ..fast.scans import is_finite, least_magnitude
 from ..formats import Posit, float64
 from ..posit.quire import Register
-from .operands import finished, patterns_of, posit_values, product_shape, rounded_sums
+from .operands import finished, on_cpu, patterns_of, posit_values, product_shape, rounded_sums
 
 TERMS = 1 << 28  #: products that may be added between two carry passes
 ROWS = 1 << 18  #: elements of the left operand, or of the result, that are worked on at a time by slices
@@ -100,9 +100,8 @@ def _picked(x: Exact, index: tuple[slice | EllipsisType | None, ...]) -> Exact:
 
 def _slices_serve(fmt: Posit, *operands: Tensor) -> bool:
     """Whether float64 has room: for the values, for a product of the least ones, for two bits below a result."""
-    plain = all(type(x) is Tensor and x.device.type == "cpu" for x in operands)
     rounds = magic.lane(fmt, float64) == float64 and fmt.significand_bits <= slices.MANTISSA - 2
-    return plain and rounds and slices.serves(-fmt.max_scale)
+    return on_cpu(*operands) and rounds and slices.serves(-fmt.max_scale)
 
 
 class _Values:
