@@ -126,7 +126,10 @@ def _entries(x: Tensor, axis: int, least: int, width: int) -> Iterator[Entries]:
     vectors, terms = places.unbind(1) if axis == -1 else places.flip(1).unbind(1)
     values, sums = x[places[:, 0], places[:, 1]], x.new_zeros(x.shape[-3 - axis])
     while norm := float(sums.zero_().index_add_(0, vectors, values.abs()).amax()) * SURPLUS:  # which bounds the norms
-        unit = max(least, _ceil_log2(norm) - width)
+        unit = _ceil_log2(norm) - width
+        if unit <= least:
+            yield Entries(vectors, terms, values, norm, least)
+            return
         yield Entries(vectors, terms, _split(values, unit), 2 * norm, unit)
 
 
