@@ -116,6 +116,7 @@ def conditions() -> dict[str, str]:
         "peer": softposit.available()[1],
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
         "threads": str(torch.get_num_threads()),
+        "freed memory": "kept" if "MALLOC_TRIM_THRESHOLD_" in os.environ else "given back",
         "load average at the start": f"{os.getloadavg()[0]:.2f}",
     }
 
