@@ -163,10 +163,14 @@ def _quires() -> list[Call]:
         "sub": (lambda x, y: quire(x).sub(quire(y)), (a, b)),
         "mul_add": (lambda x, y, z: quire(x).mul_add(y, z), (a, b, c)),
         "mul_sub": (lambda x, y, z: quire(x).mul_sub(y, z), (a, b, c)),
+        "from_bytes": (lambda x, y: Quire.from_bytes(Quire(P16, x.shape).mul_add(x, y).to_bytes(), P16), (a, b)),
     }
     return [
-        Call(f"Quire.{name}", lambda *x, f=function: f(*x).to_posit(), operands)
-        for name, (function, operands) in calls.items()
+        Call("Quire.to_bytes", lambda x, y: Quire(P16, x.shape).mul_add(x, y).to_bytes(), (a, b), False),
+        *(
+            Call(f"Quire.{name}", lambda *x, f=function: f(*x).to_posit(), operands)
+            for name, (function, operands) in calls.items()
+        ),
     ]
 
 
@@ -183,6 +187,21 @@ def _sums() -> list[Call]:
             "posit_mm to floats",
             lambda a, b: refnum.posit_mm(a, b, P16, out_dtype=torch.float64),
             (rows, columns),
+            False,
+        ),
+        *(
+            Call(
+                f"posit_mm {mode}",
+                lambda a, b, c, m=mode: refnum.posit_mm(a, b, P16, mode=m, c=c),
+                (x, y, addend),
+                False,
+            )
+            for mode in ("posit", "products")
+        ),
+        Call(
+            "posit_mm cuposit",
+            lambda a, b, c: refnum.posit_mm(a, b, P8, mode="cuposit", c=c, alpha=0.3, beta=-2.0),
+            (x, y, addend),
             False,
         ),
         Call("quire_dot", lambda a, b: refnum.quire_dot(a, b, P16), (rows, columns.T[:1]), False),

@@ -85,7 +85,7 @@ class Register:
         low, high = padded[skipped:-1], padded[skipped + 1 :]
         shifted = ((low >> shift) | (high << (WORD - shift))) & WORD_MASK
         parts = torch.stack([shifted >> 8 * i & 0xFF for i in range(WORD // 8)], 1)
-        return parts.view(-1, words.shape[1])[: self.bytes].T.to(torch.uint8)
+        return parts.flatten(0, 1)[: self.bytes].T.to(torch.uint8)
 
     def from_bytes(self, parts: Tensor) -> Tensor:
         """Carried columns that hold the low quire_bits of such bytes."""
@@ -180,7 +180,7 @@ class Quire:
         check_choice("Quire.to_bytes", "order", order, ORDERS)
         nar = self._register.to_bytes(self._nar_words())
         parts = torch.where(self._nar[:, None] != 0, nar, self._register.to_bytes(self._words))
-        return (parts.flip(1) if order == "big" else parts).reshape(*self.shape, -1)
+        return (parts.flip(1) if order == "big" else parts).reshape(*self.shape, self._register.bytes)
 
     @classmethod
     def from_bytes(cls, data: Tensor, fmt: Posit, order: str = "big") -> Quire:
