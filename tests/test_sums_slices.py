@@ -291,6 +291,36 @@ def test_sums_at_the_edge_of_float64_are_exact(offset: int) -> None:
     assert refnum.posit_mm(a, b, fmt, c=minus).item() == offset
 
 
+def test_the_last_unit_of_a_sum_counts() -> None:
+    """Sums of two products that need 55 bits, and an addend that leaves only the last seven of them."""
+    fmt, bits = Posit(31), 26  # of fraction, from 1 to 16
+    generator = torch.Generator().manual_seed(31)
+    x1, x2, y1, y2 = torch.randint(1 << bits, 2 << bits, (4, 1 << 21), generator=generator)
+    total = x1 * y1 + x2 * y2
+    step = 1 << 28  # units of posits from 4 on, in units of the products
+    rest = (total + step // 2) % step - step // 2
+    found = ((rest.abs() < 1 << 7) & (rest & 1 == 1) & (total >= 1 << 54)).nonzero()[:, 0]
+    assert len(found) >= 2
+    for i in found.tolist():
+        a = torch.tensor([[x1[i], x2[i]]], dtype=torch.float64) * 2.0**-bits
+        b = torch.tensor([[y1[i]], [y2[i]]], dtype=torch.float64) * 2.0**-bits
+        c = torch.tensor([[rest[i] - total[i]]], dtype=torch.int64).double() * 2.0 ** (-2 * bits)
+        assert refnum.posit_mm(a, b, fmt, c=c).item() == rest[i].item() * 2.0 ** (-2 * bits)
+
+
+def test_an_entry_meets_an_entry() -> None:
+    """All else cancels, so that the product of the two entries below all slices is the result."""
+    a, b = (normal(*shape, seed=32, spread=2).mul(16).round() for shape in ((20, 24), (24, 18)))
+    a, b = torch.cat([a, a, torch.zeros(20, 1)], 1), torch.cat([b, -b, torch.zeros(1, 18)])
+    a[3, -1] = b[-1, 5] = 2.0**-58
+    for x, axis in ((a, -1), (b, -2)):
+        parts = slices.cut(x.clone(), axis, slices.extent(x, axis, -200), 25)
+        assert [type(part) for part in parts] == [slices.Slice, slices.Entries]
+    want = torch.zeros(20, 18, dtype=torch.float64)
+    want[3, 5] = 2.0**-116
+    assert torch.equal(refnum.posit_mm(a, b, P32), want)
+
+
 @pytest.mark.parametrize("count", range(1, 10))
 def test_few_terms_are_rounded_to_odd_once(count: int) -> None:
     generator = torch.Generator().manual_seed(count)
