@@ -1,0 +1,265 @@
+"""The leaderboard runner: its protocol, what it says of broken kernels, and the problems it comes with."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "examples" / "leaderboard"
+SECONDS = 120  #: after which a run hangs
+
+TOY = """
+import torch
+
+def generate_input(n, seed):
+    return {"x": torch.randn(n, generator=torch.Generator().manual_seed(seed)), "n": n}
+
+def check_implementation(data, output):
+    want = data["x"] * 2
+    if output.shape != want.shape:
+        return False, f"SIZE MISMATCH\\nsecond line"
+    return torch.equal(output, want), "exact" if data["n"] == 1 else ""
+"""
+
+KERNELS = '''
+import os, sys
+from task import NAME
+
+def custom_kernel(data):
+    """What is done depends on the case."""
+    x, n = data["x"], data["n"]
+    print("check: pass", flush=True)
+    os.environ["LEFT"] = "no" if {"POPCORN_FD", "POPCORN_SEED"} & os.environ.keys() else "yes"
+    if n == 3:
+        return x[:2]
+    if n == 4:
+        raise KeyError("no such\\ntile")
+    if n == 5:
+        os.abort()
+    if n == 6:
+        os._exit(7)
+    if n == 7:
+        sys.exit("enough")
+    if n == 8:
+        assert os.environ["LEFT"] == "yes" and NAME == "toy"
+    return x.mul_(2)
+'''
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"leaderboard_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+runner = load(FOLDER / "run.py")
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    (tmp_path / "reference.py").write_text(TOY)
+    (tmp_path / "task.py").write_text("NAME = 'toy'\n")
+    (tmp_path / "submission.py").write_text(KERNELS)
+    (tmp_path / "tests.txt").write_text("".join(f"n: {n}; seed: {n}\n" for n in range(1, 9)))
+    (tmp_path / "benchmarks.txt").write_text("n: 100; seed: 1\nn: 4; seed: 1\n")
+    return tmp_path
+
+
+def launch(*arguments: object, **environment: str) -> tuple[int, dict[str, str], str]:
+    """The exit code, the lines of the protocol, and stderr."""
+    read, write = os.pipe()
+    command = [sys.executable, str(FOLDER / "run.py"), *map(str, arguments)]
+    with os.fdopen(read) as lines:
+        done = subprocess.run(
+            command,
+            env=os.environ | {"POPCORN_FD": str(write)} | environment,
+            pass_fds=(write,),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+        )
+        os.close(write)
+        pairs = [line.rstrip("\n").split(": ", 1) for line in lines]
+    assert done.stdout == "", "what a kernel prints goes to stderr"
+    return done.returncode, dict(pairs), done.stderr
+
+
+# ---- the protocol -------------------------------------------------------------------------------------------------
+
+
+def test_every_way_to_fail_is_one_failed_case(toy: Path) -> None:
+    code, lines, errors = launch(toy, "test")
+    assert code == 112
+    statuses = [lines[f"test.{i}.status"] for i in range(8)]
+    assert statuses == ["pass", "pass", "fail", "fail", "fail", "fail", "fail", "pass"]
+    assert lines["test-count"] == "8"
+    assert lines["test.0.spec"] == "n: 1; seed: 1"
+    assert lines["test.0.message"] == "exact"
+    assert "test.1.message" not in lines
+    assert lines["test.2.error"] == r"SIZE MISMATCH\nsecond line"
+    assert lines["test.3.error"] == r"KeyError: 'no such\ntile' (submission.py, line 13)"
+    assert lines["test.4.error"] == "the process of the kernel ended by SIGABRT without a result."
+    assert lines["test.5.error"] == "the process of the kernel ended by exit code 7 without a result."
+    assert lines["test.6.error"] == "SystemExit: enough (submission.py, line 19)"
+    assert lines["check"] == "fail"
+    assert list(lines)[-1] == "check"
+    assert "Traceback" in errors
+
+
+def test_benchmarks_have_times_in_nanoseconds(toy: Path) -> None:
+    code, lines, _ = launch(toy, "benchmark", "--seconds", 0.01)
+    assert code == 112
+    assert lines["benchmark-count"] == "2"
+    runs, mean, std, err, best, worst = (
+        float(lines[f"benchmark.0.{name}"]) for name in ("runs", "mean", "std", "err", "best", "worst")
+    )
+    assert 3 <= runs <= 1000
+    assert 0 < best <= mean <= worst < 1e9
+    assert err == pytest.approx(std / runs**0.5)
+    assert lines["benchmark.1.status"] == "fail"
+    assert lines["benchmark.1.error"].startswith("KeyError")
+    assert lines["check"] == "fail"
+
+
+def test_a_kernel_that_hangs_is_ended(toy: Path) -> None:
+    hanging = toy / "hanging.py"
+    hanging.write_text("import time\ndef custom_kernel(data):\n    time.sleep(1000)\n")
+    cases = toy / "one.txt"
+    cases.write_text("n: 1; seed: 1\n")
+    code, lines, _ = launch(toy, "--submission", hanging, "test", "--cases", cases, "--timeout", 0.5)
+    assert code == 112
+    assert lines["test.0.error"] == "no result within 0.5 s. Allow more with --timeout."
+
+
+def test_ctrl_c_ends_it_at_once(toy: Path) -> None:
+    (toy / "submission.py").write_text(
+        "import sys, time\nprint('started', file=sys.stderr, flush=True)\n"
+        "def custom_kernel(data):\n    time.sleep(1000)\n"
+    )
+    command = [sys.executable, str(FOLDER / "run.py"), str(toy), "test"]
+    environment = os.environ | {"POPCORN_FD": "1"}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "started\n"
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the kernel's process, too
+        _, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 130
+    assert errors == "run.py: Interrupted.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("def custom_kernel(data)\n    return data\n", "SyntaxError: expected ':' (mine.py, line 1)"),
+        ("def kernel(data):\n    return data\n", "mine.py has no function custom_kernel. It takes the data"),
+        ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module' (mine.py, line 1)"),
+    ],
+)
+def test_a_file_that_is_no_submission(toy: Path, text: str, error: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """What the child answers, without one."""
+    mine = toy / "mine.py"
+    mine.write_text(text)
+    runner.loaded.cache_clear()
+    reply = runner._answer(runner.test, toy, mine, {"n": 1, "seed": 1}, runner.Limit(3, 1))
+    assert not reply["ok"]
+    assert reply["message"].startswith(error)
+    assert capfd.readouterr().out == ""
+
+
+# ---- arguments ----------------------------------------------------------------------------------------------------
+
+
+def exit_code(*arguments: object) -> int:
+    try:
+        return int(runner.main([str(a) for a in arguments]))
+    except SystemExit as leaving:  # argparse
+        return int(leaving.code or 0)
+
+
+def test_without_a_descriptor(toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delenv("POPCORN_FD", raising=False)
+    assert exit_code(toy, "test") == 111
+    assert exit_code() == 111
+    assert "Set POPCORN_FD=1" in capsys.readouterr().err
+    assert exit_code("--help") == 0
+    assert "--submission" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "arguments are required"),
+        (("{toy}",), "arguments are required"),
+        (("{toy}", "profile"), "invalid choice: 'profile'"),
+        (("{toy}/nowhere", "test"), "is no problem: it has no reference.py"),
+        (("{toy}", "test", "--submission", "none.py"), "there is no file none.py"),
+        (("{toy}", "test", "--timeout", "long"), "invalid float value"),
+    ],
+)
+def test_wrong_arguments(
+    arguments: tuple[str, ...],
+    text: str,
+    toy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("POPCORN_FD", "1")
+    assert exit_code(*(argument.format(toy=toy) for argument in arguments)) == 2
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "value"), [("POPCORN_FD", "x"), ("POPCORN_FD", "987"), ("POPCORN_SEED", "lucky")])
+def test_wrong_environment(
+    name: str, value: str, toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("POPCORN_FD", "1")
+    monkeypatch.setenv(name, value)
+    assert exit_code(toy, "test") == 2
+    assert f"{name} is {value!r}" in capsys.readouterr().err
+
+
+# ---- case files ---------------------------------------------------------------------------------------------------
+
+
+def test_grammar_of_cases(tmp_path: Path) -> None:
+    path = tmp_path / "cases.txt"
+    path.write_text("m: 8; n: -12;k:+3 ; fused: true; wide: false; name: silu_2\n g: 2; m: [96, 128]; n: (4,); k: []\n")
+    first, second = runner.read_cases(path, None)
+    assert first.spec == "m: 8; n: -12;k:+3 ; fused: true; wide: false; name: silu_2"
+    assert first.args == {"m": 8, "n": -12, "k": 3, "fused": True, "wide": False, "name": "silu_2"}
+    assert second.args == {"g": 2, "m": (96, 128), "n": (4,), "k": ()}
+
+
+@pytest.mark.parametrize("line", ["m 8", "m: 8, n: 4", "m: 8;", "", "m: 0x8", "m: 8.5", "8: m", "m: [1, x]", "m: [1"])
+def test_bad_cases(line: str, toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("POPCORN_FD", "1")
+    (toy / "tests.txt").write_text(f"n: 1; seed: 1\n{line}\n")
+    assert exit_code(toy, "test") == 113
+    assert "tests.txt cannot be read" in capsys.readouterr().err
+
+
+def test_no_case_file(toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("POPCORN_FD", "1")
+    assert exit_code(toy, "test", "--cases", "none.txt") == 113
+    assert "No such file" in capsys.readouterr().err
+
+
+def test_a_secret_seed_makes_other_seeds(tmp_path: Path) -> None:
+    path = tmp_path / "cases.txt"
+    path.write_text("n: 1; seed: 124\nn: 2\n")
+    assert [case.args for case in runner.read_cases(path, 7)] == [{"n": 1, "seed": 124 + 131 * 132 // 2}, {"n": 2}]
+    pairs = [(a, b) for a in range(40) for b in range(40)]
+    assert len({runner.combined(*pair) for pair in pairs}) == len(pairs)
