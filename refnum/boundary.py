@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .core.round import RULES
 from .errors import ContractError, DTypeError, FormatError, ShapeError
-from .formats import Format, Minifloat, Posit, bfloat16, float16, float32, float64, holds, keeps
+from .formats import Block, Format, Minifloat, Posit, bfloat16, float16, float32, float64, holds, keeps
 
 FLOAT_ROWS: dict[torch.dtype, Minifloat] = {
     torch.float16: float16,
@@ -60,6 +60,15 @@ def check_posit(function: str, fmt: object) -> None:
             f"{function} needs a posit format, got {fmt!r}. Pass Posit(n, es), for example refnum.posit16."
         )
     _fix(fmt)
+
+
+def check_block(function: str, fmt: object) -> None:
+    """The argument is a block format."""
+    if not isinstance(fmt, Block):
+        raise FormatError(
+            f"{function} needs a block format, got {fmt!r}. Pass Block(element, scale, size), or a row such as "
+            "refnum.mxfp4."
+        )
 
 
 def check_choice(function: str, name: str, got: object, allowed: Iterable[object]) -> None:

@@ -240,7 +240,130 @@ class Minifloat:
         return self.name
 
 
-Format = Posit | Minifloat
+@dataclass(frozen=True, slots=True)
+class FixedPoint:
+    """Two's complement integers in units of ``2**-fraction``: elements of block formats.
+
+    >>> FixedPoint(8, 6, symmetric=True)
+    FixedPoint(width=8, fraction=6, symmetric=True)
+    >>> FixedPoint(8, 6).max_value
+    1.984375
+
+    Standard: OCP MX 1.0 section 5.3.4 for INT8, which is ``FixedPoint(8, 6)``.
+    """
+
+    width: int  #: bits of one code, 2 to 32
+    fraction: int  #: how many of them lie behind the point; may be negative, or more than there are
+    symmetric: bool = False  #: the least code is decoded but never written
+
+    def __post_init__(self) -> None:
+        _whole("FixedPoint", "width", self.width, 2, 32)
+        _whole("FixedPoint", "fraction", self.fraction, -1000, 1000)
+        if not isinstance(self.symmetric, bool):
+            raise FormatError(f"FixedPoint has no symmetric={self.symmetric!r}. Choose True or False.")
+
+    @property
+    def container_bits(self) -> int:
+        """Bits of the smallest integer that holds a code."""
+        return next(bits for bits in (8, 16, 32) if bits >= self.width)
+
+    @property
+    def significand_bits(self) -> int:
+        """The most bits that a magnitude that is written has."""
+        return self.width - 1
+
+    @property
+    def largest(self) -> int:
+        """The code of the largest value."""
+        return (1 << (self.width - 1)) - 1
+
+    @property
+    def largest_exact(self) -> tuple[int, int]:
+        """The largest value as (odd integer, exponent): integer * 2**exponent."""
+        return self.largest, -self.fraction
+
+    @property
+    def max_scale(self) -> int:
+        """log2 of the largest value, rounded down."""
+        return self.width - 2 - self.fraction
+
+    @property
+    def max_value(self) -> float:
+        """The largest value."""
+        return self.largest * 2.0**-self.fraction
+
+    @property
+    def name(self) -> str:
+        """The record spelled out."""
+        return repr(self)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Format = Posit | Minifloat  #: formats of single values
+Element = Minifloat | FixedPoint  #: formats of what shares a scale
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block format: elements that share a scale, so that a value is element times scale.
+
+    >>> str(mxfp4), mxfp4.bits, str(Block(e2m1, e8m0, 16))
+    ('mxfp4', 4.25, 'block(e2m1,e8m0,16)')
+
+    Standard: OCP Microscaling Formats (MX) 1.0 section 5 for the mx rows.
+    """
+
+    element: Element  #: the format of the elements
+    scale: Minifloat  #: the format of the scales: e8m0, e4m3 or float32
+    size: int | tuple[int, int]  #: elements of a block along the axis; or rows and columns of a tile
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.element, (Minifloat, FixedPoint)) or self.element.width > 8:
+            raise FormatError(
+                f"Block has no element={self.element!r}. Allowed are Minifloat and FixedPoint of at most 8 bits. "
+                "Choose one, for example refnum.e2m1."
+            )
+        if isinstance(self.element, Minifloat) and not (self.element.signed and self.element.subnormals):
+            raise FormatError(
+                f"Block has no element={self.element!r}: elements have a sign and a 0. Choose one such, for example "
+                "refnum.e2m1."
+            )
+        if self.scale not in (e8m0, e4m3, float32):
+            raise FormatError(f"Block has no scale={self.scale!r}. Choose one of e8m0, e4m3, float32.")
+        for count in self.tile:
+            _whole("Block", "size", count, 1, 1 << 20)
+
+    @property
+    def tile(self) -> tuple[int, int]:
+        """Rows and columns of a block; the columns lie along the axis."""
+        if isinstance(self.size, tuple) and len(self.size) == 2:
+            return self.size
+        return 1, self.size
+
+    @property
+    def packed(self) -> int:
+        """Codes in a byte: two of 4 bits, else one."""
+        return 2 if self.element.width == 4 else 1
+
+    @property
+    def bits(self) -> float:
+        """Bits of an element and its part of the scale."""
+        rows, columns = self.tile
+        return self.element.width + self.scale.width / (rows * columns)
+
+    @property
+    def name(self) -> str:
+        """The row's name, or else one made of the element, the scale and the size."""
+        rows, columns = self.tile
+        size = str(columns) if rows == 1 else f"{rows}x{columns}"
+        spelled = f"block({self.element},{self.scale},{size})"
+        return next((name for name, row in _BLOCKS.items() if row == self), spelled)
+
+    def __str__(self) -> str:
+        return self.name
+
 
 posit8, posit16, posit32, posit64 = Posit(8), Posit(16), Posit(32), Posit(64)
 
@@ -257,6 +380,24 @@ bfloat16 = Minifloat(8, 7, overflow="inf")
 tf32 = Minifloat(8, 10, overflow="inf")
 float32 = Minifloat(8, 23, overflow="inf")
 float64 = Minifloat(11, 52, overflow="inf")
+
+mxfp4 = Block(e2m1, e8m0, 32)
+mxfp6_e2m3 = Block(e2m3, e8m0, 32)
+mxfp6_e3m2 = Block(e3m2, e8m0, 32)
+mxfp8_e4m3 = Block(e4m3, e8m0, 32)
+mxfp8_e5m2 = Block(e5m2, e8m0, 32)
+mxint8 = Block(FixedPoint(8, 6, symmetric=True), e8m0, 32)
+nvfp4 = Block(e2m1, e4m3, 16)
+
+_BLOCKS: dict[str, Block] = {
+    "mxfp4": mxfp4,
+    "mxfp6_e2m3": mxfp6_e2m3,
+    "mxfp6_e3m2": mxfp6_e3m2,
+    "mxfp8_e4m3": mxfp8_e4m3,
+    "mxfp8_e5m2": mxfp8_e5m2,
+    "mxint8": mxint8,
+    "nvfp4": nvfp4,
+}
 
 _ROWS: dict[str, Format] = {
     "posit8": posit8,
@@ -314,12 +455,17 @@ def keeps(row: Minifloat, fmt: Format) -> bool:
     return up and (-fmt.max_scale >= least or least % (1 << cut) == 0)
 
 
-def named() -> dict[str, Format]:
+def named() -> dict[str, Format | Block]:
     """All rows that have a name.
 
-    >>> named()["posit16"]
-    Posit(n=16, es=2)
+    >>> named()["posit16"], named()["nvfp4"].size
+    (Posit(n=16, es=2), 16)
     """
+    return {**_ROWS, **_BLOCKS}
+
+
+def scalars() -> dict[str, Format]:
+    """The rows among them that are formats of single values."""
     return dict(_ROWS)
 
 
@@ -327,7 +473,7 @@ _POSIT_NAME = re.compile(r"posit\((\d+),\s*(\d+)\)")
 
 
 def parse(name: str) -> Format:
-    """The format with this name: a row of `named`, or ``posit(n,es)``.
+    """The scalar format with this name: a row of `scalars`, or ``posit(n,es)``.
 
     >>> parse("posit(16,1)")
     Posit(n=16, es=1)

@@ -216,7 +216,7 @@ def test_show(arguments: list[str], lines: list[str], capsys: pytest.CaptureFixt
     assert [line.split(maxsplit=1)[1] for line in (pattern, value, decimal)] == lines[1:]
 
 
-EVERY_8_BIT_FORMAT = [*(formats.Posit(n, es) for n in (2, 5, 8) for es in range(5)), *formats.named().values()]
+EVERY_8_BIT_FORMAT = [*(formats.Posit(n, es) for n in (2, 5, 8) for es in range(5)), *formats.scalars().values()]
 
 
 @pytest.mark.parametrize("fmt", [fmt for fmt in EVERY_8_BIT_FORMAT if fmt.width <= 8], ids=str)

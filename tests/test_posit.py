@@ -392,7 +392,7 @@ def test_to_float_rounds_once_and_overflows() -> None:
         for fmt in (P16, P32, P64, Posit(64, 4), Posit(64, 0)):
             x = torch.cat(
                 [
-                    cases.conversions(fmt, refnum.formats.named()[str(dtype).split(".")[1]], kind, count=100)
+                    cases.conversions(fmt, refnum.formats.scalars()[str(dtype).split(".")[1]], kind, count=100)
                     for kind in cases.KINDS
                 ]
             )

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from refnum import Minifloat, Posit
-from refnum.formats import Format, named
+from refnum.formats import Format, scalars
 from refnum.testing import cases
 
 from .operations import Op, Options, record
@@ -69,7 +69,7 @@ def _one(op: Op, options: Options, kind: str, count: int, seed: int) -> Columns:
     if "to_n" in options:
         return (_array(cases.conversions(fmt, Posit(options["to_n"], options["to_es"]), kind, count=count, seed=seed)),)
     if "dtype" in options:
-        return (_array(cases.conversions(fmt, named()[options["dtype"]], kind, count=count, seed=seed)),)
+        return (_array(cases.conversions(fmt, scalars()[options["dtype"]], kind, count=count, seed=seed)),)
     return (_array(cases.patterns(fmt, kind, count=count, seed=seed)),)
 
 

@@ -6,7 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ..formats import Format, Posit, named
+from ..formats import Block, Format, Posit, named
 
 
 def run() -> None:
@@ -20,10 +20,21 @@ def run() -> None:
         table.add_column(column, justify="right")
     table.add_column("kind", style="dim")
     for name, fmt in named().items():
-        numbers = (fmt.width, f"{fmt.max_value:.5g}", f"{2.0 ** smallest_scale(fmt):.5g}", fmt.significand_bits)
-        table.add_row(name, *map(str, numbers), kind(fmt))
+        table.add_row(name, *map(str, numbers(fmt)), kind(fmt))
     Console().print(table)
     Console().print("Any other posit is posit(n,es).", highlight=False)
+
+
+def numbers(fmt: Format | Block) -> tuple[object, ...]:
+    """Bits, largest, smallest and significand bits; of a block its share of the scale, and no more.
+
+    >>> from refnum.formats import mxfp4, posit8
+    >>> numbers(posit8), numbers(mxfp4)
+    ((8, '1.6777e+07', '5.9605e-08', 4), (4.25, '', '', ''))
+    """
+    if isinstance(fmt, Block):
+        return fmt.bits, "", "", ""
+    return fmt.width, f"{fmt.max_value:.5g}", f"{2.0 ** smallest_scale(fmt):.5g}", fmt.significand_bits
 
 
 def smallest_scale(fmt: Format) -> int:
@@ -36,13 +47,16 @@ def smallest_scale(fmt: Format) -> int:
     return -fmt.max_scale if isinstance(fmt, Posit) else fmt.min_scale - fmt.mantissa
 
 
-def kind(fmt: Format) -> str:
+def kind(fmt: Format | Block) -> str:
     """What the format is, in a few words.
 
-    >>> from refnum.formats import e4m3, posit16
-    >>> kind(posit16), kind(e4m3)
-    ('es 2, quire 256', 'E4M3, bias 7, fn')
+    >>> from refnum.formats import e4m3, nvfp4, posit16
+    >>> kind(posit16), kind(e4m3), kind(nvfp4)
+    ('es 2, quire 256', 'E4M3, bias 7, fn', '16 x e2m1, one e4m3')
     """
+    if isinstance(fmt, Block):
+        rows, columns = fmt.tile
+        return f"{rows * columns} x {fmt.element}, one {fmt.scale}"
     if isinstance(fmt, Posit):
         return f"es {fmt.es}, quire {fmt.quire_bits}"
     return f"E{fmt.exponent}M{fmt.mantissa}, bias {fmt.bias}, {fmt.specials}"

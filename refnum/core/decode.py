@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..formats import Format, Minifloat, Posit
+from ..formats import Element, FixedPoint, Format, Minifloat, Posit
 
 LIMB = 62  #: bits in a limb: below int64's sign one bit stays free for the carry of a sum
 HIDDEN = 1 << (LIMB - 1)  #: the leading one of a normalised significand, in its first limb
@@ -46,11 +46,13 @@ def nonzero(x: Tensor) -> Tensor:
     return (x | -x) >> 63
 
 
-def decode(codes: Tensor, fmt: Format) -> Exact:
+def decode(codes: Tensor, fmt: Format | Element) -> Exact:
     """The exact values of integer codes; only the low ``fmt.width`` bits are read."""
     match fmt:
         case Posit():
             return _decode_posit(codes.to(torch.int64), fmt)
+        case FixedPoint():
+            return _decode_fixed(codes.to(torch.int64), fmt)
         case Minifloat():
             return _decode_minifloat(codes.to(torch.int64), fmt)
 
@@ -76,6 +78,15 @@ def _decode_posit(bits: Tensor, fmt: Posit) -> Exact:
         exponent = exponent + ((rest >> (62 - fmt.es)) & ((1 << fmt.es) - 1))
     fraction = rest << (fmt.es - 1) if fmt.es else rest >> 1
     return Exact(sign, ((fraction & (HIDDEN - 1)) | (present & HIDDEN),), exponent, nar)
+
+
+def _decode_fixed(bits: Tensor, fmt: FixedPoint) -> Exact:
+    sign = bits << (64 - fmt.width) >> 63
+    integer = bits << (64 - fmt.width) >> (64 - fmt.width)
+    magnitude = (integer ^ sign) - sign
+    scale = floor_log2(magnitude)
+    significand = magnitude << (LIMB - 1 - scale)
+    return Exact(sign, (significand,), scale - fmt.fraction, torch.zeros_like(bits))
 
 
 def _decode_minifloat(codes: Tensor, fmt: Minifloat) -> Exact:

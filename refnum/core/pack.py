@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..formats import Format, Minifloat, Posit
+from ..formats import Element, FixedPoint, Format, Minifloat, Posit
 from .decode import HIDDEN, LIMB, Exact, Limbs, nonzero
 from .exact import MASK, dropped, narrow, select, shift_right_jam, sticky
 
@@ -30,11 +30,14 @@ class Wide(NamedTuple):
     kind: Tensor  #: as in Exact
 
 
-def pack(x: Exact, fmt: Format, exact_bits: int) -> Wide:
+def pack(x: Exact, fmt: Format | Element, exact_bits: int) -> Wide:
     """The unrounded pattern of x in the format; the first ``exact_bits`` <= 16 bits of the tail are not sticky."""
     match fmt:
         case Posit():
             return _pack_posit(x, fmt)
+        case FixedPoint():
+            # A value of 2**62 units or more gets a head of about 2**61, which is beyond every format as well.
+            return pack_integer(x._replace(exponent=x.exponent + fmt.fraction))
         case Minifloat():
             return _pack_minifloat(x, fmt, exact_bits)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..formats import Format, Minifloat, Posit
+from ..formats import Element, FixedPoint, Format, Minifloat, Posit
 from .decode import INFINITE, Exact, decode, nonzero
 from .exact import select, sticky
 from .pack import Wide, pack
@@ -62,7 +62,9 @@ RULES: dict[str, Callable[[Wide, Tensor | None], Tensor]] = {
 }
 
 
-def encode(x: Exact, fmt: Format, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
+def encode(
+    x: Exact, fmt: Format | Element, rounding: str = "nearest_even", random_bits: Tensor | None = None
+) -> Tensor:
     """The code of x in the format, as int64, rounded once."""
     exact_bits = RANDOM_BITS if rounding == "stochastic" else 1
     return round_wide(pack(x, fmt, exact_bits), fmt, rounding, random_bits)
@@ -75,12 +77,16 @@ def rounded_floats(
     return encode(decode(encode(decode(bits, row), fmt, rounding, random_bits), fmt), row)
 
 
-def round_wide(w: Wide, fmt: Format, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
+def round_wide(
+    w: Wide, fmt: Format | Element, rounding: str = "nearest_even", random_bits: Tensor | None = None
+) -> Tensor:
     """The code, as int64, of an unrounded pattern."""
     up = RULES[rounding](w, random_bits)
     match fmt:
         case Posit():
             return _finish_posit(up, w, fmt)
+        case FixedPoint():
+            return _finish_fixed(w.head + up, w, fmt)
         case Minifloat():
             return _finish_minifloat(w.head + up, w, fmt)
 
@@ -92,6 +98,14 @@ def _finish_posit(up: Tensor, w: Wide, fmt: Posit) -> Tensor:
     signed = (magnitude ^ w.sign) - w.sign
     nar = -(w.kind & 1)  # NaN and Inf alike
     return select(nar, torch.full_like(signed, fmt.nar), signed)
+
+
+def _finish_fixed(magnitude: Tensor, w: Wide, fmt: FixedPoint) -> Tensor:
+    # What is too large, and Inf, saturates; on the negative side one later, unless the format is symmetric. NaN is 0.
+    largest = fmt.largest if fmt.symmetric else fmt.largest - w.sign
+    over = ((largest - magnitude) >> 63) | -(w.kind & INFINITE)
+    magnitude = select(over, torch.zeros_like(magnitude) + largest, magnitude) & ~(w.kind >> 63)
+    return (magnitude ^ w.sign) - w.sign
 
 
 def _finish_minifloat(magnitude: Tensor, w: Wide, fmt: Minifloat) -> Tensor:

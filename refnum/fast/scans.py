@@ -34,3 +34,9 @@ def has_subnormal(bits: Tensor, row: Minifloat) -> bool:
 def is_finite(values: Tensor) -> bool:
     """Whether no value is NaN or infinite, and no sum of them either, which can be a false alarm."""
     return math.isfinite(values.sum().item())
+
+
+def flushes() -> bool:
+    """Whether float32 arithmetic takes subnormal numbers for 0 in this thread."""
+    least = torch.ones((), dtype=torch.int32, device="cpu").view(torch.float32)
+    return not (least + least).view(torch.int32).item()

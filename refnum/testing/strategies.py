@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 
 from ..errors import MissingExtraError
-from ..formats import Format, Minifloat, Posit, named
+from ..formats import Format, Minifloat, Posit, scalars
 from . import cases
 from .dyadics import wrap
 
@@ -39,7 +39,7 @@ def posits(max_n: int = 64) -> st.SearchStrategy[Posit]:
 
 def formats() -> st.SearchStrategy[Format]:
     """Formats that have a name and can be written, and posits of any other width."""
-    rows = [row for row in named().values() if not isinstance(row, Minifloat) or row.subnormals]
+    rows = [row for row in scalars().values() if not isinstance(row, Minifloat) or row.subnormals]
     return st.one_of(st.sampled_from(rows), posits())
 
 

@@ -1,0 +1,70 @@
+"""Scaled values -> codes of elements: the definition, through the waist.
+
+A value divided by a power of two is the same significand with another exponent, so that nothing is rounded before the
+element is.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..core.decode import HIDDEN, LIMB, Exact, decode
+from ..core.exact import select
+from ..core.round import encode
+from ..formats import Element, Minifloat, float32
+from .profiles import Profile
+from .scales import BIAS, MANTISSA, logarithm_carries
+
+UNDERFLOW = -150  #: log2 of the largest magnitude that is 0 in float32
+
+
+def element_codes(
+    bits: Tensor,
+    scale: Tensor | int,
+    element: Element,
+    rounding: str,
+    random_bits: Tensor | None,
+    profile: Profile,
+    row: Minifloat,
+) -> Tensor:
+    """Codes, as int64, of float32 patterns divided by 2**(scale - 127); ``row`` is what the values came in."""
+    x = decode(bits, float32)
+    x = x._replace(exponent=x.exponent - (scale - BIAS))
+    if profile.halves == "added":
+        x = _lifted_halves(x, element, rounding, row)
+    if profile.exponents == "rounded" and rounding == "toward_zero" and isinstance(element, Minifloat):
+        x = _coarse(x, element, row)
+    codes = encode(x, element, rounding, random_bits)
+    if profile.zero == "unsigned":
+        largest = (x.exponent == UNDERFLOW) & (x.significand[0] == HIDDEN)
+        codes = torch.where((x.exponent < UNDERFLOW) | largest, 0, codes)
+    return codes & ((1 << element.width) - 1)
+
+
+def unit_scale(element: Element) -> int:
+    """log2 of the least positive element."""
+    return element.min_scale - element.mantissa if isinstance(element, Minifloat) else -element.fraction
+
+
+def _lifted_halves(x: Exact, element: Element, rounding: str, row: Minifloat) -> Exact:
+    """The number next below half a unit, to which 1/2 is added: the sum, rounded to even, is a whole unit."""
+    if rounding not in ("nearest_even", "nearest_away"):
+        return x
+    unit, ones = unit_scale(element), (1 << LIMB) - (1 << (LIMB - row.significand_bits))
+    lifted = -((x.exponent == unit - 2) & (x.significand[0] == ones)).to(torch.int64)
+    one = torch.full_like(x.exponent, HIDDEN)
+    return x._replace(
+        significand=(select(lifted, one, x.significand[0]),),
+        exponent=select(lifted, torch.full_like(x.exponent, unit), x.exponent),
+    )
+
+
+def _coarse(x: Exact, element: Minifloat, row: Minifloat) -> Exact:
+    """Numbers whose logarithm rounds up to k are truncated in the unit of 2**k: to the last multiple below 2**k."""
+    table = torch.tensor(logarithm_carries(row.significand_bits), dtype=torch.int64, device=x.exponent.device)
+    below = (1 << LIMB) - x.significand[0] >> (LIMB - 1 - MANTISSA)  # how far 2**k is, in units of float32
+    carry = table[(x.exponent + BIAS).clamp(0, len(table) - 1)]
+    up = -((below <= carry) & (x.exponent >= element.min_scale)).to(torch.int64)
+    last = torch.full_like(x.exponent, (1 << LIMB) - (1 << (LIMB - element.mantissa)))
+    return x._replace(significand=(select(up, last, x.significand[0]),))

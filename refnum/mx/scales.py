@@ -1,0 +1,158 @@
+"""The largest magnitude of a block -> the code of its E8M0 scale: integer arithmetic on float32 patterns.
+
+Every rule is one formula. With u the pattern of amax and 2**p the power of two of the largest element, the code is
+``(u + carry >> 23) - p``: the exponent of amax, one more where its fraction exceeds a threshold, less p. The rules
+differ in the carry alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ..formats import Element, Minifloat, float32
+from .profiles import Profile
+
+MANTISSA = float32.mantissa
+FRACTION = (1 << MANTISSA) - 1  #: the fraction field of a float32
+INFINITY = 0x7F800000  #: the pattern of Inf; what is larger is NaN
+BIAS = 127  #: of float32 and of E8M0: code b of either is worth 2**(b - 127)
+NAN = 255  #: the code of a NaN scale
+TOP = 254  #: the largest code of a number
+
+
+def _threshold(element: Element) -> int:
+    """The fraction field of the largest element: amax may be that much times a power of two."""
+    integer, _ = element.largest_exact
+    return (integer << (MANTISSA + 1 - integer.bit_length())) & FRACTION
+
+
+def _half_unit(element: Element) -> int:
+    """Half a unit of the elements in amax's binade."""
+    return 1 << (MANTISSA - element.significand_bits)
+
+
+#: what is added to the pattern of amax
+CARRIES: dict[str, Callable[[Element], int]] = {
+    "floor": lambda element: 0,  # the largest power of two that is not above amax
+    "ceil": lambda element: FRACTION,  # the least one that is not below it
+    "even": _half_unit,  # that of amax rounded to the elements' precision, ties up
+    "rceil": lambda element: FRACTION - _threshold(element),  # the least scale at which amax does not saturate
+}
+RULES = tuple(CARRIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How amax becomes a code."""
+
+    power: int  #: log2 of the largest element, rounded down
+    carry: int  #: added to amax; with ``logarithms`` a number for each exponent field instead
+    least: int | None  #: the least amax whose code is not 0, where the formula alone does not say it
+    overflow: int | None  #: the code where the carry takes amax to 2**128, where that has one of its own
+    infinite: bool  #: Inf is an amax like another, and overflows
+    top: int  #: the largest code of a finite amax
+    logarithms: int | None = None  #: bits of the floating-point format to which log2(amax) is rounded
+    flush: bool = False  #: a block whose amax is subnormal counts as 0
+
+    def codes(self, amax: Tensor) -> Tensor:
+        """Codes, 255 for NaN, of amax as float32 patterns in int32, without sign."""
+        field = (amax.clamp(max=INFINITY) + self._carry(amax)) >> MANTISSA
+        codes = (field - self.power).clamp(0, self.top)
+        if self.least is not None:
+            codes = torch.where(amax < self.least, 0, codes.clamp(min=1))
+        if self.overflow is not None:
+            codes = torch.where(field == NAN, self.overflow, codes)
+        return torch.where(amax > INFINITY - (not self.infinite), NAN, codes)
+
+    def empty(self, amax: Tensor, codes: Tensor) -> Tensor:
+        """Which blocks have elements that are all code 0, whatever their values are."""
+        empty = codes == NAN
+        return empty | (amax + self._carry(amax) <= FRACTION) if self.flush else empty
+
+    def _carry(self, amax: Tensor) -> Tensor | int:
+        if self.logarithms is None:
+            return self.carry
+        table = torch.tensor(logarithm_carries(self.logarithms), dtype=amax.dtype, device=amax.device)
+        return table[(amax >> MANTISSA).clamp(max=TOP)]
+
+
+@lru_cache(maxsize=256)
+def rule(name: str, element: Element, profile: Profile, row: Minifloat) -> Rule:
+    """The rule with this name, for amax of values of a floating-point row."""
+    power, carry = element.max_scale, CARRIES[name](element)
+    even = name == "even"
+    rounded = profile.exponents == "rounded"
+    return Rule(
+        power,
+        carry,
+        _least(name, element, profile.tiny),
+        profile.even_top if even else None,
+        even and profile.infinite == "largest",
+        NAN if rounded else TOP,
+        row.significand_bits if rounded else None,
+        profile.subnormal_blocks == "flushed",
+    )
+
+
+def _least(name: str, element: Element, tiny: str) -> int | None:
+    """The least amax whose code is not 0, where a float32 quotient says it.
+
+    If amax is divided, a quotient that is subnormal counts units of 2**-149 and is rounded to them, ties to even.
+    """
+
+    def first(quotient: Callable[[float], float], units: int) -> int:
+        return _first(lambda amax: round(quotient(amax) * 2.0**149) >= units)
+
+    match name, tiny:
+        case "rceil", "integer":  # times the float32 nearest to 1 / largest: what is above 2**-127 has code 1
+            return first(lambda amax: amax * _reciprocal(element), (1 << (MANTISSA - 1)) + 1)
+        case "rceil", "divided":
+            return first(lambda amax: amax / element.max_value, 1)
+        case "ceil", "divided":
+            return first(lambda amax: amax * 2.0**-element.max_scale, 1)
+        case "floor", "divided":
+            return first(lambda amax: amax * 2.0**-element.max_scale, 1 << MANTISSA)
+        case _:
+            return None
+
+
+def _reciprocal(element: Element) -> float:
+    """The float32 nearest to 1 / the largest element."""
+    fraction, exponent = math.frexp(1 / element.max_value)
+    return math.ldexp(round(math.ldexp(fraction, MANTISSA + 1)), exponent - MANTISSA - 1)
+
+
+def _first(holds: Callable[[float], bool]) -> int:
+    """The least float32 pattern for whose value a monotonic statement holds."""
+    low, high = 0, INFINITY
+    while low < high:
+        middle = (low + high) // 2
+        field, fraction = max(1, middle >> MANTISSA), middle & FRACTION
+        hidden = (middle > FRACTION) << MANTISSA
+        low, high = (low, middle) if holds(math.ldexp(hidden | fraction, field - 150)) else (middle + 1, high)
+    return low
+
+
+# ---- logarithms that are rounded -----------------------------------------------------------------
+
+
+@lru_cache(maxsize=8)
+def logarithm_carries(bits: int) -> tuple[int, ...]:
+    """For each exponent field what carries x to the next power of two, 2**k, where log2(x) rounds to k.
+
+    In a floating-point format of so many bits the numbers next below k are h apart, and log2(x) rounds to k where it
+    is nearer than h/2; a tie is impossible.
+    """
+    carries = []
+    for field in range(NAN):
+        k = field + 1 - BIAS
+        scale = math.frexp(abs(k))[1] - (k > 0 and abs(k) & (abs(k) - 1) == 0)  # of what lies towards -Inf from k
+        half = math.ldexp(1.0, scale - bits - 1) if k else 0.0  # near 0 log2 is as fine as x
+        carries.append(int((1 - 2.0**-half) * (1 << MANTISSA + 1)))
+    return tuple(carries)
