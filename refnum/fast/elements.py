@@ -91,7 +91,7 @@ def _unit(element: Element) -> tuple[int, int]:
 
 def _with_subnormals(logarithm: Tensor, magnitude: Tensor, scale: Tensor) -> Tensor:
     """The logarithms, right for subnormal numbers, too; 0 gets one far below all elements."""
-    significand, field = magnitude.clamp(max=HIDDEN - 1), 1
+    significand, field = magnitude.clamp(max=HIDDEN - 1), torch.ones_like(magnitude)
     for step in (16, 8, 4, 2, 1):  # move the leading one to the hidden place
         short = ((significand - (1 << (MANTISSA + 1 - step))) >> 31) & step
         significand, field = significand << short, field - short

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ..boundary import check_block, check_tensor
 from ..errors import DTypeError, FormatError, ShapeError
-from ..formats import Block, e2m1, e4m3, e4m3fnuz, e5m2, e5m2fnuz, e8m0, float32
+from ..formats import Block, Element, e2m1, e4m3, e4m3fnuz, e5m2, e5m2fnuz, e8m0, float32
 from .packing import pack4, unpack4
 
 #: torch's own dtypes, which are views at the edge
-TORCH = {
+TORCH: dict[Element, torch.dtype] = {
     e2m1: torch.float4_e2m1fn_x2,
     e4m3: torch.float8_e4m3fn,
     e5m2: torch.float8_e5m2,
