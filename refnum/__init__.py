@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import formats as formats
+    from . import mx as mx
     from . import nn as nn
     from . import posit as posit
     from . import testing as testing
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from .backend import use_backend as use_backend
     from .codec import decode as decode
     from .codec import encode as encode
-    from .codec import quantize as quantize
     from .errors import BackendError as BackendError
     from .errors import ContractError as ContractError
     from .errors import DTypeError as DTypeError
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from .errors import RefnumError as RefnumError
     from .errors import ShapeError as ShapeError
     from .errors import UncoveredError as UncoveredError
+    from .formats import Block as Block
+    from .formats import FixedPoint as FixedPoint
     from .formats import Minifloat as Minifloat
     from .formats import Posit as Posit
     from .formats import bfloat16 as bfloat16
@@ -46,6 +48,13 @@ if TYPE_CHECKING:
     from .formats import e5m2fnuz as e5m2fnuz
     from .formats import e8m0 as e8m0
     from .formats import float16 as float16
+    from .formats import mxfp4 as mxfp4
+    from .formats import mxfp6_e2m3 as mxfp6_e2m3
+    from .formats import mxfp6_e3m2 as mxfp6_e3m2
+    from .formats import mxfp8_e4m3 as mxfp8_e4m3
+    from .formats import mxfp8_e5m2 as mxfp8_e5m2
+    from .formats import mxint8 as mxint8
+    from .formats import nvfp4 as nvfp4
     from .formats import posit8 as posit8
     from .formats import posit16 as posit16
     from .formats import posit32 as posit32
@@ -54,12 +63,13 @@ if TYPE_CHECKING:
     from .ops import posit_mm as posit_mm
     from .ops import quire_dot as quire_dot
     from .posit import Quire as Quire
+    from .values import quantize as quantize
 
 __version__ = "0.1.0"
 
 _EXPORTS: dict[str, tuple[str, ...]] = {
     "backend": ("status", "use_backend"),
-    "codec": ("encode", "decode", "quantize"),
+    "codec": ("encode", "decode"),
     "errors": (
         "RefnumError",
         "FormatError",
@@ -73,13 +83,15 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "MismatchError",
     ),
     "formats": (
-        *("Posit", "Minifloat", "posit8", "posit16", "posit32", "posit64"),
+        *("Posit", "Minifloat", "FixedPoint", "Block", "posit8", "posit16", "posit32", "posit64"),
         *("e2m1", "e2m3", "e3m2", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0", "float16", "bfloat16", "tf32"),
+        *("mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", "nvfp4"),
     ),
     "ops": ("posit_mm", "quire_dot"),
     "posit": ("Quire",),
+    "values": ("quantize",),
 }
-_MODULES = ("formats", "nn", "posit", "testing")
+_MODULES = ("formats", "mx", "nn", "posit", "testing")
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = ["__version__", *_MODULES, *_HOMES]

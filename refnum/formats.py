@@ -5,8 +5,9 @@ Nothing here computes, and nothing here imports torch: a format says what a patt
 
 from __future__ import annotations
 
-import re
+import ast
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import FormatError
 
@@ -357,7 +358,7 @@ class Block:
     def name(self) -> str:
         """The row's name, or else one made of the element, the scale and the size."""
         rows, columns = self.tile
-        size = str(columns) if rows == 1 else f"{rows}x{columns}"
+        size = str(columns) if rows == 1 else f"({rows},{columns})"
         spelled = f"block({self.element},{self.scale},{size})"
         return next((name for name, row in _BLOCKS.items() if row == self), spelled)
 
@@ -469,22 +470,56 @@ def scalars() -> dict[str, Format]:
     return dict(_ROWS)
 
 
-_POSIT_NAME = re.compile(r"posit\((\d+),\s*(\d+)\)")
+def parse(text: str) -> Format | Element | Block:
+    """The format that a text names: the inverse of ``str``.
 
-
-def parse(name: str) -> Format:
-    """The scalar format with this name: a row of `scalars`, or ``posit(n,es)``.
-
-    >>> parse("posit(16,1)")
-    Posit(n=16, es=1)
+    >>> parse("posit(16,1)"), parse("nvfp4") == nvfp4, parse("block(e2m1,e8m0,16)").size
+    (Posit(n=16, es=1), True, 16)
 
     Raises
     ------
     FormatError
         When no format has the name.
     """
-    if isinstance(name, str) and name in _ROWS:
-        return _ROWS[name]
-    if isinstance(name, str) and (spelled := _POSIT_NAME.fullmatch(name)):
-        return Posit(int(spelled[1]), int(spelled[2]))
-    raise FormatError(f"No format is named {name!r}. Choose one of {', '.join(_ROWS)}, or posit(n,es).")
+    try:
+        return _read(ast.parse(text, mode="eval").body)
+    except FormatError:
+        raise
+    except (SyntaxError, TypeError, ValueError, RecursionError):
+        raise FormatError(f"No format is named {text!r}. Choose one of {', '.join(named())}, or posit(n,es).") from None
+
+
+def parse_scalar(text: str) -> Format:
+    """The format of single values that a text names.
+
+    >>> parse_scalar("posit8")
+    Posit(n=8, es=2)
+
+    Raises
+    ------
+    FormatError
+        When no such format has the name.
+    """
+    fmt = parse(text)
+    if isinstance(fmt, (Posit, Minifloat)):
+        return fmt
+    raise FormatError(
+        f"{text} is a format of blocks, not of single values. Choose one of {', '.join(_ROWS)}, or posit(n,es)."
+    )
+
+
+_RECORDS = {"posit": Posit, "block": Block, "Posit": Posit, "Minifloat": Minifloat, "FixedPoint": FixedPoint}
+
+
+def _read(node: ast.expr) -> Any:
+    """A format, or an argument of one, from a syntax tree."""
+    match node:
+        case ast.Name(id=name) if name in named():
+            return named()[name]
+        case ast.Call(func=ast.Name(id=name)) if name in _RECORDS:
+            keywords = {str(k.arg): _read(k.value) for k in node.keywords}
+            return _RECORDS[name](*map(_read, node.args), **keywords)
+        case ast.Name():
+            raise ValueError(node.id)
+        case _:
+            return ast.literal_eval(node)

@@ -28,6 +28,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("codec",),
     ("functions",),
     ("posit", "mx"),
+    ("values",),
     ("sums",),
     ("ops",),
     ("nn",),

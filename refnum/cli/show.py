@@ -16,7 +16,7 @@ from torch import Tensor
 from ..codec import decode as decoded
 from ..codec import encode
 from ..core.decode import LIMB, NAN, NUMBER, decode
-from ..formats import Format, Minifloat, Posit, float64, parse
+from ..formats import Format, Minifloat, Posit, float64, parse_scalar
 from ..posit import from_decimal, to_decimal
 
 COLOURS = {"sign": "red", "regime": "yellow", "exponent": "blue", "fraction": "green", "other bits": "dim"}
@@ -29,7 +29,7 @@ def run(
     fmt: Annotated[str, typer.Argument(metavar="FORMAT", help="A name that refnum formats lists, or posit(n,es).")],
 ) -> None:
     """Take one number apart in a format: its fields, pattern and value."""
-    row = parse(fmt)
+    row = parse_scalar(fmt)
     pattern = read(value, row)
     console = Console(highlight=False)
     parts = fields(pattern, row)
@@ -42,7 +42,7 @@ def run(
 def read(value: str, fmt: Format) -> int:
     """The pattern, without a sign, of a value: a decimal rounded once, or a pattern in hexadecimal.
 
-    >>> [f"{read(text, parse('e4m3')):02x}" for text in ("1.0625", "1.06250000000000000000001", "-0", "0x7f")]
+    >>> [f"{read(text, parse_scalar('e4m3')):02x}" for text in ("1.0625", "1.06250000000000000000001", "-0", "0x7f")]
     ['38', '39', '80', '7f']
     """
     if re.fullmatch(r"0[xX][0-9a-fA-F]+", value):
@@ -74,9 +74,9 @@ def _double(value: str, fmt: Minifloat) -> Tensor:
 def fields(pattern: int, fmt: Format) -> list[tuple[str, str]]:
     """Names and bits of the fields, first to last. 0 and NaR have no regime.
 
-    >>> fields(0xC400, parse("posit16"))
+    >>> fields(0xC400, parse_scalar("posit16"))
     [('sign', '1'), ('regime', '10'), ('exponent', '00'), ('fraction', '10000000000')]
-    >>> fields(0x7D, parse("posit8")), fields(0x80, parse("posit8"))
+    >>> fields(0x7D, parse_scalar("posit8")), fields(0x80, parse_scalar("posit8"))
     ([('sign', '0'), ('regime', '111110'), ('exponent', '1')], [('sign', '1'), ('other bits', '0000000')])
     """
     bits = f"{pattern:0{fmt.width}b}"
@@ -96,7 +96,7 @@ def fields(pattern: int, fmt: Format) -> list[tuple[str, str]]:
 def facts(pattern: int, fmt: Format) -> dict[str, str]:
     """Pattern, exact value, and the shortest decimal that reads back the same.
 
-    >>> facts(0x4C91, parse("posit16"))
+    >>> facts(0x4C91, parse_scalar("posit16"))
     {'pattern': '0x4c91', 'value': '3217 * 2**-10 = 3.1416015625', 'decimal': '3.142'}
     """
     signed = pattern - (pattern >> (fmt.width - 1) << fmt.width)

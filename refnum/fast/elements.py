@@ -95,7 +95,7 @@ def _with_subnormals(logarithm: Tensor, magnitude: Tensor, scale: Tensor) -> Ten
     for step in (16, 8, 4, 2, 1):  # move the leading one to the hidden place
         short = ((significand - (1 << (MANTISSA + 1 - step))) >> 31) & step
         significand, field = significand << short, field - short
-    # A subnormal number over a scale of more than 1 is 0 as an element, however large the scale is.
-    own = ((field - scale.clamp(max=BIAS)) << MANTISSA) + (significand & (HIDDEN - 1))
+    # A subnormal number over a scale of 2**53 is 0 even in float32: larger scales need not be told apart.
+    own = ((field - scale.clamp(max=BIAS + 53)) << MANTISSA) + (significand & (HIDDEN - 1))
     subnormal = (magnitude - HIDDEN) >> 31
     return logarithm ^ ((logarithm ^ own) & subnormal)
