@@ -482,11 +482,14 @@ def parse(text: str) -> Format | Element | Block:
         When no format has the name.
     """
     try:
-        return _read(ast.parse(text, mode="eval").body)
+        fmt = _read(ast.parse(text, mode="eval").body)
     except FormatError:
         raise
     except (SyntaxError, TypeError, ValueError, RecursionError):
-        raise FormatError(f"No format is named {text!r}. Choose one of {', '.join(named())}, or posit(n,es).") from None
+        fmt = None
+    if isinstance(fmt, (Posit, Minifloat, FixedPoint, Block)):
+        return fmt
+    raise FormatError(f"No format is named {text!r}. Choose one of {', '.join(named())}, or posit(n,es).")
 
 
 def parse_scalar(text: str) -> Format:
