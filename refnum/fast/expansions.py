@@ -1,4 +1,4 @@
-"""Sums of a few float64 tensors, rounded to odd once: equal to adding in ``core`` and rounding to 53 bits by to_odd.
+"""Sums of a few float64 tensors, rounded once: equal to adding in ``core`` and rounding to 53 bits, mostly by to_odd.
 
 A value rounded to odd at 53 bits and then to at most 51 bits is rounded correctly: the odd last bit stands for whatever
 follows it. Rounding to odd in two steps is no rounding twice either, which is what `_sum_of_three` lives on.
@@ -23,6 +23,19 @@ def rounded_to_odd(terms: Sequence[Tensor]) -> Tensor:
             return _sum_of_three(a, b, c)
         case _:
             return _sum_of_many(terms)
+
+
+def rounded(terms: Sequence[Tensor]) -> Tensor:
+    """The exact sum of finite float64 tensors of one shape, rounded to nearest even."""
+    match terms:
+        case [only]:
+            return only
+        case [a, b]:
+            return a + b
+        case _:
+            # The first is nearest to all, but for ties, which the others break: to odd, they stay on their side of one.
+            first, *others = _settled(terms)
+            return first + rounded_to_odd(others)
 
 
 def two_sum(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,13 +67,19 @@ def _sum_of_three(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 def _sum_of_many(terms: Sequence[Tensor]) -> Tensor:
+    # The second has the sign of all that the first one lacks.
+    first, second, *_ = _settled(terms)
+    return _odd(first, second)
+
+
+def _settled(terms: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors of the same sum, each term of which is at most half a last bit of the one before it."""
     # Sums from the last to the first, until none changes: T. Ogita, S. Rump and S. Oishi, "Accurate sum and dot
-    # product" (SIAM Journal on Scientific Computing 26, 2005). Each term is then at most half a last bit of the one
-    # before it, so that the second has the sign of all that the first one lacks.
+    # product" (SIAM Journal on Scientific Computing 26, 2005).
     now = list(terms)
     while True:
         before = list(now)
         for i in range(len(now) - 2, -1, -1):
             now[i], now[i + 1] = two_sum(now[i], now[i + 1])
         if all(map(torch.equal, now, before)):
-            return _odd(now[0], now[1])
+            return now

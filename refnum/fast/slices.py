@@ -214,6 +214,19 @@ class Totals:
             self.add(left.norm * right.norm, left.unit + right.unit, function)
 
 
+def add_matmul(x: Tensor, y: Tensor, total: Tensor) -> None:
+    """Add the product of two matrices, or of those of a batch."""
+    if x.dim() == 2:
+        total.addmm_(x, y)
+    else:
+        total.add_(x @ y)
+
+
+def add_dots(x: Tensor, y: Tensor, total: Tensor) -> None:
+    """Add the dot products of vectors along the last axis."""
+    total.add_((x * y).sum(-1))
+
+
 def _exact(bound: float, unit: int) -> bool:
     """Whether float64 holds all multiples of 2**unit up to the bound."""
     return bound * SURPLUS <= math.ldexp(1.0, min(MANTISSA + unit, MOST))
