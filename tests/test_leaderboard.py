@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
 FOLDER = Path(__file__).parents[1] / "examples" / "leaderboard"
 SECONDS = 120  #: after which a run hangs
@@ -263,3 +269,120 @@ def test_a_secret_seed_makes_other_seeds(tmp_path: Path) -> None:
     assert [case.args for case in runner.read_cases(path, 7)] == [{"n": 1, "seed": 124 + 131 * 132 // 2}, {"n": 2}]
     pairs = [(a, b) for a in range(40) for b in range(40)]
     assert len({runner.combined(*pair) for pair in pairs}) == len(pairs)
+
+
+# ---- the problems -------------------------------------------------------------------------------------------------
+
+PROBLEMS = sorted(path.parent.name for path in FOLDER.glob("*/reference.py"))
+#: the files that the site's own harness asks for, and what the runner reads
+FILES = {"reference.py", "submission.py", "task.py", "tests.txt", "benchmarks.txt"}
+EXTRA = {"mxfp4-mm": {"legacy_rounding.py"}}
+SHARED = {"blocked", "blocks", "matrices"}  #: helpers that drop-in files have in common: each file has to stand alone
+
+
+@pytest.fixture
+def fresh_modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Problems have modules of the same names."""
+    runner.loaded.cache_clear()
+    for name in ("reference", "submission", "task"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield
+    for name in ("reference", "submission", "task"):
+        sys.modules.pop(name, None)
+    runner.loaded.cache_clear()
+
+
+def answers(problem: str, submission: str) -> list[dict[str, Any]]:
+    """What the child of a test run would answer to each case."""
+    folder, limit = FOLDER / problem, runner.Limit(3, 1)
+    sys.path.insert(0, str(folder))
+    cases = runner.read_cases(folder / "tests.txt", None)
+    return [runner._answer(runner.test, folder, folder / submission, case.args, limit) for case in cases]
+
+
+@pytest.mark.usefixtures("fresh_modules")
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_refnums_kernel_passes(problem: str) -> None:
+    for reply in answers(problem, "submission.py"):
+        assert reply["ok"], reply["message"]
+        assert "ULP 0: " in reply["message"]
+
+
+def test_runner_accepts_refnums_kernel() -> None:
+    code, lines, _ = launch(FOLDER / "mxfp4-mm", "test")
+    assert code == 0
+    assert lines["check"] == "pass"
+    assert all(lines[f"test.{i}.message"].startswith("Maximum error: ") for i in range(3))
+
+
+def test_runner_rejects_the_legacy_rounding() -> None:
+    """Ties away from zero against ties to even: most elements are wrong."""
+    code, lines, _ = launch(FOLDER / "mxfp4-mm", "--submission", FOLDER / "mxfp4-mm" / "legacy_rounding.py", "test")
+    assert code == 112
+    assert lines["check"] == "fail"
+    for i in range(3):
+        found = re.match(
+            r"mismatched [\d,]+ of [\d,]+ \((\d+\.\d+) %\) by rtol 0.01, atol 0.01", lines[f"test.{i}.error"]
+        )
+        assert found
+        assert float(found[1]) > 50
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_a_reference_is_one_file(problem: str) -> None:
+    assert {path.name for path in (FOLDER / problem).iterdir() if path.is_file()} == FILES | EXTRA.get(problem, set())
+    tree = ast.parse((FOLDER / problem / "reference.py").read_text())
+    imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert {str(name).split(".")[0] for name in imported} == {"torch", "refnum"}
+    names = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert {"generate_input", "ref_kernel"} <= names
+    assert any(
+        isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "check_implementation" for node in tree.body
+    )
+
+
+def test_helpers_of_one_name_are_one_text() -> None:
+    texts: dict[str, set[str]] = {}
+    for problem in (p for p in PROBLEMS if p.startswith("nvfp4")):
+        for file in ("reference.py", "submission.py"):
+            tree = ast.parse((FOLDER / problem / file).read_text())
+            for node in tree.body:
+                if isinstance(node, ast.FunctionDef) and node.name in SHARED:
+                    texts.setdefault(node.name, set()).add(ast.unparse(node))
+    assert texts.keys() == SHARED
+    assert all(len(versions) == 1 for versions in texts.values())
+
+
+@pytest.mark.usefixtures("fresh_modules")
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_cases_are_those_of_the_task(problem: str) -> None:
+    task = runner.loaded("task", FOLDER / problem / "task.py")
+    for name in ("tests.txt", "benchmarks.txt"):
+        for case in runner.read_cases(FOLDER / problem / name, None):
+            assert case.args.keys() == task.TestSpec.__annotations__.keys()
+
+
+@pytest.mark.usefixtures("fresh_modules")
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_data_depends_on_the_seed_alone_and_references_leave_it(problem: str) -> None:
+    reference = runner.loaded("reference", FOLDER / problem / "reference.py")
+    args = runner.read_cases(FOLDER / problem / "tests.txt", None)[0].args
+    data, again, other = (reference.generate_input(**args | {"seed": seed}) for seed in (1, 1, 2))
+    untouched = runner.cloned(data)
+    first = reference.ref_kernel(data)
+    assert all(map(same, tensors(data), tensors(untouched)))
+    assert all(map(same, tensors(first), tensors(reference.ref_kernel(again))))
+    assert not all(map(same, tensors(first), tensors(reference.ref_kernel(other))))
+
+
+def tensors(data: Any) -> list[Tensor]:
+    if isinstance(data, Tensor):
+        return [data]
+    parts = data.values() if isinstance(data, dict) else data if isinstance(data, (tuple, list)) else ()
+    return [x for part in parts for x in tensors(part)]
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(*(x.reshape(-1).contiguous().view(torch.uint8) for x in (a, b)))
