@@ -15,10 +15,13 @@ from torch import Tensor
 from .boundary import container
 from .codec import quantize
 from .formats import Posit
+from .sums import blocks
+from .sums.blocks import mx_mm as mx_mm
 from .sums.operands import product_shape
 from .sums.posits import posit_mm as posit_mm
 from .sums.posits import posit_mm_reference, quire_dot_reference, rounded_operand
 from .sums.posits import quire_dot as quire_dot
+from .sums.scaled import scaled_mm as scaled_mm
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,68 @@ def _quire_dot_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]
     return to_a, to_b, None, None
 
 
+# ---- mx_mm ---------------------------------------------------------------------------------------
+
+
+def _mx_mm_fake(
+    a: Tensor,
+    a_scales: Tensor | None,
+    a_factor: Tensor | None,
+    a_fmt: str,
+    a_shape: list[int],
+    b: Tensor,
+    b_scales: Tensor | None,
+    b_factor: Tensor | None,
+    b_fmt: str,
+    b_shape: list[int],
+    bias: Tensor | None,
+    contract: str,
+    out_dtype: torch.dtype,
+) -> Tensor:
+    return a.new_empty(blocks.result_shape(a_shape, b_shape), dtype=out_dtype)
+
+
+def _mx_mm_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    a, b, bias = blocks.Flat(*inputs[:5]), blocks.Flat(*inputs[5:10]), inputs[10]
+    ctx.plain = a.scales is None, b.scales is None
+    ctx.named = [(side.fmt, side.shape) for side in (a, b)]
+    ctx.bias_like = None if bias is None else (bias.shape, bias.dtype)
+    ctx.save_for_backward(*a[:3], *b[:3])
+
+
+def _mx_mm_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    # Codes have no gradient; tensors have that of torch.matmul in float32.
+    saved = ctx.saved_tensors
+    a, b = (blocks.Flat(*saved[3 * i : 3 * i + 3], *ctx.named[i]) for i in (0, 1))
+    gradients: list[Tensor | None] = [None] * len(_MX_MM)
+    upstream = upstream.to(torch.float32)
+    with torch.autocast(upstream.device.type, enabled=False):
+        for place, own, other, product in ((0, a, b, upstream), (5, b, a, upstream.mT)):
+            if ctx.plain[place // 5] and ctx.needs_input_grad[place]:
+                gradient = product @ blocks.in_float32(blocks.operand(other))
+                gradients[place] = gradient.sum_to_size(own.values.shape).to(own.values.dtype)
+    if ctx.needs_input_grad[10]:
+        shape, dtype = ctx.bias_like
+        gradients[10] = upstream.sum_to_size(shape).to(dtype)
+    return tuple(gradients)
+
+
+_MX_MM = (
+    *("Tensor a", "Tensor? a_scales", "Tensor? a_factor", "str a_fmt", "SymInt[] a_shape"),
+    *("Tensor b", "Tensor? b_scales", "Tensor? b_factor", "str b_fmt", "SymInt[] b_shape"),
+    *("Tensor? bias", "str contract", "ScalarType out_dtype"),
+)
+
+
 ROWS = (
+    Row(
+        "mx_mm",
+        f"({', '.join(_MX_MM)}) -> Tensor",
+        blocks.mx_mm_reference,
+        _mx_mm_fake,
+        _mx_mm_setup,
+        _mx_mm_backward,
+    ),
     Row(
         "posit_mm",
         "(Tensor a, Tensor b, Tensor? c, int n, int es, str mode, ScalarType? out_dtype, str grad, float alpha, "

@@ -2,8 +2,39 @@
 
 from .blocks import Blocks
 from .dequantizer import dequantize
+from .layouts import (
+    LAYOUTS,
+    from_blocked,
+    shuffle,
+    shuffle_scale,
+    shuffle_weight,
+    to_blocked,
+    unshuffle,
+    unshuffle_scale,
+    unshuffle_weight,
+)
 from .packing import pack4, pack6, unpack4, unpack6
+from .philox import random_bits
 from .profiles import PROFILES
 from .quantizer import quantize
 
-__all__ = ["PROFILES", "Blocks", "dequantize", "pack4", "pack6", "quantize", "unpack4", "unpack6"]
+__all__ = [
+    "LAYOUTS",
+    "PROFILES",
+    "Blocks",
+    "dequantize",
+    "from_blocked",
+    "pack4",
+    "pack6",
+    "quantize",
+    "random_bits",
+    "shuffle",
+    "shuffle_scale",
+    "shuffle_weight",
+    "to_blocked",
+    "unpack4",
+    "unpack6",
+    "unshuffle",
+    "unshuffle_scale",
+    "unshuffle_weight",
+]
