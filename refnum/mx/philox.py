@@ -82,12 +82,12 @@ def random_bits(
     count = _checked_count(shape)
     blocks = -(-count // 4)
     if torch.compiler.is_compiling() or torch.device(device).type != "cpu":
-        return _blocks(seed, offset, 0, blocks, device).view(-1)[:count].view(*shape)
+        return _blocks(seed, offset, 0, blocks, device).view(-1)[:count].view(tuple(shape))
     words = torch.empty(blocks, 4, dtype=torch.int32, device=device)
     for start in range(0, blocks, CHUNK):
         piece = words[start : start + CHUNK]
         piece.copy_(_blocks(seed, offset, start, len(piece), device))
-    return words.view(-1)[:count].view(*shape)
+    return words.view(-1)[:count].view(tuple(shape))
 
 
 def _blocks(seed: int | Tensor, offset: int | Tensor, start: int, count: int, device: torch.device | str) -> Tensor:
