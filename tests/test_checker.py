@@ -13,7 +13,7 @@ from torch import Tensor
 
 from refnum import Posit
 from refnum.errors import ContractError, DTypeError, FormatError
-from refnum.testing.checker import checker
+from refnum.testing.verdicts import checker
 
 NAN, INF = math.nan, math.inf
 BF16 = torch.bfloat16

@@ -5,9 +5,9 @@
 
 A run lays out a problem as its ``task.yml`` says, starts the checkout's ``eval.py``, and reads what it writes to
 POPCORN_FD. The reference or the kernel in it are the checkout's, or refnum's from ``examples/leaderboard``. What needs
-a GPU is replaced in every process of a run, the spawned ones too, by `install`, which a ``sitecustomize`` beside eval.py
-calls. Devices become the CPU, waiting for them nothing, and the kernels of aiter and of torch's scaled product are
-refnum's. So a run proves contracts, layouts and tolerances; it proves nothing of the hardware's arithmetic.
+a GPU is replaced in every process of a run, the spawned ones too, by `install`, which a ``sitecustomize`` beside
+eval.py calls. Devices become the CPU, waiting for them nothing, and the kernels of aiter and of torch's scaled product
+are refnum's. So a run proves contracts, layouts and tolerances; it proves nothing of the hardware's arithmetic.
 """
 
 from __future__ import annotations
@@ -390,8 +390,8 @@ def provenance(checkout: Path) -> dict[str, str]:
 
 ABOUT = """
 The harness is unmodified: its `eval.py`, its checker, its tolerances. Devices are replaced by the CPU, aiter's kernels
-and torch's scaled product by refnum's. The kernel called legacy rounding rounds ties away from zero (`aiter/v1`) and has
-to be rejected.
+and torch's scaled product by refnum's. The kernel called legacy rounding rounds ties away from zero (`aiter/v1`) and
+has to be rejected.
 
 | problem | mode | reference | kernel | shapes | verdict | as expected | figures | s |
 |---|---|---|---|---|---|---|---|---:|
