@@ -23,7 +23,7 @@ from .boundary import (
 from .core import decode as core_decode
 from .core import round as core_round
 from .errors import FormatError, ShapeError
-from .fast import magic, tables
+from .fast import halves, magic, tables
 from .fast.chunks import elementwise
 from .formats import Format, Minifloat, Posit, e8m0
 
@@ -73,7 +73,9 @@ def encode(x: Tensor, fmt: Format, *, rounding: str = "nearest_even", random_bit
     check_floats("encode", "x", x)
     _check_encodable("encode", fmt)
     check_rounding("encode", rounding, random_bits)
-    row = FLOAT_ROWS[x.dtype]
+    x, row = x.detach().resolve_neg(), FLOAT_ROWS[x.dtype]
+    if halves.serves(x, fmt, rounding):
+        return halves.codes(x, fmt, rounding, container(fmt))
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
         return core_round.encode(core_decode.decode(bits, row), fmt, rounding, random)
@@ -166,9 +168,11 @@ def quantize(
 
 
 def _quantized(x: Tensor, fmt: Format, rounding: str, random_bits: Tensor | None) -> Tensor:
-    row = FLOAT_ROWS[x.dtype]
+    x, row = x.detach().resolve_neg(), FLOAT_ROWS[x.dtype]
     if rounding == "nearest_even" and isinstance(fmt, Posit) and (wide := magic.lane(fmt, row)):
-        return magic.quantize(x.detach().resolve_neg(), fmt, row, wide)
+        return magic.quantize(x, fmt, row, wide)
+    if halves.serves(x, fmt, rounding):
+        return halves.floats(x, fmt, rounding)
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
         return core_round.rounded_floats(bits, row, fmt, rounding, random)
@@ -210,7 +214,7 @@ def floats_of(bits: Tensor, fmt: Format, dtype: torch.dtype) -> Tensor:
 def _from_floats(
     function: str, x: Tensor, random_bits: Tensor | None, kernel: Callable[..., Tensor], dtype: torch.dtype
 ) -> Tensor:
-    bits = x.detach().resolve_neg().view(SIGNED[x.dtype.itemsize * 8])
+    bits = x.view(SIGNED[x.dtype.itemsize * 8])
     if random_bits is None:
         return elementwise(kernel, bits, dtype=dtype)
     operands = broadcast(function, x=bits, random_bits=random_bits)

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..core.round import rounded_floats
 from ..formats import Minifloat, Posit, float32, float64, holds
 from .chunks import elementwise, pieces
+from .halves import upper_half
 from .scans import has_subnormal, is_finite
 
 CHUNK_BYTES = 1 << 19  #: of a piece: 131,072 values in float32; up to five temporaries of that size live at once
@@ -184,14 +185,16 @@ def _by_magic_and_integers(
 
 
 def _by_table(table: Tensor, x: Tensor, out: Tensor, scratch: Sequence[Tensor]) -> bool:
-    torch.index_select(table, 0, _upper_half(x, scratch[0]), out=out)
+    index = upper_half(x.view(torch.int32), scratch[0].view(torch.int32))
+    torch.index_select(table, 0, index, out=out)
     return True
 
 
 def _by_magic_and_table(numbers: Tensor, table: Tensor, x: Tensor, out: Tensor, scratch: Sequence[Tensor]) -> bool:
     # The sum of a rounding by magic numbers that is 0 where none serves, and of one by table that is 0 elsewhere.
     magic = torch.index_select(numbers, 0, _ceiling(x, float32, out), out=scratch[0])
-    tabled = torch.index_select(table, 0, _upper_half(x, out), out=scratch[1])
+    index = upper_half(x.view(torch.int32), out.view(torch.int32))
+    tabled = torch.index_select(table, 0, index, out=scratch[1])
     reach = 2.0**TABLE_SCALE
     torch.clamp(x, -reach, reach, out=out).add_(magic).sub_(magic).add_(tabled)
     if math.isnan(out.sum().item()):
@@ -250,10 +253,3 @@ def _table(fmt: Posit) -> Tensor:
             served = ~_magic_numbers(fmt, float32).isnan()
             values[served[(bits + ((1 << 23) - 1) >> 23) & 255]] = 0.0
         return values
-
-
-def _upper_half(x: Tensor, memory: Tensor) -> Tensor:
-    """The upper half of each word, its lowest bit sticky: the lower half carries into it unless it is 0."""
-    bits, index = x.view(torch.int32), memory.view(torch.int32)
-    torch.bitwise_and(bits, 0xFFFF, out=index)
-    return index.add_(0xFFFF).bitwise_or_(bits).bitwise_right_shift_(16).bitwise_and_(0xFFFF)

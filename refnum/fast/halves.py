@@ -1,0 +1,84 @@
+"""Rounding by table, for floats of at most 32 bits: equal to what ``core.round`` makes of what ``core.decode`` reads.
+
+For a float of 16 bits the table has every pattern. For a float32 it has every upper half, the last bit of which is
+sticky: that is the float rounded to odd to a bfloat16. It decides all but stochastic roundings to a format of few bits:
+
+H1. Such a rounding is a step function. Its steps lie at values of the format and between two of them, where one bit
+    more would put a value.
+H2. Let all steps be bfloat16s with an even last bit: they then have 7 significant bits, and are multiples of 2**-132.
+H3. A float that is no bfloat16 lies between two of them, and becomes the odd one. So it crosses no step and meets none.
+    NaN stays NaN, for its upper half is that of Inf at least, and odd if the payload is in the lower half alone.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ..core.decode import decode
+from ..core.round import encode, rounded_floats
+from ..formats import Format, Minifloat, Posit, bfloat16
+from .chunks import elementwise
+from .conversions import INTEGER, ROW
+
+LEAST = 1 << 12  #: elements from which on a table, made once, is soon worth while
+CHUNK = 1 << 17  #: elements of a piece
+_EVEN = bfloat16.min_scale - bfloat16.mantissa + 1  #: log2 of the least bfloat16 with an even last bit
+
+
+def serves(x: Tensor, fmt: Format, rounding: str) -> bool:
+    """Whether a table can be used, on eager CPU tensors, and is worth while."""
+    plain = not torch.compiler.is_compiling() and type(x) is Tensor and x.device.type == "cpu"
+    if not plain or x.numel() < LEAST or rounding == "stochastic":
+        return False
+    return x.dtype.itemsize == 2 or (x.dtype == torch.float32 and decided(fmt))
+
+
+def decided(fmt: Format) -> bool:
+    """Whether all steps of roundings to the format are bfloat16s with an even last bit."""
+    # The steps are values with one bit more: a posit of n + 1 bits, a float with a longer mantissa.
+    least = -fmt.max_scale - (1 << fmt.es) if isinstance(fmt, Posit) else fmt.min_scale - fmt.mantissa - 1
+    return fmt.significand_bits + 1 < bfloat16.significand_bits and least >= _EVEN
+
+
+def codes(x: Tensor, fmt: Format, rounding: str, dtype: torch.dtype) -> Tensor:
+    """Codes of values, in an integer dtype that holds them."""
+    return _looked_up(x, _codes(fmt, ROW[x.dtype], rounding, dtype))
+
+
+def floats(x: Tensor, fmt: Format, rounding: str) -> Tensor:
+    """Values rounded to the format, in the dtype they came in, which holds them."""
+    return _looked_up(x, _floats(fmt, ROW[x.dtype], rounding, INTEGER[x.dtype])).view(x.dtype)
+
+
+def upper_half(bits: Tensor, out: Tensor | None = None) -> Tensor:
+    """The upper half of each int32, its lowest bit sticky: the lower half carries into it unless it is 0."""
+    low = torch.bitwise_and(bits, 0xFFFF, out=out)
+    return low.add_(0xFFFF).bitwise_or_(bits).bitwise_right_shift_(16).bitwise_and_(0xFFFF)
+
+
+def _looked_up(x: Tensor, table: Tensor) -> Tensor:
+    def kernel(bits: Tensor) -> Tensor:
+        index = upper_half(bits) if bits.dtype == torch.int32 else bits.to(torch.int32).bitwise_and_(0xFFFF)
+        return table.index_select(0, index.reshape(-1)).reshape(bits.shape)
+
+    return elementwise(kernel, x.view(INTEGER[x.dtype]), dtype=table.dtype, chunk=CHUNK)
+
+
+@lru_cache(maxsize=32)
+def _codes(fmt: Format, row: Minifloat, rounding: str, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):
+        return encode(decode(_halves(row), row), fmt, rounding).to(dtype)
+
+
+@lru_cache(maxsize=32)
+def _floats(fmt: Format, row: Minifloat, rounding: str, dtype: torch.dtype) -> Tensor:
+    with torch.inference_mode(False):
+        return rounded_floats(_halves(row), row, fmt, rounding).to(dtype)
+
+
+def _halves(row: Minifloat) -> Tensor:
+    """The patterns of a row that have 16 bits, followed by zeros."""
+    return torch.arange(1 << 16, dtype=torch.int64, device="cpu") << (row.width - 16)
