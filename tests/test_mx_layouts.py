@@ -354,12 +354,19 @@ def test_types_of_one_byte(dtype: torch.dtype) -> None:
 
 
 @both_ways
-def test_nan_payloads_and_signs_stay() -> None:
-    patterns = torch.tensor([0x7FA00001, -0x00400001, -(1 << 31), 0x7F800000], dtype=torch.int32)
-    x = patterns.repeat(32 * 8).view(32, 32).view(torch.float32)
-    y = shuffle_weight(x)
-    assert sorted(y.view(torch.int32).view(-1).tolist()) == sorted(x.view(torch.int32).view(-1).tolist())
-    assert same(unshuffle_weight(y), x)
+@pytest.mark.parametrize("flush", [False, True])
+def test_nan_payloads_signs_and_subnormals_stay(flush: bool) -> None:
+    """As floats of every width: signalling and quiet NaNs, infinities, zeros and subnormals are bits like others."""
+    patterns = [0x7FF0000000000001, 0xFFF4000000000000, 0x7FF8000000000001, 0x7FF0000000000000, 1, 1 << 63, 0x800FFFFF]
+    patterns += [0x7FA00001FFBFFFFF, 0x8000000180000001, 0x7F017DFFFC01FE00, 0x7F81FF810001FFC1]
+    words = np.resize(np.array(patterns, np.uint64), (32, 16)).view(np.uint8)
+    x, want = torch.from_numpy(words), torch.from_numpy(moved(words, "gfx950_weight"))
+    torch.set_flush_denormal(flush)
+    try:
+        assert same(shuffle_weight(x), want)
+        assert same(unshuffle_weight(want), x)
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @both_ways

@@ -26,7 +26,8 @@ from ..boundary import check_choice, check_tensor
 from ..errors import ContractError, DTypeError, ShapeError
 from .packing import as_words, in_memory_order
 
-WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  #: by their bytes
+#: what bits move in, by bytes; nothing is computed with them, so complex128 serves as the widest that torch has
+WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64, 16: torch.complex128}
 GROUP = 16  #: bytes of a weight that stay together: what a lane loads at once
 SHORT = 4  #: longest inner axis that is walked instead of copied along
 
