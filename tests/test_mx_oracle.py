@@ -25,7 +25,7 @@ SAMPLES = [8, pytest.param(1, marks=pytest.mark.slow)]  #: one block of so many
 
 def _quantized(case: Case, rows: slice) -> tuple[np.ndarray, np.ndarray]:
     peer, fmt = case.peer, FORMATS[case.fmt]
-    options = {"scale": peer.scale, "rounding": peer.rounding, "flush": peer.flush, "dtype": case.dtype}
+    options = {"scale": peer.scale, "rounding": peer.rounding, "dtype": case.dtype}
     found = [
         blocks.quantize(block, fmt, peer.profile, tensor_scale=case.tensor_scale, **options)
         for block in case.blocks[rows].tolist()
@@ -53,7 +53,7 @@ def test_golden_vectors_are_reproduced(case: Case, every: int) -> None:
     )
     got, want = values[promised], case.values[rows][promised]
     np.testing.assert_array_equal(folded(got, dtype), folded(want, dtype))
-    if case.peer.profile != "microxcaling/v1":
+    if not case.peer.profile.startswith("microxcaling"):
         zeros = folded(want, dtype) == 0
         np.testing.assert_array_equal(got[zeros], want[zeros])
 

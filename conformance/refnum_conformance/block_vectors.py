@@ -46,15 +46,14 @@ class Peer(NamedTuple):
     profile: str
     scale: str
     rounding: str
-    flush: bool = False  #: microxcaling's mx_flush_fp32_subnorms
 
 
 TORCHAO = {rule: Peer("torchao/v1", rule, "nearest_even") for rule in ("floor", "ceil", "even", "rceil")}
 AITER = {rule: Peer("aiter/v2", rule, "nearest_even") for rule in ("floor", "ceil", "even", "rceil")}
 MICROXCALING = {
-    f"{name}{suffix}": Peer("microxcaling/v1", "floor", rounding, bool(suffix))
+    f"{name}{suffix}": Peer(profile, "floor", rounding)
     for name, rounding in (("nearest", "nearest_away"), ("even", "nearest_even"), ("floor", "toward_zero"))
-    for suffix in ("", "_flush")
+    for suffix, profile in (("", "microxcaling/v1"), ("_flush", "microxcaling.flush/v1"))
 }
 #: element in a key -> format
 ELEMENTS = {

@@ -258,13 +258,13 @@ def aiter_rceil(u: int, element: Element, precision: int = 24) -> int:
 def scale_log2(u: int, element: Element, precision: int = 24) -> int:
     """microxcaling: the floor of a logarithm that was rounded to the input's dtype."""
     exponent = _block_exponent(u, precision) - top(element)
-    return 255 if exponent > 127 else max(exponent, -127) + 127
+    return 255 if exponent > 127 else max(exponent + 127, 0)
 
 
 def _block_exponent(u: int, precision: int) -> int:
     magnitude = float32(u)[1]
     assert isinstance(magnitude, Dyadic)
-    return floor_rounded_log2(magnitude if u else Dyadic(1, -126), precision)
+    return floor_rounded_log2(magnitude, precision) if u else -200  # below all others
 
 
 @lru_cache(maxsize=1 << 16)
@@ -390,6 +390,7 @@ class Profile(NamedTuple):
     rules: Mapping[str, Rule]
     code: Coder = exact_code
     infinite: tuple[str, ...] = ()  #: rules to which Inf is a magnitude like others; else its block has the code 255
+    flush: bool = False  #: blocks with the exponent of a subnormal float32 become 0
 
 
 OCP: dict[str, Rule] = {"floor": scale_floor, "ceil": scale_ceil, "even": scale_even, "rceil": scale_rceil}
@@ -401,6 +402,7 @@ PROFILES = {
     "aiter/v1": Profile("even", "nearest_away", OCP | {"even": aiter_even}, positive_zero_code, ("even",)),
     "aiter/v2": Profile("even", "nearest_even", AITER, infinite=("even",)),
     "microxcaling/v1": Profile("floor", "nearest_away", {"floor": scale_log2}, microxcaling_code),
+    "microxcaling.flush/v1": Profile("floor", "nearest_away", {"floor": scale_log2}, microxcaling_code, flush=True),
 }
 
 
@@ -414,12 +416,11 @@ def quantize(
     random_bits: Sequence[int] | None = None,
     tensor_scale: int | None = None,
     dtype: str = "float32",
-    flush: bool = False,
 ) -> tuple[int, list[int]]:
     """The scale's code and the elements' codes of one block of float32 bits.
 
-    ``dtype`` is the one that the block came in: microxcaling computes in it. ``flush`` is its option that makes blocks
-    zero whose exponent is subnormal. ``tensor_scale``, float32 bits, is NVFP4's second level.
+    ``dtype`` is the one that the block came in: microxcaling computes in it. ``tensor_scale``, float32 bits, is NVFP4's
+    second level.
 
     >>> block = [bits_of(Dyadic(k, -2)) for k in range(32)]
     >>> quantize(block, FORMATS["mxfp4"])
@@ -433,10 +434,8 @@ def quantize(
         code, factor = NVFP4[profile](amax(block), fmt.element, tensor_scale)
         return code, list(_products(block, factor, fmt.element, roundings))
     code = scale_code(amax(block), fmt.element, row, scale or row.scale, PRECISION[dtype])
-    if code == 255:
+    if code == 255 or (row.flush and _block_exponent(amax(block), PRECISION[dtype]) < -126):
         return code, [0] * len(block)
-    if flush and _block_exponent(amax(block), PRECISION[dtype]) <= -127:
-        block = [u & 1 << 31 for u in block]
     numbers = map(float32, block)
     return code, [row.code(x, code, fmt.element, r) for x, r in zip(numbers, roundings, strict=True)]
 
