@@ -28,10 +28,9 @@ def mx_mm(
 ) -> Tensor:
     """Product of a and the transpose of b, at least one of them in blocks along K: ``a @ b.mT + bias``.
 
-    >>> import refnum
-    >>> from refnum import mx
-    >>> a = mx.quantize(torch.ones(2, 32), refnum.mxfp4)
-    >>> mx_mm(a, mx.quantize(torch.full((3, 32), 0.5), refnum.mxfp8_e4m3))
+    >>> from refnum import mx, mx_mm, mxfp4, mxfp8_e4m3
+    >>> a = mx.quantize(torch.ones(2, 32), mxfp4)
+    >>> mx_mm(a, mx.quantize(torch.full((3, 32), 0.5), mxfp8_e4m3))
     tensor([[16., 16., 16.],
             [16., 16., 16.]], dtype=torch.bfloat16)
 

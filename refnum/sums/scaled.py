@@ -39,6 +39,7 @@ def scaled_mm(
 ) -> Tensor:
     """``mat_a @ mat_b`` of MX and NVFP4 operands, with the arguments of ``torch.nn.functional.scaled_mm``.
 
+    >>> from refnum import scaled_mm
     >>> from torch.nn.functional import ScalingType
     >>> a = torch.ones(2, 32).to(torch.float8_e4m3fn)
     >>> scale = torch.full((2, 1), 128, dtype=torch.uint8).view(torch.float8_e8m0fnu)  # each is 2
