@@ -142,7 +142,7 @@ def _delicate(element: Element) -> Tensor:
 @pytest.mark.parametrize("element", [*(fmt.element for fmt in MX), *ODD], ids=str)
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 def test_ties_and_their_neighbours(element: Element, rounding: str) -> None:
-    x = _delicate(element)
+    x = _delicate(element)[:: 1 if rounding == "nearest_even" else 2]
     got = assert_as_oracle(x, _of(element, 2), profile="ocp/v1", rounding=rounding, **_random_bits(rounding, x.shape))
     assert (got.scales == 127).all()
 
@@ -151,7 +151,7 @@ def test_ties_and_their_neighbours(element: Element, rounding: str) -> None:
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize("profile", ["aiter/v1", "microxcaling/v1"])
 def test_ties_in_profiles(fmt: Block, profile: str, rounding: str) -> None:
-    x = _delicate(fmt.element)
+    x = _delicate(fmt.element)[:: 1 if rounding.startswith("nearest") else 4]
     options = {"profile": profile, "rounding": rounding, **_random_bits(rounding, x.shape)}
     assert_as_oracle(x, _of(fmt.element, 2), scale="floor", **options)
 
@@ -239,8 +239,8 @@ def test_finite_blocks_have_finite_scales(profile: str) -> None:
 def test_random_blocks(rounding: str, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(ROUNDINGS.index(rounding))
     for fmt, (profile, scale) in itertools.product(MX, CHOICES):
-        x = torch.randn(6, 32, generator=generator) * torch.exp2(torch.randint(-20, 12, (6, 1), generator=generator))
-        x[3:] *= torch.exp2(torch.randint(-12, 1, (3, 32), generator=generator))
+        x = torch.randn(3, 32, generator=generator) * torch.exp2(torch.randint(-20, 12, (3, 1), generator=generator))
+        x[1:] *= torch.exp2(torch.randint(-12, 1, (2, 32), generator=generator))
         options: dict[str, Any] = {"profile": profile, "scale": scale, "rounding": rounding}
         assert_as_oracle(x.to(dtype), fmt, **options, **_random_bits(rounding, x.shape, len(options)))
 
