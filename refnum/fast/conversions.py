@@ -34,28 +34,17 @@ _LOW = (1 << _DROPPED) - 1
 _HALF = 1 << (float32.mantissa - bfloat16.mantissa - 1)  #: half a unit of a bfloat16, in units of a float32
 
 
-def widened(x: Tensor) -> Tensor:
-    """The values of float32 or float64 in float64."""
-    if x.dtype == torch.float64:
-        return x
-    return elementwise(_wide, x, dtype=torch.float64)
+def converted(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Values of float32 or float64, rounded to nearest even where the dtype does not hold them."""
+    return elementwise(partial(converted_piece, dtype=dtype), x, dtype=dtype)
 
 
-def _wide(x: Tensor) -> Tensor:
-    if has_subnormal(x.view(torch.int32), float32):
-        return _by_definition(x, torch.float64)
-    return x.to(torch.float64)
-
-
-def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values of float32 or float64 rounded to nearest even in a dtype that is not wider."""
-    return elementwise(partial(narrowed_piece, dtype=dtype), x, dtype=dtype)
-
-
-def narrowed_piece(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """`narrowed` of so few values that they stay in the cache."""
+def converted_piece(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """`converted` of so few values that they stay in the cache."""
     if x.dtype == dtype:
         return x
+    if dtype == torch.float64:
+        return _by_definition(x, dtype) if has_subnormal(x.view(torch.int32), float32) else x.to(dtype)
     if x.dtype == torch.float64:
         if dtype != torch.float16 and 0 < least_magnitude(x.view(torch.int64), float64) < _LEAST_NORMAL:
             return _by_definition(x, dtype)

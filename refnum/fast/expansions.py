@@ -6,10 +6,13 @@ follows it. Rounding to odd in two steps is no rounding twice either, which is w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+
+MANTISSA = 53  #: bits of a float64
 
 
 def rounded_to_odd(terms: Sequence[Tensor]) -> Tensor:
@@ -83,3 +86,40 @@ def _settled(terms: Sequence[Tensor]) -> list[Tensor]:
             now[i], now[i + 1] = two_sum(now[i], now[i + 1])
         if all(map(torch.equal, now, before)):
             return now
+
+
+# ---- long sums -----------------------------------------------------------------------------------
+
+_SPLITTER = 2.0**27 + 1
+_LOWER_HALF = (1 << 27) - 1  #: of the bits of a float64: those without have products that are exact
+
+
+def sums_of_products(x: Tensor, y: Tensor) -> list[Tensor]:
+    """[R] terms whose sums are those of x * y along the last axis of [R, K] float64 tensors, without error."""
+    products = x * y
+    if not any(bool((side.view(torch.int64) & _LOWER_HALF).any()) for side in (x, y)):
+        return list(_sums(products))
+    return [*_sums(products), *_sums(_missing(x, y, products))]
+
+
+def _missing(x: Tensor, y: Tensor, products: Tensor) -> Tensor:
+    """What rounded products lack: T. Dekker, "A floating-point technique for extending the available precision"."""
+    (high_x, low_x), (high_y, low_y) = _halves(x), _halves(y)
+    return (high_x * high_y).sub_(products).add_(high_x * low_y).add_(low_x * high_y).add_(low_x * low_y)
+
+
+def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Two parts of at most 26 bits."""
+    large = x * _SPLITTER
+    high = large - (large - x)
+    return high, x - high
+
+
+def _sums(terms: Tensor) -> Iterator[Tensor]:
+    """Sums along the last axis whose sum is that of the terms: of so many leading bits that they are exact."""
+    room = MANTISSA - 1 - terms.shape[-1].bit_length()
+    while most := float(terms.abs().amax()):
+        magic = math.ldexp(1.5, math.frexp(most)[1] - room + MANTISSA - 1)
+        leading = (terms + magic).sub_(magic)
+        yield leading.sum(-1)
+        terms = terms - leading

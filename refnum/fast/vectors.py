@@ -12,19 +12,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from types import EllipsisType
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..formats import float32, float64
+from ..formats import Minifloat, float32, float64
 from .chunks import pieces
-from .conversions import INTEGER, ROW, widened
-from .scans import has_subnormal, least_magnitude
+from .conversions import INTEGER, ROW, converted
 from .slices import LEAST_UNIT, SURPLUS
 
 PIECE = 1 << 16  #: elements that are worked on at a time, so that they stay in the cache
+MOST_TERMS = 1 << 20  #: as many squares can be added in float32, and the sum then be known to a tenth
+LEAST_SQUARE = 2.0**-80  #: below this, squares that are flushed in float32 may count
 REACH = 460  #: units from 2**-REACH on, and lengths up to 2**REACH, have products that are normal float64s
 
 Place = tuple[int | slice | Tensor, ...]
@@ -45,12 +49,17 @@ class Vectors:
 
     @classmethod
     def of(cls, values: Tensor) -> Vectors:
-        """Vectors with bounds that are taken from their values; float64 ones where a float32 is subnormal."""
-        if values.dtype == torch.float32 and has_subnormal(_in_memory_order(values).view(torch.int32), float32):
-            values = widened(values)
-        longest = lengths(values)
-        unit = torch.full((), least_unit(values), dtype=torch.int64, device="cpu")
-        return cls(values, longest, unit.expand(longest.shape))
+        """Vectors with bounds that are taken from their values; in float64 if one of float32 is subnormal."""
+        row, found = ROW[values.dtype], _find(values, values.dtype)
+        squares, rounded_in = found.squares, row
+        if row == float32:
+            if bool(((found.least > 0) & (found.least < 1 << row.mantissa)).any()):
+                return cls.of(converted(values, torch.float64))
+            lost = (squares < LEAST_SQUARE) & (found.least > 0) | ~squares.isfinite()
+            if values.shape[-1] > MOST_TERMS or bool(lost.any()):
+                squares, rounded_in = _find(values, torch.float64).squares, float64
+        lengths = _lengths(squares, values.shape[-1], rounded_in).mul_(found.least > 0)
+        return cls(values, lengths, _units(found, row))
 
     def __getitem__(self, place: Place) -> Vectors:
         """Some of them, by the axes before the last."""
@@ -73,9 +82,9 @@ class Vectors:
         return replace(self, values=self.values.to(torch.float64))
 
     @property
-    def size(self) -> float:
-        """How many of its units a vector is long, at most."""
-        return _most(self.lengths * power_of_2(-self.units))
+    def sizes(self) -> Tensor:
+        """[.., R] float64: how many of its units a vector is long, at most."""
+        return self.lengths * power_of_2(-self.units)
 
     @property
     def least(self) -> int:
@@ -105,11 +114,11 @@ def power_of_2(exponent: Tensor) -> Tensor:
 
 def exact_in(bits: int, x: Vectors, y: Vectors) -> bool:
     """Whether products of the matrices round nothing in floats of so many bits and an exponent range that suffices."""
-    return x.size * y.size * SURPLUS <= math.ldexp(1.0, bits)
+    return _most(x.sizes) * _most(y.sizes) <= math.ldexp(1.0, bits)
 
 
 def fit_float32(x: Vectors, y: Vectors) -> bool:
-    """Whether they do so in float32, and nothing is subnormal or overflows."""
+    """Whether they round nothing in float32, where nothing is subnormal and nothing overflows."""
     least = min(x.least, y.least, x.least + y.least)
     short = x.values.dtype == y.values.dtype == torch.float32
     return short and least >= float32.min_scale and x.most + y.most < 127 and exact_in(float32.significand_bits, x, y)
@@ -123,42 +132,58 @@ def float64_error(terms: int) -> float:
 # ---- bounds from values --------------------------------------------------------------------------
 
 
-def lengths(x: Tensor) -> Tensor:
-    """No less than the lengths of vectors along the last axis, in float64, if no square of an entry is subnormal."""
-    if x.stride(-1) == 1 or x.dim() == 1:
-        return _lengths_of_rows(x)
-    return _lengths_of_columns(x.mT)
+class _Found(NamedTuple):
+    """What one pass over vectors finds."""
+
+    squares: Tensor  #: [.., R] of the lengths, in float64: rounded sums of rounded squares, some of them flushed
+    least: Tensor  #: [.., R] patterns of the least magnitudes that are not 0; 0 in vectors of zeros
+    together: int  #: bits that any pattern has
 
 
-def _lengths_of_rows(x: Tensor) -> Tensor:
-    result = torch.zeros(x.shape[:-1], dtype=torch.float64, device="cpu")
-    if x.numel():
+def _find(x: Tensor, dtype: torch.dtype) -> _Found:
+    row, patterns = ROW[x.dtype], INTEGER[x.dtype]
+    # Magnitudes are compared as in `scans.least_magnitude`: doubled, and less so much that 0 is the largest.
+    half = 1 << (row.width - 1)
+    offset = torch.tensor(half - 1, dtype=patterns, device="cpu")
+    squares = torch.zeros(x.shape[:-1], dtype=torch.float64, device="cpu")
+    least, together = offset.expand(squares.shape).clone(), 0
+    for piece, place, axis in _pieces(x):
+        values, bits = piece.to(dtype), piece.view(patterns)
+        squares[place] += (values * values).sum(axis)
+        least[place] = torch.minimum(least[place], torch.add(offset, bits, alpha=2).amin(axis))
+        together |= int(np.bitwise_or.reduce(bits.numpy(), axis=None))
+    return _Found(squares, (least - offset >> 1) & (half - 1), together)
+
+
+def _pieces(x: Tensor) -> Iterator[tuple[Tensor, Place | EllipsisType, int]]:
+    """Pieces in the order of the memory, to which vectors they belong, and along which axis of a piece those lie."""
+    if not x.numel():
+        return
+    if x.dim() == 1 or x.stride(-1) == 1:
         for place in pieces(x.shape[:-1], max(1, PIECE // x.shape[-1])):
-            torch.linalg.vector_norm(x[place].to(torch.float64), dim=-1, out=result[place])
-    return result.mul_(SURPLUS)
+            yield x[place], place, -1
+    else:
+        columns = x.mT
+        step = max(1, PIECE // columns[..., 0, :].numel())
+        for start in range(0, columns.shape[-2], step):
+            yield columns[..., start : start + step, :], ..., -2
 
 
-def _lengths_of_columns(x: Tensor) -> Tensor:
-    squares = torch.zeros((*x.shape[:-2], x.shape[-1]), dtype=torch.float64, device="cpu")
-    step = max(1, PIECE // max(1, squares.numel()))
-    for start in range(0, x.shape[-2], step):
-        rows = x[..., start : start + step, :].to(torch.float64)
-        squares += (rows * rows).sum(-2)
-    return squares.sqrt_().mul_(SURPLUS)
+def _lengths(squares: Tensor, terms: int, row: Minifloat) -> Tensor:
+    """No less than the roots of sums of so many squares, rounded in the row and flushed where they are subnormal."""
+    rounding = 1 + (terms + 8) * 2.0**-row.mantissa
+    return squares.mul(rounding).add_(terms * 2.0**row.min_scale).sqrt_().mul_(SURPLUS)
+
+
+def _units(found: _Found, row: Minifloat) -> Tensor:
+    """Units of the least entries, less the last bits that no entry has."""
+    assert row.bias is not None
+    fraction = found.together & ((1 << row.mantissa) - 1)
+    unused = (fraction & -fraction).bit_length() - 1 if fraction else row.mantissa
+    field = (found.least.to(torch.int64) >> row.mantissa).clamp_(min=1)
+    return (field - (row.bias + row.mantissa - unused)).mul_(found.least != 0)
 
 
 def least_unit(x: Tensor) -> int:
-    """An exponent u such that all entries are multiples of 2**u: that of the last bit of the least one."""
-    row, bits = ROW[x.dtype], _in_memory_order(x).view(INTEGER[x.dtype])
-    least = least_magnitude(bits, row) if x.numel() else 0
-    if not least:
-        return 0
-    assert row.bias is not None
-    together = int(np.bitwise_or.reduce(bits.numpy())) & ((1 << row.mantissa) - 1)
-    unused = (together & -together).bit_length() - 1 if together else row.mantissa  # last bits that no entry has
-    return max(1, least >> row.mantissa) - row.bias - row.mantissa + unused
-
-
-def _in_memory_order(x: Tensor) -> Tensor:
-    """All entries in one row, without a copy where they are contiguous one way or the other."""
-    return (x if x.is_contiguous() or x.dim() == 1 else x.mT).reshape(-1)
+    """An exponent u such that all entries are multiples of 2**u."""
+    return int(_units(_find(x.reshape(1, -1), x.dtype), ROW[x.dtype]).amin()) if x.numel() else 0

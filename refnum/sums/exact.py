@@ -18,8 +18,8 @@ from ..core.exact import DIGIT, WORD, add_to_words, carry_words, from_words, pro
 from ..core.round import encode
 from ..fast import slices
 from ..fast.chunks import CHUNK, elementwise, pieces
-from ..fast.conversions import INTEGER, ROW, narrowed, narrowed_piece, widened
-from ..fast.expansions import rounded, rounded_to_odd
+from ..fast.conversions import INTEGER, ROW, converted, converted_piece
+from ..fast.expansions import rounded, rounded_to_odd, sums_of_products
 from ..fast.hardware import multiplies_in_float32
 from ..fast.vectors import REACH, Place, Vectors, exact_in, fit_float32, float64_error, least_unit, power_of_2
 from ..formats import Minifloat, float32, float64
@@ -28,6 +28,9 @@ from .operands import on_cpu, product_shape
 TERMS = 1 << 28  #: products that may be added between two carry passes
 AREA = 1 << 19  #: elements of a tile, of the operands or of results
 SIDE, LEAST_SIDE = 512, 16  #: vectors of a tile, at most and at least
+PIECE = 1 << 14  #: elements of vectors whose dot products are added one by one
+EXACT = 2.0**float64.significand_bits / slices.SURPLUS  #: so many units need no rounding in float64
+DEPTH = 256  #: terms that a product in float64 adds at once
 RESULTS = 1 << 22  #: results that are worked on at a time in float32
 FEW = 32  #: one result of a tile out of so many may be in doubt before the whole tile is made of slices
 
@@ -194,42 +197,39 @@ def exact_products(x: Vectors, y: Vectors, bias: Tensor | None, dtype: torch.dty
     else:
         axes = (batch.numel(), rows)
         x, y = (side.expand(*batch).view(axes[0], side.values.shape[-2]) for side in (x, y))
-    bias = None if bias is None else bias.expand(shape).reshape(*axes, columns)
+    addends = [] if bias is None else [bias.expand(shape).reshape(*axes, columns)]
     result = torch.empty(*axes, columns, dtype=dtype, device="cpu")
     if result.numel():
         fill = _fill_in_float32 if fit_float32(x, y) and multiplies_in_float32() else _fill_in_float64
-        fill(result, x, y, bias)
-        _write_negative_zeros(result, x.values, y.values, bias)
+        fill(result, x, y, addends)
+        _write_negative_zeros(result, x.values, y.values, addends)
     return result.view(shape)
 
 
-def _fill_in_float32(result: Tensor, x: Vectors, y: Vectors, bias: Tensor | None) -> None:
+def _fill_in_float32(result: Tensor, x: Vectors, y: Vectors, addends: list[Tensor]) -> None:
     for place in pieces(result.shape[:-1], max(1, RESULTS // result.shape[-1])):
         sums = x.values[place] @ y.values[place[: result.dim() - 2]].mT
-        result[place] = _rounded(_with_bias(sums, bias, place), result.dtype)
-
-
-def _with_bias(sums: Tensor, bias: Tensor | None, place: Place) -> list[Tensor]:
-    return [sums] if bias is None else [sums, widened(bias[place])]
+        result[place] = _rounded([sums, *(converted(z[place], torch.float64) for z in addends)], result.dtype)
 
 
 def _rounded(terms: list[Tensor], dtype: torch.dtype) -> Tensor:
     """The rounded sums of terms of which none is subnormal; +0 where they are 0."""
 
     def kernel(*pieces: Tensor) -> Tensor:
-        if len(pieces) == 1 and dtype != torch.float64:
-            return narrowed_piece(pieces[0] + 0.0, dtype)
+        if len(pieces) == 1 and pieces[0].dtype == torch.float32:
+            return pieces[0] + 0.0  # the conversion to the dtype is the rounding
         add = rounded if dtype == torch.float64 else rounded_to_odd
-        return narrowed_piece(add([piece.to(torch.float64) for piece in pieces]) + 0.0, dtype)
+        return converted_piece(add([piece.to(torch.float64) for piece in pieces]) + 0.0, dtype)
 
     return elementwise(kernel, *terms, dtype=dtype)
 
 
-def _fill_in_float64(result: Tensor, x: Vectors, y: Vectors, bias: Tensor | None) -> None:
+def _fill_in_float64(result: Tensor, x: Vectors, y: Vectors, addends: list[Tensor]) -> None:
     fill = _fill_surely if exact_in(float64.significand_bits, x, y) else _fill_nearly
     for place, columns in _tiles(result, x.values.shape[-1]):
         left, right = x[place].in_float64(), y[(*place[: result.dim() - 2], columns)].in_float64()
-        fill(result[place][..., columns], left, right, None if bias is None else widened(bias[place][..., columns]))
+        parts = [converted(z[place][..., columns], torch.float64) for z in addends]
+        fill(result[place][..., columns], left, right, parts)
 
 
 def _tiles(result: Tensor, terms: int) -> Iterator[tuple[Place, slice]]:
@@ -242,87 +242,100 @@ def _tiles(result: Tensor, terms: int) -> Iterator[tuple[Place, slice]]:
             yield place, slice(start, start + step)
 
 
-def _fill_surely(result: Tensor, x: Vectors, y: Vectors, bias: Tensor | None) -> None:
-    result.copy_(_rounded(_with_bias(x.values @ y.values.mT, bias, ()), result.dtype))
+def _fill_surely(result: Tensor, x: Vectors, y: Vectors, addends: list[Tensor]) -> None:
+    result.copy_(_rounded([x.values @ y.values.mT, *addends], result.dtype))
 
 
-def _fill_nearly(result: Tensor, x: Vectors, y: Vectors, bias: Tensor | None) -> None:
-    # 1. The sums lie around those in float64, no further away than their error.
-    middle = x.values @ y.values.mT
-    error = x.lengths[..., None] * y.lengths[..., None, :] * float64_error(x.values.shape[-1])
-    if bias is not None:
-        middle += bias
-        error += middle.abs() * 2.0**-51  # of this sum, and of the two below
-    # 2. Where both ends are rounded to the same float, so are the sums.
-    low, high = (narrowed(end, result.dtype) for end in (middle - error, middle + error))
-    result.copy_(low)
-    patterns = INTEGER[result.dtype]
-    doubtful = low.view(patterns) != high.view(patterns)
-    # 3. The others are added exactly: one by one if they are few, else all of them.
+def _fill_nearly(result: Tensor, x: Vectors, y: Vectors, addends: list[Tensor]) -> None:
+    # 1. The sums lie around those in float64, no further away than their error. Where both ends are rounded to the same
+    #    float, so are they; elsewhere NaN stands for a doubt.
+    sums, error = _product_in_parts(x.values, y.values)
+    bounds = [(x.lengths * error)[..., None], y.lengths[..., None, :]]
+    sizes = [x.sizes[..., None], y.sizes[..., None, :]] if x.sizes.amin() * y.sizes.amin() <= EXACT else []
+    factors = [factor.expand(sums.shape) for factor in (*bounds, *sizes)]
+    result.copy_(_rounded_nearly([sums, *addends], factors, result.dtype))
+    # 2. Those in doubt are added exactly: one by one if they are few, else all of them.
+    doubtful = result.isnan()
     count = int(torch.count_nonzero(doubtful))
     if count * FEW > result.numel():
-        terms = _matrix_sums(x, y)
-        result.copy_(_rounded(terms if bias is None else [*terms, bias], result.dtype))
+        result.copy_(_rounded([*_matrix_sums(x, y), *addends], result.dtype))
     elif count:
-        _fill_places(result, x, y, bias, doubtful.nonzero())
+        _fill_places(result, x, y, addends, doubtful.nonzero())
 
 
-def _fill_places(result: Tensor, x: Vectors, y: Vectors, bias: Tensor | None, places: Tensor) -> None:
-    step = max(1, AREA // x.values.shape[-1])
+def _product_in_parts(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
+    """x @ y.mT, and its error as a fraction of the lengths: a sum of sums of few terms is off by less than one sum."""
+    terms = x.shape[-1]
+    sums = x[..., :DEPTH] @ y[..., :DEPTH].mT
+    for start in range(DEPTH, terms, DEPTH):
+        part = slice(start, start + DEPTH)
+        sums += x[..., part] @ y[..., part].mT
+    return sums, float64_error(min(DEPTH, terms) + terms // DEPTH)
+
+
+def _rounded_nearly(sums: list[Tensor], factors: list[Tensor], dtype: torch.dtype) -> Tensor:
+    """Rounded sums, or NaN where the product of the first two factors says that they may be off by so much.
+
+    Where the product of the next two, if there are any, is at most EXACT, the first sum has no error.
+    """
+
+    def kernel(*pieces: Tensor) -> Tensor:
+        (u, v, *sizes), terms = pieces[: len(factors)], pieces[len(factors) :]
+        middle = rounded_to_odd(terms)
+        error = u * v
+        if len(terms) > 1:
+            error += middle.abs() * 2.0**-51  # of the two ends
+        if sizes:
+            error.masked_fill_(sizes[0] * sizes[1] <= EXACT, 0.0)
+        low, high = (converted_piece(end, dtype) for end in (middle - error, middle + error))
+        return low.masked_fill_(low.view(INTEGER[dtype]) != high.view(INTEGER[dtype]), torch.nan)
+
+    return elementwise(kernel, *factors, *sums, dtype=dtype)
+
+
+def _fill_places(result: Tensor, x: Vectors, y: Vectors, addends: list[Tensor], places: Tensor) -> None:
+    step = max(1, PIECE // x.values.shape[-1])
     for start in range(0, len(places), step):
         place = places[start : start + step].unbind(1)
         *batch, i, j = place
-        terms = _dot_sums(x[(*batch, i)], y[(*batch, j)])
-        result[place] = _rounded(terms if bias is None else [*terms, bias[place]], result.dtype)
-
-
-# ---- by slices --------------------------------------------------------------------------------------
+        terms = sums_of_products(x.values[(*batch, i)], y.values[(*batch, j)])
+        result[place] = _rounded([*terms, *(z[place] for z in addends)], result.dtype)
 
 
 def _matrix_sums(x: Vectors, y: Vectors) -> list[Tensor]:
-    """Terms [.., M, N] of the exact sums."""
+    """Terms [.., M, N] of the exact sums: by slices of vectors that have been scaled to a length of about 1."""
     (left, scale_left), (right, scale_right) = _scaled(x), _scaled(y)
-    shape = (*left.shape[:-1], right.shape[-2])
-    sums = _sums_by_slices(left, right.mT.contiguous(), -2, slices.add_matmul, shape)
+    right = right.mT.contiguous()
+    size_left, size_right = slices.extent(left, -1, least_unit(left)), slices.extent(right, -2, least_unit(right))
+    width_left, width_right = slices.widths(size_left, size_right)
+    totals = slices.Totals((*left.shape[:-1], right.shape[-1]))
+    parts = slices.cut(left, -1, size_left, width_left), slices.cut(right, -2, size_right, width_right)
+    totals.add_product(*parts, slices.add_matmul)
     scale = scale_left[..., None] * scale_right[..., None, :]
-    return [part.mul_(scale) for part in sums]
-
-
-def _dot_sums(x: Vectors, y: Vectors) -> list[Tensor]:
-    """Terms [R] of the exact sums of products of one vector each."""
-    (left, scale_left), (right, scale_right) = _scaled(x), _scaled(y)
-    # Under a third axis, since entries are for matrices alone.
-    sums = _sums_by_slices(left[None], right[None], -1, slices.add_dots, (1, len(left)))
-    return [part[0].mul_(scale_left * scale_right) for part in sums]
+    return [part.mul_(scale) for part in totals.sums]
 
 
 def _scaled(x: Vectors) -> tuple[Tensor, Tensor]:
-    """A copy of vectors of about length 1, and the powers of 2 that they have been divided by."""
+    """A copy of the vectors, divided by powers of 2, and those."""
     exponent = x.lengths.frexp().exponent.to(torch.int64)
     return x.values * power_of_2(-exponent)[..., None], power_of_2(exponent)
-
-
-def _sums_by_slices(x: Tensor, y: Tensor, axis: int, multiply: slices.Multiply, shape: Sequence[int]) -> list[Tensor]:
-    size_x, size_y = slices.extent(x, -1, least_unit(x)), slices.extent(y, axis, least_unit(y))
-    width_x, width_y = slices.widths(size_x, size_y)
-    totals = slices.Totals(shape)
-    totals.add_product(slices.cut(x, -1, size_x, width_x), slices.cut(y, axis, size_y, width_y), multiply)
-    return totals.sums
 
 
 # ---- the sign of zeros ------------------------------------------------------------------------------
 
 
-def _write_negative_zeros(result: Tensor, x: Tensor, y: Tensor, bias: Tensor | None) -> None:
+def _write_negative_zeros(result: Tensor, x: Tensor, y: Tensor, addends: list[Tensor]) -> None:
     """-0 for sums of which every term is -0, in results that are +0 there."""
+    if not addends and not x.shape[-1]:
+        return
     patterns = result.view(INTEGER[result.dtype])
     for place in pieces(result.shape[:-1], max(1, AREA // result.shape[-1])):
         places = (patterns[place] == 0).nonzero()
-        if bias is not None:
-            places = places[_is_negative_zero(bias[place][places.unbind(1)])]
+        for z in addends:
+            terms = z[place][places.unbind(1)]
+            places = places[_is_zero(terms) & _is_negative(terms)]
         places = _of_negative_zeros(x[place], y[place[: result.dim() - 2]], places)
-        if bias is not None or x.shape[-1]:
-            result[place][places.unbind(1)] = -0.0
+        result[place][places.unbind(1)] = -0.0
 
 
 def _of_negative_zeros(x: Tensor, y: Tensor, places: Tensor) -> Tensor:
@@ -343,7 +356,3 @@ def _is_zero(x: Tensor) -> Tensor:
 
 def _is_negative(x: Tensor) -> Tensor:
     return x.view(INTEGER[x.dtype]) < 0
-
-
-def _is_negative_zero(x: Tensor) -> Tensor:
-    return _is_zero(x) & _is_negative(x)
