@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from refnum_conformance.peers import leaderboard as peer
 from torch import Tensor
 
 FOLDER = Path(__file__).parents[1] / "examples" / "leaderboard"
@@ -386,3 +387,120 @@ def tensors(data: Any) -> list[Tensor]:
 
 def same(a: Tensor, b: Tensor) -> bool:
     return torch.equal(*(x.reshape(-1).contiguous().view(torch.uint8) for x in (a, b)))
+
+
+# ---- the peer: the site's own harness, here a small one ------------------------------------------------------------
+
+TASK = """
+files:
+  - {"name": "submission.py", "source": "@SUBMISSION@"}
+  - {"name": "task.py", "source": "task.py"}
+  - {"name": "utils.py", "source": "../utils.py"}
+  - {"name": "reference.py", "source": "reference.py"}
+  - {"name": "eval.py", "source": "../eval.py"}
+
+lang: "py"
+
+tests:
+  - {"m": 8, "n": 64, "k": 512, "seed": 124}
+  # a comment
+  - {"m": [96, 128], "g":2}
+
+benchmarks:
+  - {"m": 4}
+"""
+
+HARNESS = """
+import os, sys
+import torch.cuda
+from utils import clear_l2_cache_large
+from reference import generate_input, check_implementation
+from submission import custom_kernel
+
+if __name__ == "__main__":
+    clear_l2_cache_large()
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    before.record()
+    data = generate_input(16, 32, 64)
+    ok, message = check_implementation(data, custom_kernel(data))
+    after.record()
+    torch.cuda.synchronize()
+    with os.fdopen(int(os.environ["POPCORN_FD"]), "w") as file:
+        print(f"test.0.message: {message}\\ntest.0.time: {before.elapsed_time(after) > 0}", file=file)
+    sys.exit(0 if ok else 112)
+"""
+
+REFERENCE = """
+import aiter, torch
+from aiter.ops.shuffle import shuffle_weight
+from aiter.ops.triton.quant import dynamic_mxfp4_quant
+from aiter.utility.fp4_utils import e8m0_shuffle
+
+def quantized(x):
+    elements, scales = dynamic_mxfp4_quant(x)
+    return elements.view(aiter.dtypes.fp4x2), e8m0_shuffle(scales).view(aiter.dtypes.fp8_e8m0)
+
+def generate_input(m, n, k):
+    random = torch.Generator(device="cuda").manual_seed(1)
+    a, b = (torch.randn((rows, k), generator=random, device="cuda", dtype=torch.bfloat16) for rows in (m, n))
+    elements, scales = quantized(b.to("cuda").cuda())
+    return a, b, elements, shuffle_weight(elements, layout=(16, 16)), scales
+
+def check_implementation(data, output):
+    a, _, _, b, scales = data
+    want = aiter.gemm_a4w4(*quantized(a)[:1], b, quantized(a)[1], scales, dtype=aiter.dtypes.bf16, bpreshuffle=True)
+    return torch.equal(output, want), f"Maximum error: {(output - want).abs().max()}"
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    site = tmp_path / "problems" / "amd_202602"
+    (site / "mxfp4-mm").mkdir(parents=True)
+    files = {"utils.py": "def clear_l2_cache_large():\n    raise MemoryError\n", "eval.py": HARNESS}
+    files |= {"mxfp4-mm/task.yml": TASK, "mxfp4-mm/task.py": "input_t = output_t = None\n"}
+    for name, text in (files | {"mxfp4-mm/reference.py": REFERENCE}).items():
+        (site / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("kernel", "code"), [(peer.OURS, 0), (peer.LEGACY, 112)])
+def test_peer_runs_a_harness_that_wants_a_gpu(checkout: Path, kernel: str, code: int) -> None:
+    problem, run = peer.PROBLEMS[0], peer.Run(peer.THEIRS, kernel)
+    assert problem.name == "mxfp4-mm"
+    outcome = peer.judged(problem, run, False, checkout, FOLDER)
+    assert outcome.code == code
+    assert outcome.expected
+    assert outcome.lines["test.0.time"] == "True"
+    assert outcome.figures.startswith("error up to ")
+    assert (outcome.figures == "error up to 0") == (kernel == peer.OURS)
+
+
+def test_peer_reads_lists_of_json() -> None:
+    assert peer._rows(TASK, "tests") == [{"m": 8, "n": 64, "k": 512, "seed": 124}, {"m": [96, 128], "g": 2}]
+    assert [peer._spec(row) for row in peer._rows(TASK, "tests")] == [
+        "m: 8; n: 64; k: 512; seed: 124",
+        "m: [96, 128]; g: 2",
+    ]
+    assert peer._rows(TASK, "benchmarks") == [{"m": 4}]
+    assert len(peer._rows(TASK, "files")) == 5
+
+
+def test_peer_plans_the_sites_shapes_when_asked() -> None:
+    small, full = list(peer.planned("", False)), list(peer.planned("", True))
+    assert full[: len(small)] == small
+    assert all(run.mode == "test" and problem.full for problem, run, _ in full[len(small) :])
+    assert {problem.name for problem, _, _ in full} == set(PROBLEMS)
+    assert {run.kernel for _, run, _ in full} == {peer.THEIRS, peer.OURS, peer.LEGACY}
+
+
+def test_peer_says_what_went_wrong() -> None:
+    lines = {
+        "test.0.error": "mismatched 1,234 of 5",
+        "test.1.message": r"Maximum error: 0.25\nULP",
+        "benchmark.0.mean": "2e6",
+    }
+    outcome = peer.Outcome(peer.PROBLEMS[0], peer.Run(peer.THEIRS, peer.OURS), ("m: 8; seed: 1",), 112, lines, 3.2)
+    text = peer.table({"harness": "x"}, [outcome])
+    assert "| fail | **no** | error up to 0.25; 1,234 wrong; 2.0 ms | 3 |" in text
+    assert "| m: 8 |" in text

@@ -300,7 +300,7 @@ class Outcome(NamedTuple):
         """The largest error of the cases that passed, how many elements were wrong in the others, the mean times."""
         text = "\n".join(value for key, value in self.lines.items() if key.endswith((".message", ".error")))
         errors = [float(error) for error in re.findall(r"Maximum error: ([\d.e+-]+)", text)]
-        wrong = re.findall(r"mismatched (?:elements: )?([\d,]+)", text)
+        wrong = [f"{int(n.replace(',', '')):,}" for n in re.findall(r"mismatched (?:elements: )?([\d,]+)", text)]
         times = [f"{float(value) / 1e6:.1f}" for key, value in self.lines.items() if key.endswith(".mean")]
         parts = {
             f"error up to {max(errors, default=0):.3g}": errors,
