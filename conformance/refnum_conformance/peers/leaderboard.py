@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -48,17 +49,18 @@ FP4, E8M0 = torch.float4_e2m1fn_x2, torch.float8_e8m0fnu
 def install() -> None:
     """Replace, in this process, whatever of the harness needs a GPU."""
     OnCpu().__enter__()
-    torch.Generator = CpuGenerator  # type: ignore[misc]
-    torch.cuda.synchronize = _nothing  # type: ignore[assignment]
-    torch.cuda.Event = Event  # type: ignore[assignment,misc]
-    torch._scaled_mm = scaled_mm
     for name, names in MODULES.items():
         sys.modules[name] = module = ModuleType(name)
         vars(module).update(names)
-    import utils
-
-    for name in ("clear_l2_cache", "clear_l2_cache_large"):  # the latter allocates 67 GB
-        setattr(utils, name, _nothing)
+    for owner, name, substitute in (
+        (torch, "Generator", CpuGenerator),
+        (torch, "_scaled_mm", scaled_mm),
+        (torch.cuda, "synchronize", _nothing),
+        (torch.cuda, "Event", Event),
+        (import_module("utils"), "clear_l2_cache", _nothing),
+        (import_module("utils"), "clear_l2_cache_large", _nothing),  # it allocates 67 GB
+    ):
+        setattr(owner, name, substitute)
 
 
 def _nothing(*_: object, **__: object) -> None:
@@ -177,7 +179,7 @@ def fused_moe(
     x = torch.nn.functional.pad(hidden, (0, hidden_pad))
     total = torch.zeros(x.shape, dtype=torch.float32)
     first, second = _experts(w1, w1_scale), _experts(w2, w2_scale)
-    for e in ids.unique().tolist():
+    for e in sorted({*ids.flatten().tolist()}):
         token, rank = (ids == e).nonzero(as_tuple=True)
         gate, up = _moe_product(x[token], first[e]).chunk(2, -1)
         inner = silu(gate) * up
