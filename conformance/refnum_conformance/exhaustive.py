@@ -1,17 +1,18 @@
-"""Every input there is, against SoftPosit: all pairs of two 16-bit posit formats, and all float32 values.
+"""Every input there is, of operations on 16-bit posits and of rounding to small formats, against a peer.
 
-    python -m refnum_conformance.exhaustive            # all sweeps, on every core; continues where it was interrupted
+    python -m refnum_conformance.exhaustive                   # SoftPosit, on every core; continues where it was
     python -m refnum_conformance.exhaustive --only mul --workers 1
+    python -m refnum_conformance.exhaustive --peer ml_dtypes
 
-A sweep has 2^32 elements in blocks of 2^24. The ledger, a JSON file in ``conformance/results``, is rewritten after
-every block, so it is checkpoint and result in one; a table in Markdown stands beside it. Nothing is excluded: in none
-of these sweeps does SoftPosit have a known defect (posit.md 5.2 and 5.3).
+`sweeps` says what there is. A sweep has up to 2^32 elements in blocks of 2^24. The ledger, a JSON file in
+``conformance/results``, is rewritten after every block, so it is checkpoint and result in one; a table in Markdown
+stands beside it. In none of its sweeps does SoftPosit have a known defect (posit.md 5.2 and 5.3); what ml_dtypes cannot
+tell is left out, and counted.
 """
 
 from __future__ import annotations
 
 import argparse
-import functools
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ import platform
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -30,105 +31,39 @@ from threading import Event
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
 
 import refnum
-from refnum import Posit
 
-from .peers import softposit
+from .sweeps import PEERS, Function, Outcome, Peer, Sweep
 
-TOTAL = 1 << 32  #: elements of a sweep
 BLOCK = 1 << 24  #: elements between two entries of the ledger
 PIECE = 1 << 18  #: elements of one call
-BLOCKS = TOTAL // BLOCK
 SHOWN = 20  #: mismatches that the ledger keeps of a sweep
 
 RESULTS = Path(__file__).parents[1] / "results"
-LEDGER = "exhaustive-softposit.json"
-SOURCES = (  #: what the sweeps run through
-    "formats.py",
-    "boundary.py",
-    "codec.py",
-    "core/*.py",
-    "fast/chunks.py",
-    "posit/_patterns.py",
-    "posit/arithmetic.py",
-)
+
+# One block -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """One operation on one format, for every input."""
-
-    operation: str
-    n: int
-    es: int
-
-    @property
-    def fmt(self) -> Posit:
-        """The format as a record of refnum."""
-        return Posit(self.n, self.es)
-
-    def __str__(self) -> str:
-        return f"{self.operation} {self.fmt}"
+def blocks(sweep: Sweep) -> int:
+    """How many blocks a sweep has."""
+    return -(-sweep.total // BLOCK)
 
 
-SWEEPS = (
-    *(Sweep(operation, 16, es) for es in (2, 1) for operation in ("add", "sub", "mul", "div")),
-    *(Sweep("encode", n, 2) for n in (8, 16, 32)),
-)
+def check(sweep: Sweep, run: Function, start: int, count: int) -> Outcome:
+    """What a piece shows."""
+    operands = sweep.operands(start, count)
+    return sweep.compare(operands, run(*operands))
 
 
-# One piece -----------------------------------------------------------------------------------------------------------
-
-
-def operands(sweep: Sweep, start: int, count: int) -> tuple[Tensor, ...]:
-    """Elements start to start + count of a sweep: the pair in the halves of the index, or the float32 with its bits."""
-    index = torch.arange(count, dtype=torch.int32) + (start - (start >> 31 << 32))  # 32 bits, signed: sums wrap
-    if sweep.operation == "encode":
-        return (index.view(torch.float32),)
-    return index >> 16, index << 16 >> 16
-
-
-def function(sweep: Sweep) -> Callable[..., Tensor]:
-    """The public function on int32 patterns, or on float32 values."""
-    if sweep.operation == "encode":
-        return lambda x: refnum.encode(x, sweep.fmt).to(torch.int32)
-    operation = getattr(refnum.posit, sweep.operation)
-    return lambda a, b: operation(a, b, sweep.fmt).to(torch.int32)
-
-
-@functools.cache
-def compiled(sweep: Sweep) -> Callable[..., Tensor]:
-    """The same, compiled: once per process."""
-    return torch.compile(function(sweep), fullgraph=True, dynamic=False)
-
-
-def check(sweep: Sweep, run: Callable[..., Tensor], start: int, count: int) -> tuple[int, list[str]]:
-    """Mismatches in a piece, and the first one in words."""
-    inputs = operands(sweep, start, count)
-    got = run(*inputs)
-    mismatches, first = softposit.differences(sweep.operation, sweep.n, sweep.es)(*inputs, got)
-    return mismatches, [_describe(sweep, inputs, got, first)] if mismatches else []
-
-
-def _describe(sweep: Sweep, inputs: tuple[Tensor, ...], got: Tensor, index: int) -> str:
-    at = [x[index : index + 1] for x in inputs]
-    want = getattr(softposit, sweep.operation)(*at, sweep.n, sweep.es)
-    words = [x.view(torch.int32).item() & (0xFFFFFFFF if x.is_floating_point() else 0xFFFF) for x in at]
-    mask = (1 << sweep.n) - 1
-    left = " ".join(f"{word:#x}" for word in words)
-    return f"{sweep.operation} {left}: refnum {got[index].item() & mask:#x}, SoftPosit {want.item() & mask:#x}"
-
-
-def check_block(sweep: Sweep, block: int) -> tuple[int, list[str], float]:
-    """Mismatches in a block, the first of each piece in words, and the seconds it took."""
+def check_block(sweep: Sweep, block: int) -> tuple[list[Outcome], int, float]:
+    """What the pieces of a block show, how many elements they have, and the seconds it took."""
     began = time.perf_counter()
-    run, total, shown = compiled(sweep), 0, []
-    for start in range(block * BLOCK, (block + 1) * BLOCK, PIECE):
-        mismatches, first = check(sweep, run, start, PIECE)
-        total, shown = total + mismatches, shown + first
-    return total, shown[:SHOWN], time.perf_counter() - began
+    start, run = block * BLOCK, sweep.prepared
+    count = min(BLOCK, sweep.total - start)
+    step = min(PIECE, count)
+    outcomes = [check(sweep, run, start + place, step) for place in range(0, count, step)]
+    return outcomes, count, time.perf_counter() - began
 
 
 # The ledger ----------------------------------------------------------------------------------------------------------
@@ -139,32 +74,33 @@ class Tally:
     """What is known of one sweep."""
 
     done: list[int] = field(default_factory=list)  #: blocks, in the order they came
+    checked: int = 0  #: elements
+    left_out: int = 0
+    defined: int = 0
     mismatches: int = 0
     first: list[str] = field(default_factory=list)
     seconds: float = 0.0  #: of one core
 
-    def add(self, block: int, mismatches: int, shown: Iterable[str], seconds: float) -> None:
+    def add(self, block: int, outcomes: Sequence[Outcome], count: int, seconds: float) -> None:
         """Enter a block."""
         self.done.append(block)
-        self.mismatches += mismatches
-        self.first = [*self.first, *shown][:SHOWN]
+        self.checked += count
+        self.left_out += sum(outcome.left_out for outcome in outcomes)
+        self.defined += sum(outcome.defined for outcome in outcomes)
+        self.mismatches += sum(outcome.mismatches for outcome in outcomes)
+        self.first = [*self.first, *(line for outcome in outcomes for line in outcome.first)][:SHOWN]
         self.seconds = round(self.seconds + seconds, 2)
 
-    @property
-    def checked(self) -> int:
-        """Elements compared so far."""
-        return len(self.done) * BLOCK
 
-
-def provenance() -> dict[str, str]:
+def provenance(peer: Peer) -> dict[str, str]:
     """What the result holds for: versions, and a digest of the sources that the sweeps run through."""
     root, digest = Path(refnum.__file__).parent, hashlib.sha256()
-    for path in sorted(path for pattern in SOURCES for path in root.glob(pattern)):
+    for path in sorted(path for pattern in peer.sources for path in root.glob(pattern)):
         digest.update(f"{path.relative_to(root)}\0{path.read_text()}\0".encode())
     return {
         "sources": digest.hexdigest()[:16],
         "torch": torch.__version__,
-        "peer": softposit.available()[1],
+        "peer": peer.version(),
         "python": platform.python_version(),
         "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
     }
@@ -175,13 +111,14 @@ class Ledger:
     """The tallies of all sweeps, on disk after every block."""
 
     path: Path
+    peer: Peer
     made: dict[str, str]
     tallies: dict[str, Tally] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: Path, *, restart: bool) -> Ledger:
+    def open(cls, path: Path, peer: Peer, *, restart: bool) -> Ledger:
         """Continue the ledger at the path, or begin one there."""
-        ledger = cls(path, provenance())
+        ledger = cls(path, peer, provenance(peer))
         if restart or not path.exists():
             return ledger
         stored = json.loads(path.read_text())
@@ -210,19 +147,21 @@ class Ledger:
     def table(self) -> str:
         """The result as Markdown."""
         lines = [
-            "# Exhaustive sweeps against SoftPosit",
+            f"# Exhaustive sweeps against {self.peer.title}",
             "",
             *(f"- {key}: {value}" for key, value in self.made.items()),
             "",
-            "| function | format | inputs | checked | mismatches | ns each, one core |",
-            "|---|---|---:|---:|---:|---:|",
+            *self.peer.notes,
+            *([""] if self.peer.notes else []),
+            "| function | format | inputs | checked | left out | by definition, too | mismatches | ns each, one core |",
+            "|---|---|---:|---:|---:|---:|---:|---:|",
         ]
-        for name, tally in self.tallies.items():
-            operation, fmt = name.split()
-            nanoseconds = 1e9 * tally.seconds / max(1, tally.checked)
-            lines.append(
-                f"| {operation} | {fmt} | {TOTAL:,} | {tally.checked:,} | {tally.mismatches:,} | {nanoseconds:.1f} |"
-            )
+        for sweep in self.peer.sweeps:
+            if tally := self.tallies.get(str(sweep)):
+                operation, fmt = str(sweep).split(maxsplit=1)
+                counts = (sweep.total, tally.checked, tally.left_out, tally.defined, tally.mismatches)
+                nanoseconds = 1e9 * tally.seconds / max(1, tally.checked)
+                lines.append(f"| {operation} | {fmt} | {' | '.join(f'{x:,}' for x in counts)} | {nanoseconds:.1f} |")
         shown = [line for tally in self.tallies.values() for line in tally.first]
         if shown:
             lines += ["", "First mismatches:", "", *(f"- {line}" for line in shown)]
@@ -289,14 +228,14 @@ def _workers(count: int) -> Iterator[ProcessPoolExecutor]:
 def sweep_all(sweeps: Sequence[Sweep], ledger: Ledger, workers: int, console: Console) -> bool:
     """Run what the ledger lacks. False when interrupted."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    missing = [(s, block) for s in sweeps for block in sorted(set(range(BLOCKS)) - set(ledger[s].done))]
+    missing = [(s, block) for s in sweeps for block in sorted(set(range(blocks(s))) - set(ledger[s].done))]
     with (
         _interrupts() as interrupted,
         _workers(workers) as pool,
         Progress(*columns, TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console) as progress,
     ):
         bars = {
-            sweep: progress.add_task(str(sweep), total=BLOCKS, completed=len(ledger[sweep].done), note="")
+            sweep: progress.add_task(str(sweep), total=blocks(sweep), completed=len(ledger[sweep].done), note="")
             for sweep in sweeps
         }
         futures = {pool.submit(check_block, *task): task for task in missing}
@@ -317,6 +256,7 @@ def _note(tally: Tally) -> str:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="refnum_conformance.exhaustive", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--peer", choices=PEERS, default="softposit", help="who is compared with (default: softposit)")
     parser.add_argument("--only", nargs="+", metavar="WORD", help="sweeps with this word in their name, e.g. 'mul'")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="directory of the ledger")
@@ -324,10 +264,10 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _chosen(words: Sequence[str] | None) -> list[Sweep]:
-    chosen = [sweep for sweep in SWEEPS if words is None or any(word in str(sweep) for word in words)]
+def _chosen(sweeps: Sequence[Sweep], words: Sequence[str] | None) -> list[Sweep]:
+    chosen = [sweep for sweep in sweeps if words is None or any(word in str(sweep) for word in words)]
     if not chosen:
-        names = ", ".join(map(str, SWEEPS))
+        names = ", ".join(map(str, sweeps))
         raise SystemExit(
             f"No sweep has {' or '.join(words or ())} in its name. There are {names}. Choose a part of one."
         )
@@ -337,17 +277,20 @@ def _chosen(words: Sequence[str] | None) -> list[Sweep]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run or continue the sweeps: 0 when every one is complete and equal, 1 on mismatches, 130 when interrupted."""
     arguments = _arguments(argv)
-    sweeps, console = _chosen(arguments.only), Console()
-    possible, how = softposit.compiled()
+    peer, console = PEERS[arguments.peer], Console()
+    sweeps = _chosen(peer.sweeps, arguments.only)
+    possible, how = peer.ready()
     if not possible:
-        raise SystemExit(f"The exhaustive sweeps need SoftPosit and gcc: {how}. Install both and run again.")
+        raise SystemExit(f"These exhaustive sweeps need {peer.needs}: {how}. Install what is missing and run again.")
     arguments.results.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger.open(arguments.results / LEDGER, restart=arguments.restart)
+    path = arguments.results / f"exhaustive-{arguments.peer}.json"
+    ledger = Ledger.open(path, peer, restart=arguments.restart)
     console.print(", ".join(f"{key} {value}" for key, value in ledger.made.items()))
     finished = sweep_all(sweeps, ledger, arguments.workers, console)
     mismatches = sum(ledger[sweep].mismatches for sweep in sweeps)
     checked = sum(ledger[sweep].checked for sweep in sweeps)
-    console.print(f"{checked:,} of {len(sweeps) * TOTAL:,} compared, {mismatches:,} mismatches: {ledger.path}")
+    total = sum(sweep.total for sweep in sweeps)
+    console.print(f"{checked:,} of {total:,} compared, {mismatches:,} mismatches: {ledger.path}")
     if not finished:
         console.print("Interrupted; the same command continues.")
         return 130
