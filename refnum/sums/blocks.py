@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,10 +11,15 @@ from torch import Tensor
 
 from ..boundary import broadcast_shape, check_device, check_floats
 from ..errors import DTypeError, ShapeError
-from ..formats import Block, Minifloat, float32, parse
+from ..fast.slices import SURPLUS
+from ..fast.vectors import Vectors, fit_float32, power_of_2
+from ..formats import Block, Minifloat, e8m0, float32, parse
 from ..mx.blocks import Blocks
 from ..mx.dequantizer import dequantize
-from . import contracts, exact
+from ..mx.elements import unit_scale
+from ..mx.scales import BIAS, NAN
+from . import chain, contracts, exact
+from .operands import on_cpu
 
 RESULTS = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -205,10 +211,8 @@ def mx_mm_reference(
     y = operand(Flat(b, b_scales, b_factor, b_fmt, b_shape))
     match contract:
         case "exact/v1":
-            return exact.exact_mm(_exactly(x), _exactly(y).mT, bias, out_dtype)
+            return _exact_mm(x, y, bias, out_dtype)
         case "chain/v1":
-            from . import chain
-
             return chain.chain_mm(in_float32(x), in_float32(y).mT, bias, out_dtype)
         case _:
             product = torch.matmul(in_float32(x), in_float32(y).mT)
@@ -218,6 +222,14 @@ def mx_mm_reference(
 def in_float32(x: Blocks | Tensor) -> Tensor:
     """Values, rounded to float32 where that does not hold them."""
     return dequantize(x, torch.float32) if isinstance(x, Blocks) else x.to(torch.float32)
+
+
+def _exact_mm(a: Blocks | Tensor, b: Blocks | Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    x, y = _exactly(a), _exactly(b)
+    left, right = _bounds(a, x), _bounds(b, y)
+    if left and right and fit_float32(left, right) and exact.is_served(bias):
+        return exact.exact_products(left, right, bias, dtype)
+    return exact.exact_mm(x, y.mT, bias, dtype)
 
 
 def _exactly(x: Blocks | Tensor) -> Tensor:
@@ -231,12 +243,43 @@ def _holds(x: Blocks) -> bool:
     """Whether float32 holds the values: significands are short, and nothing is too small; but some are too large."""
     if x.tensor_scale is not None or x.fmt.scale == float32:
         return False
-    assert isinstance(x.fmt.scale, Minifloat)
-    # A scale code is the exponent, in a format whose codes ascend; the largest code is NaN, in any dtype.
-    codes = x.scales.masked_fill(x.scales == x.fmt.scale.nan, 0) if x.scales.numel() else x.scales
-    return not codes.numel() or _scale_of(int(codes.amax()), x.fmt.scale) + x.fmt.element.max_scale < float32.max_scale
+    # A NaN scale gives NaN, in any dtype.
+    nan = x.fmt.scale.nan
+    assert nan is not None
+    codes = torch.where(x.scales == nan, 0, x.scales)
+    return not codes.numel() or _scale_of(int(codes.amax()), x.fmt) + x.fmt.element.max_scale < float32.max_scale
 
 
-def _scale_of(code: int, fmt: Minifloat) -> int:
-    assert fmt.bias is not None
-    return max(1, code >> fmt.mantissa) - fmt.bias
+def _scale_of(code: int, fmt: Block) -> int:
+    """log2 of the scale with this code, rounded down; codes ascend with their values."""
+    assert fmt.scale.bias is not None
+    return max(int(fmt.scale.subnormals), code >> fmt.scale.mantissa) - fmt.scale.bias
+
+
+# ---- bounds from scales --------------------------------------------------------------------------
+
+
+def _bounds(x: Blocks | Tensor, values: Tensor) -> Vectors | None:
+    """The rows of blocks with bounds that their scales give, which are few; None where scales say too little.
+
+    An element is a multiple of the least one, and no larger than the largest; both times its scale.
+    """
+    if isinstance(x, Tensor) or not (x.scales.numel() and on_cpu(values)) or values.dtype != torch.float32:
+        return None
+    element, rows = x.fmt.element, x.fmt.tile[0]
+    if isinstance(element, Minifloat) and element.specials != "none":
+        return None
+    least, most = int(x.scales.amin()), int(x.scales.amax())
+    if not (
+        x.fmt.scale == e8m0
+        and least
+        and most < NAN
+        and _scale_of(least, x.fmt) + unit_scale(element) >= float32.min_scale
+    ):
+        return None
+    scales = x.scales.repeat_interleave(rows, -2)[..., : x.shape[-2], :] if rows > 1 else x.scales
+    power = power_of_2(scales.to(torch.int64) - BIAS)
+    longest = (element.max_value + 2.0 ** unit_scale(element)) * math.sqrt(x.fmt.tile[1])
+    lengths = torch.linalg.vector_norm(power, dim=-1) * (longest * SURPLUS)
+    units = scales.amin(-1).to(torch.int64) + (unit_scale(element) - BIAS)
+    return Vectors(values, lengths, units)

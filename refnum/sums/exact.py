@@ -47,7 +47,7 @@ def exact_mm(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> T
     a, b, *rest = (x.detach().resolve_neg() for x in given)
     bias = rest[0] if rest else None
     x, y = Vectors.of(a), Vectors.of(b.mT)
-    if x.served and y.served and _is_served(bias):
+    if x.served and y.served and is_served(bias):
         return exact_products(x, y, bias, dtype)
     if all(bool(side.isfinite().all()) for side in given):
         return mm_by_words(a, b, bias, dtype)
@@ -56,7 +56,7 @@ def exact_mm(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> T
     return _write_specials(result, _specials(a, b, bias))
 
 
-def _is_served(bias: Tensor | None) -> bool:
+def is_served(bias: Tensor | None) -> bool:
     """Whether the bias is finite, and float64 has room for its sum with any product that it has room for."""
     if bias is None or not bias.numel():
         return True
@@ -99,26 +99,23 @@ def mm_by_words(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -
     x, y = (side.expand(*shape[:-2], *side.shape[-2:]).reshape(matrices, *side.shape[-2:]) for side in (a, b))
     z = None if bias is None else bias.expand(shape).reshape(matrices, *shape[-2:])
     result = torch.empty(matrices, *shape[-2:], dtype=INTEGER[dtype], device=a.device)
-    rows = max(1, CHUNK // max(1, shape[-1]))
-    for i in range(matrices):
-        for start in range(0, shape[-2], rows):
-            part = (slice(i, i + 1), slice(start, start + rows))
-            result[part] = _codes(x[part], y[i : i + 1], None if z is None else z[part], ROW[dtype])
+    for place in pieces(result.shape[:-1], max(1, CHUNK // shape[-1])) if result.numel() else ():
+        result[place] = _codes(x[place], y[place[:1]], None if z is None else z[place], ROW[dtype])
     return result.view(dtype).view(shape)
 
 
 def _codes(a: Tensor, b: Tensor, bias: Tensor | None, fmt: Minifloat) -> Tensor:
-    """Codes of ``a[B, M, K] @ b[B, K, N] + bias[B, M, N]`` as int64."""
+    """Codes of ``a[.., M, K] @ b[.., K, N] + bias[.., M, N]`` as int64."""
     rows = [ROW[x.dtype] for x in (a, b)] + ([] if bias is None else [ROW[bias.dtype]])
-    sums = _Sums((*a.shape[:2], b.shape[2]), *rows, device=a.device)
-    step = max(1, CHUNK // max(1, sums.shape.numel()))
-    for start in range(0, a.shape[2], step):
+    sums = _Sums((*a.shape[:-1], b.shape[-1]), *rows, device=a.device)
+    step = max(1, CHUNK // sums.shape.numel())
+    for start in range(0, a.shape[-1], step):
         part = slice(start, start + step)
-        sums.add_products(_decoded(a[:, :, part, None]), _decoded(b[:, None, part]))
+        sums.add_products(_decoded(a[..., part, None]), _decoded(b[..., None, part, :]))
         if (start + step) // TERMS > start // TERMS:
             carry_words(sums.words)
     if bias is not None:
-        sums.add(_decoded(bias[:, :, None]))
+        sums.add(_decoded(bias[..., None, :]))
     return sums.codes(fmt)
 
 
@@ -127,7 +124,7 @@ def _decoded(x: Tensor) -> Exact:
 
 
 class _Sums:
-    """Exact sums [B, M, N] of products, in columns of words, and what IEEE 754 says of Inf, NaN and -0 among them."""
+    """Exact sums [.., M, N] of products, in columns of words, and what IEEE 754 says of Inf, NaN and -0 among them."""
 
     def __init__(
         self, shape: Sequence[int], x: Minifloat, y: Minifloat, z: Minifloat = float32, *, device: torch.device
@@ -140,13 +137,13 @@ class _Sums:
         columns = self.shape.numel()
         words = (highest - self.lowest) // WORD + 3
         self.words = torch.zeros(words, columns, dtype=torch.int64, device=device)
-        self.column = torch.arange(columns, device=device).view(*shape[:2], 1, shape[2])
+        self.column = torch.arange(columns, device=device).view(*shape[:-1], 1, shape[-1])
         # Masks: a term is NaN, +Inf, -Inf; all terms are -0, if there are any.
         self.nan, self.plus, self.minus, self.negative_zero = torch.zeros(4, *shape, dtype=torch.int64, device=device)
         self.empty = True
 
     def add_products(self, u: Exact, v: Exact) -> None:
-        """Add products of values that broadcast to [B, M, some terms, N]."""
+        """Add products of values that broadcast to [.., M, some terms, N]."""
         zero = ~(nonzero(u.significand[0]) & nonzero(v.significand[0]))
         kind = u.kind | v.kind
         kind = kind | (-(kind & INFINITE) & zero)  # Inf times 0 is NaN
@@ -154,16 +151,16 @@ class _Sums:
         self.add(Exact(u.sign ^ v.sign, product, u.exponent + v.exponent + 1, kind))
 
     def add(self, x: Exact) -> None:
-        """Add values [B, M, some terms, N]."""
+        """Add values [.., M, some terms, N]."""
         finite = ~nonzero(x.kind)
         position = x.exponent + 1 - len(x.significand) * LIMB - self.lowest
         limbs = tuple(limb & finite for limb in x.significand)
         add_to_words(self.words, self.column.expand(x.kind.shape), limbs, x.sign, position.clamp(min=0))
         infinite, negative_zero = -x.kind >> 63, finite & ~nonzero(x.significand[0]) & x.sign
-        self.nan = self.nan | (x.kind >> 63).amin(2)
-        self.plus = self.plus | (infinite & ~x.sign).amin(2)
-        self.minus = self.minus | (infinite & x.sign).amin(2)
-        self.negative_zero = (self.negative_zero | -int(self.empty)) & negative_zero.amax(2)
+        self.nan = self.nan | (x.kind >> 63).amin(-2)
+        self.plus = self.plus | (infinite & ~x.sign).amin(-2)
+        self.minus = self.minus | (infinite & x.sign).amin(-2)
+        self.negative_zero = (self.negative_zero | -int(self.empty)) & negative_zero.amax(-2)
         self.empty = False
 
     def codes(self, fmt: Minifloat) -> Tensor:
