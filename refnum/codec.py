@@ -75,7 +75,7 @@ def encode(x: Tensor, fmt: Format, *, rounding: str = "nearest_even", random_bit
     check_rounding("encode", rounding, random_bits)
     x, row = x.detach().resolve_neg(), FLOAT_ROWS[x.dtype]
     if halves.serves(x, fmt, rounding):
-        return halves.codes(x, fmt, rounding, container(fmt))
+        return halves.codes(x, row, fmt, rounding, container(fmt))
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
         return core_round.encode(core_decode.decode(bits, row), fmt, rounding, random)
@@ -172,7 +172,7 @@ def _quantized(x: Tensor, fmt: Format, rounding: str, random_bits: Tensor | None
     if rounding == "nearest_even" and isinstance(fmt, Posit) and (wide := magic.lane(fmt, row)):
         return magic.quantize(x, fmt, row, wide)
     if halves.serves(x, fmt, rounding):
-        return halves.floats(x, fmt, rounding)
+        return halves.floats(x, row, fmt, rounding)
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
         return core_round.rounded_floats(bits, row, fmt, rounding, random)

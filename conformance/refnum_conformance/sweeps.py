@@ -215,10 +215,7 @@ PEERS = {
         "ml_dtypes",
         ml_dtypes.available,
         lambda: f"{ml_dtypes.available()[1]}, numpy {np.__version__}",
-        (
-            *("formats.py", "boundary.py", "codec.py", "core/*.py"),
-            *("fast/chunks.py", "fast/conversions.py", "fast/halves.py"),
-        ),
+        ("formats.py", "boundary.py", "codec.py", "core/*.py", "fast/chunks.py", "fast/halves.py"),
         tuple(
             MinifloatSweep(fmt, dtype)
             for dtype in ("bfloat16", "float32")

@@ -21,10 +21,10 @@ from ..core.decode import decode
 from ..core.round import encode, rounded_floats
 from ..formats import Format, Minifloat, Posit, bfloat16
 from .chunks import elementwise
-from .conversions import INTEGER, ROW
 
 LEAST = 1 << 12  #: elements from which on a table, made once, is soon worth while
 CHUNK = 1 << 17  #: elements of a piece
+_INTEGER = {16: torch.int16, 32: torch.int32}
 _EVEN = bfloat16.min_scale - bfloat16.mantissa + 1  #: log2 of the least bfloat16 with an even last bit
 
 
@@ -43,14 +43,14 @@ def decided(fmt: Format) -> bool:
     return fmt.significand_bits + 1 < bfloat16.significand_bits and least >= _EVEN
 
 
-def codes(x: Tensor, fmt: Format, rounding: str, dtype: torch.dtype) -> Tensor:
-    """Codes of values, in an integer dtype that holds them."""
-    return _looked_up(x, _codes(fmt, ROW[x.dtype], rounding, dtype))
+def codes(x: Tensor, row: Minifloat, fmt: Format, rounding: str, dtype: torch.dtype) -> Tensor:
+    """Codes of values of a row, in an integer dtype that holds them."""
+    return _looked_up(x, row, _codes(fmt, row, rounding, dtype))
 
 
-def floats(x: Tensor, fmt: Format, rounding: str) -> Tensor:
-    """Values rounded to the format, in the dtype they came in, which holds them."""
-    return _looked_up(x, _floats(fmt, ROW[x.dtype], rounding, INTEGER[x.dtype])).view(x.dtype)
+def floats(x: Tensor, row: Minifloat, fmt: Format, rounding: str) -> Tensor:
+    """Values of a row rounded to the format, in the dtype they came in, which holds them."""
+    return _looked_up(x, row, _floats(fmt, row, rounding)).view(x.dtype)
 
 
 def upper_half(bits: Tensor, out: Tensor | None = None) -> Tensor:
@@ -59,12 +59,12 @@ def upper_half(bits: Tensor, out: Tensor | None = None) -> Tensor:
     return low.add_(0xFFFF).bitwise_or_(bits).bitwise_right_shift_(16).bitwise_and_(0xFFFF)
 
 
-def _looked_up(x: Tensor, table: Tensor) -> Tensor:
+def _looked_up(x: Tensor, row: Minifloat, table: Tensor) -> Tensor:
     def kernel(bits: Tensor) -> Tensor:
-        index = upper_half(bits) if bits.dtype == torch.int32 else bits.to(torch.int32).bitwise_and_(0xFFFF)
+        index = upper_half(bits) if row.width == 32 else bits.to(torch.int32).bitwise_and_(0xFFFF)
         return table.index_select(0, index.reshape(-1)).reshape(bits.shape)
 
-    return elementwise(kernel, x.view(INTEGER[x.dtype]), dtype=table.dtype, chunk=CHUNK)
+    return elementwise(kernel, x.view(_INTEGER[row.width]), dtype=table.dtype, chunk=CHUNK)
 
 
 @lru_cache(maxsize=32)
@@ -74,9 +74,9 @@ def _codes(fmt: Format, row: Minifloat, rounding: str, dtype: torch.dtype) -> Te
 
 
 @lru_cache(maxsize=32)
-def _floats(fmt: Format, row: Minifloat, rounding: str, dtype: torch.dtype) -> Tensor:
+def _floats(fmt: Format, row: Minifloat, rounding: str) -> Tensor:
     with torch.inference_mode(False):
-        return rounded_floats(_halves(row), row, fmt, rounding).to(dtype)
+        return rounded_floats(_halves(row), row, fmt, rounding).to(_INTEGER[row.width])
 
 
 def _halves(row: Minifloat) -> Tensor:
