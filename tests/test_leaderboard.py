@@ -500,7 +500,9 @@ def test_peer_says_what_went_wrong() -> None:
         "test.1.message": r"Maximum error: 0.25\nULP",
         "benchmark.0.mean": "2e6",
     }
-    outcome = peer.Outcome(peer.PROBLEMS[0], peer.Run(peer.THEIRS, peer.OURS), ("m: 8; seed: 1",), 112, lines, 3.2)
+    outcome = peer.Outcome(
+        peer.PROBLEMS[0], peer.Run(peer.THEIRS, peer.OURS), True, ("m: 8; seed: 1",), 112, lines, 3.2
+    )
     text = peer.table({"harness": "x"}, [outcome])
     assert "| fail | **no** | error up to 0.25; 1,234 wrong; 2.0 ms | 3 |" in text
-    assert "| m: 8 |" in text
+    assert text.endswith("- amd_202602/mxfp4-mm, test, the site's: (m: 8)\n")

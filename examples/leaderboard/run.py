@@ -37,6 +37,7 @@ from typing import Any, NamedTuple, TextIO
 PASSED, WRONG_ARGUMENTS, NO_DESCRIPTOR, FAILED, BAD_CASES, INTERRUPTED = 0, 2, 111, 112, 113, 130
 SEED = 42  #: of what a submission draws itself
 WALL = 120.0  #: seconds after which a benchmark ends, whatever it has
+PATIENCE = 5.0  #: seconds for a process that has closed its pipe to end
 PRECISE = 0.001  #: a mean that is known this well is known well enough
 
 
@@ -254,10 +255,10 @@ class Worker:
                 return failure(f"no result within {self._timeout:g} s. Allow more with --timeout.")
             reply: dict[str, Any] = json.loads(self._pipe.recv_bytes())
         except (EOFError, BrokenPipeError, ConnectionResetError):
-            self._process.join()
-            code = self._process.exitcode
+            process = self._process
+            process.join(PATIENCE)  # it may have closed the pipe and live on
             self.stop()
-            return failure(f"the process of the kernel ended by {_ending(code)} without a result.")
+            return failure(f"the process of the kernel ended by {_ending(process.exitcode)} without a result.")
         return reply
 
     def _start(self) -> None:

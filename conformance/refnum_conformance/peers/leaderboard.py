@@ -287,6 +287,7 @@ class Outcome(NamedTuple):
 
     problem: Problem
     run: Run
+    full: bool  #: at the site's shapes
     shapes: tuple[str, ...]
     code: int
     lines: dict[str, str]
@@ -327,7 +328,7 @@ def judged(problem: Problem, run: Run, full: bool, checkout: Path, ours: Path) -
         (stage / "cases.txt").write_text("\n".join(cases) + "\n")
         began = time.perf_counter()
         code, lines = _run_harness(stage, run.mode)
-    return Outcome(problem, run, cases, code, lines, time.perf_counter() - began)
+    return Outcome(problem, run, full, cases, code, lines, time.perf_counter() - began)
 
 
 def _files(task: str, problem: Problem, run: Run, checkout: Path, ours: Path) -> Iterator[tuple[str, Path]]:
@@ -395,7 +396,7 @@ The harness is unmodified: its `eval.py`, its checker, its tolerances. Devices a
 and torch's scaled product by refnum's. The kernel called legacy rounding rounds ties away from zero (`aiter/v1`) and
 has to be rejected.
 
-| problem | mode | reference | kernel | shapes | verdict | as expected | figures | s |
+| problem | mode | shapes | reference | kernel | verdict | as expected | figures | s |
 |---|---|---|---|---|---|---|---|---:|
 """
 
@@ -403,17 +404,26 @@ has to be rejected.
 def table(made: dict[str, str], outcomes: Sequence[Outcome]) -> str:
     """The result as Markdown."""
     head = ["# The leaderboards' harness on a CPU", "", *(f"- {key}: {value}" for key, value in made.items())]
-    return "\n".join(head) + "\n" + ABOUT + "".join(map(_row, outcomes))
+    shapes = {f"- {each.problem.folder}, {each.run.mode}, {_size(each)}: {_shapes(each)}\n": None for each in outcomes}
+    return "\n".join(head) + "\n" + ABOUT + "".join(map(_row, outcomes)) + "\nShapes:\n\n" + "".join(shapes)
 
 
 def _row(each: Outcome) -> str:
     verdict = {PASSED: "pass", FAILED: "fail"}.get(each.code, f"exit {each.code}")
     cells = (
-        *(each.problem.folder, each.run.mode, each.run.reference, each.run.kernel),
-        "<br>".join(re.sub(r"; seed: \d+", "", shape) for shape in each.shapes),
+        *(each.problem.folder, each.run.mode, _size(each), each.run.reference, each.run.kernel),
         *(verdict, "yes" if each.expected else "**no**", each.figures, f"{each.seconds:.0f}"),
     )
     return f"| {' | '.join(cells)} |\n"
+
+
+def _size(each: Outcome) -> str:
+    return "the site's" if each.full else "small"
+
+
+def _shapes(each: Outcome) -> str:
+    """Without seeds."""
+    return ", ".join("(" + re.sub(r"; seed: \d+", "", shape) + ")" for shape in each.shapes)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
