@@ -1,7 +1,7 @@
 """Floats to wider and narrower floats: equal to ``core.round.encode`` of what ``core.decode`` reads.
 
 Conversions of the machine are IEEE's as long as nothing is subnormal, which a setting may flush; the rest is done on
-integers. NaNs stay NaNs, with any payload.
+integers. What a NaN becomes is up to the caller.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _HALF = 1 << (float32.mantissa - bfloat16.mantissa - 1)  #: half a unit of a bfl
 
 
 def converted(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Values of float32 or float64, rounded to nearest even where the dtype does not hold them."""
+    """Float values, rounded to nearest even where the dtype does not hold them: from float32 and float64, and to float64."""
     return elementwise(partial(converted_piece, dtype=dtype), x, dtype=dtype)
 
 
@@ -44,7 +44,8 @@ def converted_piece(x: Tensor, dtype: torch.dtype) -> Tensor:
     if x.dtype == dtype:
         return x
     if dtype == torch.float64:
-        return _by_definition(x, dtype) if has_subnormal(x.view(torch.int32), float32) else x.to(dtype)
+        subnormal = has_subnormal(x.view(INTEGER[x.dtype]), ROW[x.dtype])
+        return _by_definition(x, dtype) if subnormal else x.to(dtype)
     if x.dtype == torch.float64:
         if dtype != torch.float16 and 0 < least_magnitude(x.view(torch.int64), float64) < _LEAST_NORMAL:
             return _by_definition(x, dtype)
