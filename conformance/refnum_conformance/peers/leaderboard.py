@@ -394,7 +394,8 @@ def provenance(checkout: Path) -> dict[str, str]:
 ABOUT = """
 The harness is unmodified: its `eval.py`, its checker, its tolerances. Devices are replaced by the CPU, aiter's kernels
 and torch's scaled product by refnum's. The kernel called legacy rounding rounds ties away from zero (`aiter/v1`) and
-has to be rejected.
+has to be rejected. Where the harness names no figure, none is here; the weights of moe-mxfp4 at the site's shapes need
+more memory than common machines have.
 
 | problem | mode | shapes | reference | kernel | verdict | as expected | figures | s |
 |---|---|---|---|---|---|---|---|---:|
