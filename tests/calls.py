@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import refnum
-from refnum import Minifloat, Posit, Quire, posit
+from refnum import Minifloat, Posit, Quire, mx, posit
 from refnum.boundary import FLOAT_ROWS, SIGNED, container
 from refnum.testing import cases
 
@@ -209,6 +209,100 @@ def _sums() -> list[Call]:
     ]
 
 
+def stored(blocks: mx.Blocks) -> Tensor:
+    """All bytes of blocks."""
+    return torch.cat([x.contiguous().view(torch.uint8).reshape(-1) for x in (blocks.elements, blocks.scales)])
+
+
+def block_values(seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """[8, 64]: rows at both ends of the range, of all magnitudes, with ties, zeros of either sign, NaN and Inf."""
+    x = floats(dtype, seed, 8 * 64).view(8, 64)
+    row = FLOAT_ROWS[dtype]
+    x[:6] = x[:6].nan_to_num(0.0, row.max_value, -row.max_value)
+    x[1] = torch.arange(-32, 32, device="cpu").to(dtype) / 8
+    x[2] = torch.arange(64, device="cpu").to(dtype).neg() * 2.0 ** (row.min_scale - row.mantissa)
+    return x
+
+
+def _blocks() -> list[Call]:
+    x, f16, b16 = block_values(31), block_values(32, torch.float16), block_values(33, torch.bfloat16)
+    bytes_, random_bits = counted(0, 256 * 64, dtype=torch.uint8).view(64, 256), counted(0, 512 * 97, 97).view(8, 64)
+    scales = counted(0, 100 * 5, dtype=torch.uint8).view(100, 5)
+    e5m2, factors = refnum.mxfp8_e5m2, counted(0, 64, dtype=torch.uint8).view(8, 8) * 37
+    quantized = [
+        Call(
+            f"mx.quantize {fmt} {profile}",
+            lambda x, f=fmt, p=profile: stored(mx.quantize(x, f, profile=p)),
+            (y,),
+            False,
+        )
+        for fmt, profile, y in (
+            (refnum.mxfp4, "ocp", x),
+            (refnum.mxfp4, "aiter", b16),
+            (refnum.mxfp4, "aiter_legacy", f16),
+            (refnum.mxfp8_e4m3, "torchao", x),
+            (refnum.mxfp6_e3m2, "ocp", f16),
+            (refnum.mxfp8_e4m3, "microxcaling", x),
+            (refnum.nvfp4, "ocp", x),
+        )
+    ]
+
+    return [
+        *quantized,
+        Call(
+            "mx.quantize stochastic",
+            lambda x, r: stored(mx.quantize(x, e5m2, scale="rceil", rounding="stochastic", random_bits=r)),
+            (x, random_bits),
+            False,
+        ),
+        Call(
+            "mx.quantize along the first axis",
+            lambda x: stored(mx.quantize(x, refnum.mxfp4, axis=0, pad=True)),
+            (x,),
+            False,
+        ),
+        *(
+            Call(
+                f"mx.dequantize {dtype}",
+                lambda c, s, d=dtype: mx.dequantize(mx.Blocks(c, s, e5m2, c.shape), d),
+                (bytes_[:8], factors),
+                False,
+            )
+            for dtype in (torch.float32, torch.bfloat16, torch.float64)
+        ),
+        Call("quantize mxfp4", lambda x: refnum.quantize(x, refnum.mxfp4), (x,), False),
+        Call("mx.pack4", mx.pack4, (bytes_,), False),
+        Call("mx.unpack4", mx.unpack4, (bytes_,), False),
+        Call("mx.pack6", mx.pack6, (bytes_,), False),
+        Call("mx.unpack6", mx.unpack6, (bytes_[:, :255],), False),
+        Call("mx.shuffle_weight", mx.shuffle_weight, (bytes_,), False),
+        Call("mx.unshuffle_weight", mx.unshuffle_weight, (bytes_,), False),
+        Call("mx.shuffle_scale", mx.shuffle_scale, (scales,), False),
+        Call("mx.unshuffle_scale", lambda y: mx.unshuffle_scale(y, (200, 7)), (bytes_.view(-1, 8)[:256],), False),
+        Call("mx.to_blocked", mx.to_blocked, (scales,), False),
+        Call("mx.from_blocked", lambda y: mx.from_blocked(y, (100, 5)), (bytes_.view(-1)[:1024],), False),
+        Call("mx.shuffle", lambda x: mx.shuffle(x, "f4_weight"), (bytes_,), False),
+        Call("mx.unshuffle", lambda y: mx.unshuffle(y, "f4_weight", (64, 256)), (bytes_,), False),
+        Call("mx.random_bits", lambda: mx.random_bits(7, 3, (5, 7)), (), False),
+        *(
+            Call(f"mx_mm {contract}", lambda x, c=contract: _product(x, c), (x[:6],), False)
+            for contract in ("exact/v1", "chain/v1")
+        ),
+        Call("scaled_mm", _scaled, (x[:6],), False),
+    ]
+
+
+def _product(x: Tensor, contract: str) -> Tensor:
+    blocks = mx.quantize(x, refnum.mxfp8_e5m2), mx.quantize(x.flip(0), refnum.mxfp4)
+    return refnum.mx_mm(*blocks, x[0, :6], contract=contract, out_dtype=torch.float32)
+
+
+def _scaled(x: Tensor) -> Tensor:
+    codes, scales = mx.quantize(x, refnum.mxfp4).to_torch()
+    recipe = torch.nn.functional.ScalingType.BlockWise1x32
+    return refnum.scaled_mm(codes, codes.mT, scales, recipe, scales, recipe)
+
+
 def gradient(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
     """The gradients of all operands in one flat tensor, for an upstream of small integers."""
     leaves = [x.detach().clone().requires_grad_() for x in operands]
@@ -248,7 +342,7 @@ def _gradients() -> list[Call]:
     ]
 
 
-CALLS = (*_scalar_formats(), *_posit_functions(), *_conversions(), *_quires(), *_sums())
+CALLS = (*_scalar_formats(), *_posit_functions(), *_conversions(), *_quires(), *_sums(), *_blocks())
 GRADIENTS = tuple(_gradients())
 
 

@@ -21,7 +21,7 @@ from calls import CALLS, COUNT, GRADIENTS, Call, bits, digest, floats, whole
 from torch import Tensor
 
 import refnum
-from refnum import Quire, posit
+from refnum import Quire, mx, posit
 from refnum.boundary import FLOAT_ROWS
 from refnum.fast.chunks import CHUNK
 
@@ -179,12 +179,12 @@ def test_no_operation_changes_its_operands() -> None:
 
 def public_operations() -> set[str]:
     """Everything that computes, by its public name."""
-    homes = ("codec", "ops")  # rooms whose exported names are all functions
+    homes = ("codec", "ops", "values")  # rooms whose exported names are all functions
     plain = {name for name, home in refnum._HOMES.items() if home in homes}
     of_quire = {name for name, value in vars(Quire).items() if not name.startswith("_") and callable_of(value)}
-    return (
-        plain | {f"posit.{name}" for name in posit.__all__ if name != "Quire"} | {f"Quire.{name}" for name in of_quire}
-    )
+    of_blocks = {f"mx.{name}" for name in mx.__all__ if inspect.isfunction(getattr(mx, name))}
+    of_posits = {f"posit.{name}" for name in posit.__all__ if name != "Quire"}
+    return plain | of_blocks | of_posits | {f"Quire.{name}" for name in of_quire}
 
 
 def callable_of(value: object) -> bool:
@@ -240,7 +240,7 @@ def _rounding(mode: str) -> Iterator[None]:
 @pytest.mark.parametrize("mode", ROUNDING_MODES)
 def test_the_waist_does_not_depend_on_the_rounding_mode(mode: str) -> None:
     """All but the fast forms that live on the processor's rounding to nearest: magic numbers, and sums of slices."""
-    fast = ("quantize", "posit_mm", "quire_dot")
+    fast = ("quantize", "posit_mm", "quire_dot", "mx.dequantize", "mx_mm", "scaled_mm")
     calls = tuple(call for call in CALLS if not call.name.startswith(fast))
     _expected()
     clear_caches()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import refnum
-from refnum import Quire, nn, posit
+from refnum import Quire, mx, nn, posit
 
 LINES = ("Exactness", "Rounding", "Special", "Standard", "Cost")
 CLASSES = ("bit-exact", "correctly rounded", "the nearest decimal", "model of ")  #: how exact a function can be
@@ -18,9 +18,11 @@ CLASSES = ("bit-exact", "correctly rounded", "the nearest decimal", "model of ")
 
 def numeric() -> dict[str, Callable[..., Any]]:
     """What computes, by its public name."""
-    plain = {name: getattr(refnum, name) for name, home in refnum._HOMES.items() if home in ("codec", "ops")}
+    plain = {name: getattr(refnum, name) for name, home in refnum._HOMES.items() if home in ("codec", "ops", "values")}
+    of_blocks = {f"mx.{name}": getattr(mx, name) for name in mx.__all__ if inspect.isfunction(getattr(mx, name))}
     of_models = {"nn.intercept": nn.intercept, "nn.convert": nn.convert}
-    return plain | {f"posit.{name}": getattr(posit, name) for name in posit.__all__} | {"Quire": Quire} | of_models
+    of_posits = {f"posit.{name}": getattr(posit, name) for name in posit.__all__}
+    return plain | of_blocks | of_posits | {"Quire": Quire} | of_models
 
 
 NUMERIC = numeric()

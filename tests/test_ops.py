@@ -14,7 +14,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.optests import OpCheckError
 
 import refnum
-from refnum import Posit, ops
+from refnum import Posit, mx, ops
+from refnum.sums.blocks import flat
 from refnum.testing import assert_bit_equal
 
 DIFFERENTIABLE = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -84,7 +85,40 @@ def samples() -> list[Sample]:
         ("patterns", (p16, p16.flip(1), 16, 2)),
         ("no terms", (a[:, :0], a[:, :0], 16, 2)),
     ]
-    return [Sample("posit_mm", *s) for s in mm] + [Sample("quire_dot", *s) for s in dot]
+    f4 = mx.quantize(whole(12, 3, 64), refnum.mxfp4)
+    e4m3 = mx.quantize(whole(13, 2, 1, 4, 64), refnum.mxfp8_e4m3)
+    nv = mx.Blocks(*(x[:1] for x in stored(whole(14, 2, 64))), refnum.nvfp4, torch.Size((1, 64)), -1, torch.tensor(0.5))
+    plain, bias = whole(15, 5, 3, 64), whole(16, 4)
+    blocks = [
+        ("blocks", _mx_mm(f4, e4m3)),
+        ("a tensor with gradients and a bias", _mx_mm(_leaf(plain), e4m3, _leaf(bias))),
+        ("a tensor on the right", _mx_mm(f4, _leaf(plain.bfloat16()), contract="chain/v1")),
+        ("a factor", _mx_mm(nv, f4, out_dtype=torch.float32)),
+        ("torch.mm", _mx_mm(f4, f4, contract="unversioned/torch.mm")),
+        ("no rows", _mx_mm(_leaf(plain[:, :0]), f4)),
+    ]
+    return [
+        *(Sample("posit_mm", *s) for s in mm),
+        *(Sample("quire_dot", *s) for s in dot),
+        *(Sample("mx_mm", *s) for s in blocks),
+    ]
+
+
+def stored(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Elements and scales."""
+    blocks = mx.quantize(x, refnum.nvfp4)
+    return blocks.elements, blocks.scales
+
+
+def _mx_mm(
+    a: mx.Blocks | Tensor,
+    b: mx.Blocks | Tensor,
+    bias: Tensor | None = None,
+    *,
+    contract: str = "exact/v1",
+    out_dtype: torch.dtype = torch.bfloat16,
+) -> tuple[Any, ...]:
+    return *flat(a), *flat(b), bias, contract, out_dtype
 
 
 SAMPLES = samples()

@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 
 import refnum
-from refnum import Quire, nn, posit, testing
+from refnum import Quire, mx, nn, posit, testing
 
 #: Others' checks call these, so they stay.
 NAMES = """
-__version__ formats nn posit testing
-Posit Minifloat posit8 posit16 posit32 posit64
+__version__ formats mx nn posit testing
+Posit Minifloat FixedPoint Block posit8 posit16 posit32 posit64
 e2m1 e2m3 e3m2 e4m3 e5m2 e4m3fnuz e5m2fnuz e8m0 float16 bfloat16 tf32
-encode decode quantize Quire quire_dot posit_mm status use_backend
+mxfp4 mxfp6_e2m3 mxfp6_e3m2 mxfp8_e4m3 mxfp8_e5m2 mxint8 nvfp4
+encode decode quantize Quire quire_dot posit_mm mx_mm scaled_mm status use_backend
 RefnumError FormatError ShapeError DTypeError ContractError NonFiniteError UncoveredError BackendError
 MissingExtraError MismatchError
 """.split()
@@ -31,6 +32,11 @@ convert to_float to_int from_int to_decimal from_decimal Quire
 
 QUIRE_NAMES = "from_posit to_posit negate abs add_posit sub_posit add sub mul_add mul_sub".split()
 
+MX_NAMES = """
+Blocks PROFILES LAYOUTS quantize dequantize pack4 unpack4 pack6 unpack6 random_bits
+shuffle_weight unshuffle_weight shuffle_scale unshuffle_scale to_blocked from_blocked shuffle unshuffle
+""".split()
+
 TESTING_NAMES = "cases assert_bit_equal assert_ulp ulp_distance".split()
 
 NN_NAMES = "intercept convert Plan".split()
@@ -40,9 +46,28 @@ SIGNATURES = {
     "encode": "(x, fmt, *, rounding='nearest_even', random_bits=None)",
     "decode": "(bits, fmt, *, dtype=torch.float64)",
     "quantize": "(x, fmt, *, rounding='nearest_even', random_bits=None, grad='identity')",
-    "posit_mm": "(a, b, fmt, *, mode='quire', c=None, out_dtype=None, grad='rounded', "
-    "alpha=1.0, beta=0.0, k_pad=8)",
+    "posit_mm": "(a, b, fmt, *, mode='quire', c=None, out_dtype=None, grad='rounded', alpha=1.0, beta=0.0, k_pad=8)",
     "quire_dot": "(a, b, fmt)",
+    "mx_mm": "(a, b, bias=None, *, contract='exact/v1', out_dtype=torch.bfloat16)",
+    "scaled_mm": "(mat_a, mat_b, scale_a, scale_recipe_a, scale_b, scale_recipe_b, swizzle_a=None, swizzle_b=None, "
+    "bias=None, output_dtype=torch.bfloat16, contraction_dim=(), use_fast_accum=False, *, contract='exact/v1')",
+    "mx.quantize": "(x, fmt, *, profile='ocp', scale=None, rounding=None, axis=-1, pad=False, tensor_scale=None, "
+    "random_bits=None)",
+    "mx.dequantize": "(blocks, dtype=torch.float32)",
+    "mx.Blocks": "(elements, scales, fmt, shape, axis=-1, tensor_scale=None)",
+    "mx.pack4": "(codes)",
+    "mx.unpack4": "(packed)",
+    "mx.pack6": "(codes)",
+    "mx.unpack6": "(packed)",
+    "mx.random_bits": "(seed, offset, shape, *, device='cpu')",
+    "mx.shuffle_weight": "(x, layout=(16, 16))",
+    "mx.unshuffle_weight": "(x, layout=(16, 16))",
+    "mx.shuffle_scale": "(x, pad=0)",
+    "mx.unshuffle_scale": "(y, shape)",
+    "mx.to_blocked": "(x)",
+    "mx.from_blocked": "(y, shape)",
+    "mx.shuffle": "(x, name, *, pad=None)",
+    "mx.unshuffle": "(y, name, shape)",
     "Quire": "(fmt, shape=(), *, device=None)",
     "use_backend": "(name)",
     "status": "()",
@@ -71,11 +96,12 @@ def test_the_names_are_those_promised() -> None:
     assert len(set(refnum.__all__)) == len(refnum.__all__)
     assert set(POSIT_NAMES) <= set(posit.__all__)
     assert set(NN_NAMES) <= set(nn.__all__)
+    assert set(MX_NAMES) <= set(mx.__all__)
     assert set(TESTING_NAMES) <= set(testing.__all__)
     assert all(callable(getattr(Quire, name)) for name in QUIRE_NAMES)
 
 
-@pytest.mark.parametrize("module", [refnum, nn, posit, testing], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [refnum, mx, nn, posit, testing], ids=lambda m: m.__name__)
 def test_every_name_is_there_and_only_those(module: object) -> None:
     names = module.__all__  # type: ignore[attr-defined]
     values = {name: getattr(module, name) for name in names}
@@ -124,7 +150,7 @@ def test_signature(name: str) -> None:
 
 def test_every_function_has_its_signature_here() -> None:
     functions = {name for name in refnum.__all__ if inspect.isfunction(getattr(refnum, name))}
-    for module in (nn, posit):
+    for module in (mx, nn, posit):
         room = module.__name__.removeprefix("refnum.")
         functions |= {f"{room}.{name}" for name in module.__all__ if inspect.isfunction(getattr(module, name))}
     assert functions <= SIGNATURES.keys()
@@ -132,13 +158,13 @@ def test_every_function_has_its_signature_here() -> None:
 
 def test_the_format_is_positional_and_has_no_default() -> None:
     for name, signature in SIGNATURES.items():
-        if "fmt" in signature and not name.startswith("testing"):
+        if "fmt" in signature and not name.startswith(("testing", "mx.Blocks")):
             positional = signature.strip("()").split(", *")[0].split(", ")
             assert {"fmt", "to_fmt"} & set(positional), name
 
 
 def test_no_module_bears_the_name_of_a_function_beside_it() -> None:
-    for package in (refnum, nn, posit, testing):
+    for package in (refnum, mx, nn, posit, testing):
         modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
         assert not {name for name in modules & set(package.__all__) if not inspect.ismodule(getattr(package, name))}
 

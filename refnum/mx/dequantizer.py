@@ -13,7 +13,7 @@ from ..core.decode import INFINITE, NAN, Exact, decode, nonzero
 from ..core.exact import multiply
 from ..core.round import encode
 from ..errors import DTypeError
-from ..fast.scans import flushes
+from ..fast.scans import flushes, is_finite
 from ..formats import Element, Format, Minifloat, float32
 from .blocks import Blocks
 
@@ -139,6 +139,8 @@ def _by_table(blocks: Blocks, dtype: torch.dtype) -> Tensor:
             products.mul_(blocks.tensor_scale.to(wide))
         if dtype != wide:
             flat[piece] = products
+        if not is_finite(products):  # conversions, and Inf times 0, make NaNs of several patterns
+            flat[piece].masked_fill_(products.isnan(), torch.nan)
     return values.flatten(-2).narrow(-1, 0, blocks.shape[axis]).movedim(-1, axis).contiguous()
 
 

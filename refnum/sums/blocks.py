@@ -85,7 +85,7 @@ def mx_mm(
     shape = _product_shape(x, y)
     if bias is not None:
         bias = _bias(bias, shape, a, b)
-    result: Tensor = torch.ops.refnum.mx_mm(*_flat(x), *_flat(y), bias, row.name, out_dtype)
+    result: Tensor = torch.ops.refnum.mx_mm(*flat(x), *flat(y), bias, row.name, out_dtype)
     if _dims(b) == 1:
         result = result.squeeze(-1)
     return result.squeeze(-1 if _dims(b) == 1 else -2) if _dims(a) == 1 else result
@@ -170,7 +170,8 @@ class Flat(NamedTuple):
     shape: list[int]
 
 
-def _flat(x: Blocks | Tensor) -> Flat:
+def flat(x: Blocks | Tensor) -> Flat:
+    """The operand, flat."""
     if isinstance(x, Tensor):
         return Flat(x, None, None, "", list(x.shape))
     return Flat(x.elements, x.scales, x.tensor_scale, str(x.fmt), list(x.shape))
