@@ -37,7 +37,7 @@ Blocks PROFILES LAYOUTS quantize dequantize pack4 unpack4 pack6 unpack6 random_b
 shuffle_weight unshuffle_weight shuffle_scale unshuffle_scale to_blocked from_blocked shuffle unshuffle
 """.split()
 
-TESTING_NAMES = "cases assert_bit_equal assert_ulp ulp_distance".split()
+TESTING_NAMES = "cases assert_bit_equal assert_ulp checker ulp_distance".split()
 
 NN_NAMES = "intercept convert Plan".split()
 
@@ -87,6 +87,7 @@ SIGNATURES = {
     "testing.assert_bit_equal": "(got, want, *, fmt=None)",
     "testing.assert_ulp": "(got, want, *, ulp, fmt=None)",
     "testing.ulp_distance": "(got, want, fmt=None)",
+    "testing.checker": "(ref_kernel, *, rtol=None, atol=None, ulp=None, fmt=None)",
 }
 
 

@@ -93,7 +93,8 @@ class Blocks:
         """Codes of the elements, uint8, one a byte, in the tensor's shape."""
         codes = self.elements.movedim(self.axis, -1)
         codes = (unpack4(codes) if self.fmt.packed == 2 else codes)[..., : self.shape[self.axis]]
-        return codes.movedim(-1, self.axis)
+        codes = codes.movedim(-1, self.axis)
+        return codes[..., : self.shape[-2], :] if self.fmt.tile[0] > 1 else codes
 
     def to_torch(self) -> tuple[Tensor, Tensor]:
         """Elements and scales as views in torch's own dtypes, of those that it has.

@@ -18,6 +18,7 @@ from ..formats import Element, Format, Minifloat, float32
 from .blocks import Blocks
 
 CHUNK = 1 << 16  #: elements of a piece
+_PAIRS = {torch.bfloat16: torch.int32, torch.float32: torch.int64, torch.float64: torch.complex128}
 
 
 def dequantize(blocks: Blocks, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -126,7 +127,7 @@ def _by_table(blocks: Blocks, dtype: torch.dtype) -> Tensor:
         elements = elements.narrow(-2, 0, blocks.shape[-2])
         scales = scales.repeat_interleave(rows, -2).narrow(-2, 0, blocks.shape[-2])
     elements, scales = (x.movedim(axis, -1).contiguous() for x in (elements, scales))
-    wide = dtype if dtype.itemsize >= 4 and blocks.tensor_scale is None else torch.float64
+    wide = _lane(blocks, dtype)
     values = torch.empty(*scales.shape, columns, dtype=dtype, device="cpu")
     flat, shared, codes = values.view(-1, columns), scales.view(-1), elements.view(-1, columns // fmt.packed)
     step = max(1, CHUNK // columns)
@@ -142,6 +143,13 @@ def _by_table(blocks: Blocks, dtype: torch.dtype) -> Tensor:
         if not is_finite(products):  # conversions, and Inf times 0, make NaNs of several patterns
             flat[piece].masked_fill_(products.isnan(), torch.nan)
     return values.flatten(-2).narrow(-1, 0, blocks.shape[axis]).movedim(-1, axis).contiguous()
+
+
+def _lane(blocks: Blocks, dtype: torch.dtype) -> torch.dtype:
+    """The dtype to multiply in: it holds all elements and scales, and either the product is rounded only once."""
+    if blocks.tensor_scale is not None:
+        return torch.float64
+    return torch.float32 if dtype == torch.float16 else dtype
 
 
 def _look_up(codes: Tensor, element: Element, out: Tensor) -> Tensor:
@@ -169,11 +177,11 @@ def _values(fmt: Format | Element, dtype: torch.dtype) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _table(element: Element, dtype: torch.dtype) -> Tensor:
-    """Values for every byte; of two elements of 4 bits side by side, as one integer or complex number."""
+    """Values for every byte; of two elements of 4 bits side by side, as one number of twice the width."""
     values = _values(element, dtype)
     with torch.inference_mode(False):
         if element.width != 4:
             return values.repeat(1 << (8 - element.width))
         low, high = torch.meshgrid(values, values, indexing="xy")
         pairs = torch.stack([low, high], dim=-1)
-        return pairs.view(torch.int64 if dtype == torch.float32 else torch.complex128).view(-1)
+        return pairs.view(_PAIRS[dtype]).view(-1)

@@ -26,13 +26,14 @@ from ..formats import Minifloat, float32, float64
 from .operands import on_cpu, product_shape
 
 TERMS = 1 << 28  #: products that may be added between two carry passes
-AREA = 1 << 19  #: elements of a tile, of the operands or of results
-SIDE, LEAST_SIDE = 512, 16  #: vectors of a tile, at most and at least
-PIECE = 1 << 14  #: elements of vectors whose dot products are added one by one
-EXACT = 2.0**float64.significand_bits / slices.SURPLUS  #: so many units need no rounding in float64
+SIDE = 512  #: vectors of a tile at most
 DEPTH = 256  #: terms that a product in float64 adds at once
-RESULTS = 1 << 22  #: results that are worked on at a time in float32
+LONG = 1 << 12  #: terms that a product of slices adds at once
 FEW = 32  #: one result of a tile out of so many may be in doubt before the whole tile is made of slices
+PIECE = 1 << 14  #: elements of vectors whose dot products are added one by one
+RESULTS = 1 << 19  #: results that are worked on at a time in float32
+AREA = 1 << 19  #: results, or terms of results, whose zeros are looked at at a time
+EXACT = 2.0**float64.significand_bits / slices.SURPLUS  #: so many units need no rounding in float64
 
 
 def exact_mm(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -223,24 +224,23 @@ def _rounded(terms: list[Tensor], dtype: torch.dtype) -> Tensor:
 
 def _fill_in_float64(result: Tensor, x: Vectors, y: Vectors, addends: list[Tensor]) -> None:
     fill = _fill_surely if exact_in(float64.significand_bits, x, y) else _fill_nearly
-    for place, columns in _tiles(result, x.values.shape[-1]):
-        left, right = x[place].in_float64(), y[(*place[: result.dim() - 2], columns)].in_float64()
+    for place, columns in _tiles(result):
         parts = [converted(z[place][..., columns], torch.float64) for z in addends]
-        fill(result[place][..., columns], left, right, parts)
+        fill(result[place][..., columns], x[place], y[(*place[: result.dim() - 2], columns)], parts)
 
 
-def _tiles(result: Tensor, terms: int) -> Iterator[tuple[Place, slice]]:
-    """Places of rows, or of whole matrices of a batch, and columns: so few that the operands of a tile stay small."""
-    side = min(SIDE, max(LEAST_SIDE, AREA // max(1, terms)))
-    matrices = max(1, side // result.shape[-2]) if result.dim() == 3 else 1
-    step = max(1, side // matrices)
-    for place in pieces(result.shape[:-1], side):
+def _tiles(result: Tensor) -> Iterator[tuple[Place, slice]]:
+    """Places of rows, or of whole matrices of a batch, and columns: at most SIDE of either."""
+    matrices = max(1, SIDE // result.shape[-2]) if result.dim() == 3 else 1
+    step = max(1, SIDE // matrices)
+    for place in pieces(result.shape[:-1], SIDE):
         for start in range(0, result.shape[-1], step):
             yield place, slice(start, start + step)
 
 
 def _fill_surely(result: Tensor, x: Vectors, y: Vectors, addends: list[Tensor]) -> None:
-    result.copy_(_rounded([x.values @ y.values.mT, *addends], result.dtype))
+    sums, _ = _product_in_parts(x.values, y.values)
+    result.copy_(_rounded([sums, *addends], result.dtype))
 
 
 def _fill_nearly(result: Tensor, x: Vectors, y: Vectors, addends: list[Tensor]) -> None:
@@ -261,13 +261,16 @@ def _fill_nearly(result: Tensor, x: Vectors, y: Vectors, addends: list[Tensor]) 
 
 
 def _product_in_parts(x: Tensor, y: Tensor) -> tuple[Tensor, float]:
-    """x @ y.mT, and its error as a fraction of the lengths: a sum of sums of few terms is off by less than one sum."""
-    terms = x.shape[-1]
-    sums = x[..., :DEPTH] @ y[..., :DEPTH].mT
-    for start in range(DEPTH, terms, DEPTH):
-        part = slice(start, start + DEPTH)
-        sums += x[..., part] @ y[..., part].mT
-    return sums, float64_error(min(DEPTH, terms) + terms // DEPTH)
+    """x @ y.mT in float64, and its error as a fraction of the lengths: the fewer terms are added at once, the less."""
+    sums = torch.zeros((*x.shape[:-1], y.shape[-2]), dtype=torch.float64, device="cpu")
+    for part in _parts(x.shape[-1], DEPTH):
+        sums += x[..., part].to(torch.float64) @ y[..., part].to(torch.float64).mT
+    return sums, float64_error(min(DEPTH, x.shape[-1]) + x.shape[-1] // DEPTH + 1)
+
+
+def _parts(terms: int, step: int) -> Iterator[slice]:
+    """The terms, so many at a time."""
+    return (slice(start, start + step) for start in range(0, terms, step))
 
 
 def _rounded_nearly(sums: list[Tensor], factors: list[Tensor], dtype: torch.dtype) -> Tensor:
@@ -291,31 +294,27 @@ def _rounded_nearly(sums: list[Tensor], factors: list[Tensor], dtype: torch.dtyp
 
 
 def _fill_places(result: Tensor, x: Vectors, y: Vectors, addends: list[Tensor], places: Tensor) -> None:
-    step = max(1, PIECE // x.values.shape[-1])
-    for start in range(0, len(places), step):
-        place = places[start : start + step].unbind(1)
+    for part in _parts(len(places), max(1, PIECE // x.values.shape[-1])):
+        place = places[part].unbind(1)
         *batch, i, j = place
-        terms = sums_of_products(x.values[(*batch, i)], y.values[(*batch, j)])
+        left, right = (side[(*batch, k)].to(torch.float64) for side, k in ((x.values, i), (y.values, j)))
+        terms = sums_of_products(left, right)
         result[place] = _rounded([*terms, *(z[place] for z in addends)], result.dtype)
 
 
 def _matrix_sums(x: Vectors, y: Vectors) -> list[Tensor]:
-    """Terms [.., M, N] of the exact sums: by slices of vectors that have been scaled to a length of about 1."""
-    (left, scale_left), (right, scale_right) = _scaled(x), _scaled(y)
-    right = right.mT.contiguous()
-    size_left, size_right = slices.extent(left, -1, least_unit(left)), slices.extent(right, -2, least_unit(right))
-    width_left, width_right = slices.widths(size_left, size_right)
-    totals = slices.Totals((*left.shape[:-1], right.shape[-1]))
-    parts = slices.cut(left, -1, size_left, width_left), slices.cut(right, -2, size_right, width_right)
-    totals.add_product(*parts, slices.add_matmul)
-    scale = scale_left[..., None] * scale_right[..., None, :]
-    return [part.mul_(scale) for part in totals.sums]
-
-
-def _scaled(x: Vectors) -> tuple[Tensor, Tensor]:
-    """A copy of the vectors, divided by powers of 2, and those."""
-    exponent = x.lengths.frexp().exponent.to(torch.int64)
-    return x.values * power_of_2(-exponent)[..., None], power_of_2(exponent)
+    """Terms [.., M, N] of the exact sums: by slices of vectors that have been divided by powers of 2 of their size."""
+    scales = [power_of_2(side.lengths.frexp().exponent.to(torch.int64)) for side in (x, y)]
+    totals = slices.Totals((*x.lengths.shape, y.lengths.shape[-1]))
+    for part in _parts(x.values.shape[-1], LONG):
+        left, right = (side.values[..., part] / scale[..., None] for side, scale in zip((x, y), scales, strict=True))
+        right = right.mT.contiguous()
+        size_left, size_right = slices.extent(left, -1, least_unit(left)), slices.extent(right, -2, least_unit(right))
+        width_left, width_right = slices.widths(size_left, size_right)
+        cut = slices.cut(left, -1, size_left, width_left), slices.cut(right, -2, size_right, width_right)
+        totals.add_product(*cut, slices.add_matmul)
+    scale = scales[0][..., None] * scales[1][..., None, :]
+    return [total.mul_(scale) for total in totals.sums]
 
 
 # ---- the sign of zeros ------------------------------------------------------------------------------

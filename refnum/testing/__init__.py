@@ -6,5 +6,6 @@
 from . import cases
 from .assertions import Difference, Element, Report, assert_bit_equal, assert_ulp
 from .ulp import ulp_distance
+from .verdicts import checker
 
-__all__ = ["Difference", "Element", "Report", "assert_bit_equal", "assert_ulp", "cases", "ulp_distance"]
+__all__ = ["Difference", "Element", "Report", "assert_bit_equal", "assert_ulp", "cases", "checker", "ulp_distance"]
