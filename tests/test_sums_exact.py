@@ -336,8 +336,8 @@ def test_no_order_changes_a_bit(kind: str, monkeypatch: pytest.MonkeyPatch) -> N
     "constants",
     [
         {"SIDE": 7, "DEPTH": 5, "PIECE": 100, "RESULTS": 60},
-        {"AREA": 200, "LEAST_SIDE": 1, "FEW": 1, "DEPTH": 1},
-        {"SIDE": 1, "FEW": 1 << 40, "CHUNK": 50},
+        {"AREA": 200, "FEW": 1 << 40, "DEPTH": 1, "LONG": 5},
+        {"SIDE": 1, "FEW": 1, "CHUNK": 50},
         {"CHUNK": 1, "TERMS": 3, "AREA": 1},
     ],
     ids=str,
@@ -470,13 +470,32 @@ def test_units_leave_out_bits_that_no_entry_has() -> None:
     assert least_unit(torch.empty(0)) == 0
 
 
-def test_given_bounds_are_used() -> None:
-    """As a block format hands them over: vectors [R, K], and what their scales say of lengths and units."""
-    a, b, bias = operands("mxfp4", 20, 32, 18)
-    longest, unit = torch.tensor(6 * 2.0 * 32**0.5, dtype=torch.float64), torch.tensor(-2)
-    x, y = (Vectors(side, longest.expand(len(side)), unit.expand(len(side))) for side in (a, b.mT))
+@pytest.mark.parametrize("reach", [1, 9, 40, 90])
+def test_bounds_from_blocks(reach: int, ways: Counter[str]) -> None:
+    draw, size = Draw(reach), 8
+    bias = draw.normal(18)
+    sides, matrices = [], []
+    for rows in (20, 18):
+        scale = draw.whole(-reach, reach + 1, rows, 5)
+        elements = draw.choice([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0], rows, 5, size) * draw.signs(rows, 5, size)
+        values = elements.double() * torch.tensor([2.0**e for e in range(-reach, reach + 1)])[scale + reach, None]
+        dtype = torch.float32 if reach < 60 else torch.float64
+        sides.append(Vectors.of_blocks(values.view(rows, -1).to(dtype), scale, 6.0, -1))
+        matrices.append(values.view(rows, -1).to(dtype))
+    for side, x in zip(sides, matrices, strict=True):
+        assert side.served
+        assert (side.lengths >= x.double().square().sum(-1).sqrt()).all()
+        assert not (x / torch.tensor([2.0**unit for unit in side.units.tolist()]).double()[:, None]).frac().any()
     for addend, dtype in itertools.product((None, bias), RESULTS):
-        assert_bit_equal(exact.exact_products(x, y, addend, dtype), mm_by_words(a, b, addend, dtype))
+        want = mm_by_words(matrices[0], matrices[1].mT, addend, dtype)
+        assert_bit_equal(exact.exact_products(*sides, addend, dtype), want)
+    assert bool(ways["_fill_in_float32"]) == (reach < 9)
+
+
+def test_blocks_of_nothing() -> None:
+    x = Vectors.of_blocks(torch.empty(3, 0), torch.empty(3, 0, dtype=torch.int64), 6.0, -1)
+    assert x.lengths.tolist() == [0.0, 0.0, 0.0]
+    assert_bit_equal(exact.exact_products(x, x, None, torch.float32), torch.zeros(3, 3))
 
 
 @pytest.mark.parametrize("count", range(1, 7))

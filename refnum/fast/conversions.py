@@ -35,7 +35,7 @@ _HALF = 1 << (float32.mantissa - bfloat16.mantissa - 1)  #: half a unit of a bfl
 
 
 def converted(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Float values, rounded to nearest even where the dtype does not hold them: from float32 and float64, and to float64."""
+    """Floats, rounded to nearest even where the dtype does not hold them: from float32 or float64, or to float64."""
     return elementwise(partial(converted_piece, dtype=dtype), x, dtype=dtype)
 
 
@@ -47,18 +47,24 @@ def converted_piece(x: Tensor, dtype: torch.dtype) -> Tensor:
         subnormal = has_subnormal(x.view(INTEGER[x.dtype]), ROW[x.dtype])
         return _by_definition(x, dtype) if subnormal else x.to(dtype)
     if x.dtype == torch.float64:
-        if dtype != torch.float16 and 0 < least_magnitude(x.view(torch.int64), float64) < _LEAST_NORMAL:
+        short = x.to(torch.float32) if dtype == torch.float32 else _odd(x)
+        if dtype != torch.float16 and _may_flush(short) and 0 < least_magnitude(x.view(torch.int64), float64) < _NORMAL:
             return _by_definition(x, dtype)
         if dtype == torch.float32:
-            return x.to(dtype)
-        x = _odd(x)
+            return short
+        x = short
     if dtype == torch.float16:
         return x.to(dtype)  # not even flushed can a subnormal float32 give anything but 0
     bits = x.view(torch.int32)
     return bits.add((bits >> 16) & 1).add_(_HALF - 1).bitwise_right_shift_(16).to(torch.int16).view(dtype)
 
 
-_LEAST_NORMAL = (float32.min_scale + 1023) << float64.mantissa  #: as the pattern of a float64
+_NORMAL = (float32.min_scale + 1023) << float64.mantissa  #: as the pattern of a float64
+
+
+def _may_flush(x: Tensor) -> bool:
+    """Whether some float32 is subnormal, or has been, or is 0 or NaN."""
+    return x.numel() > 0 and not float(x.abs().amin()) >= 2.0**float32.min_scale
 
 
 def _odd(x: Tensor) -> Tensor:

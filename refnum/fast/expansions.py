@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -97,7 +98,8 @@ _LOWER_HALF = (1 << 27) - 1  #: of the bits of a float64: those without have pro
 def sums_of_products(x: Tensor, y: Tensor) -> list[Tensor]:
     """[R] terms whose sums are those of x * y along the last axis of [R, K] float64 tensors, without error."""
     products = x * y
-    if not any(bool((side.view(torch.int64) & _LOWER_HALF).any()) for side in (x, y)):
+    bits = [int(np.bitwise_or.reduce(side.view(torch.int64).numpy(), axis=None)) for side in (x, y)]
+    if not (bits[0] | bits[1]) & _LOWER_HALF:
         return list(_sums(products))
     return [*_sums(products), *_sums(_missing(x, y, products))]
 

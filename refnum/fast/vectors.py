@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import EllipsisType
 from typing import NamedTuple
 
@@ -40,7 +40,7 @@ class Vectors:
 
     >>> x = Vectors.of(torch.tensor([[3.0, 0.5], [0.0, 4.0]]))
     >>> x.units, (x.lengths**2).round()
-    (tensor([-2, -2]), tensor([ 9., 16.], dtype=torch.float64))
+    (tensor([-2,  1]), tensor([ 9., 16.], dtype=torch.float64))
     """
 
     values: Tensor  #: [.., R, K] float32 or float64
@@ -61,6 +61,18 @@ class Vectors:
         lengths = _lengths(squares, values.shape[-1], rounded_in).mul_(found.least > 0)
         return cls(values, lengths, _units(found, row))
 
+    @classmethod
+    def of_blocks(cls, values: Tensor, exponents: Tensor, most: float, unit: int) -> Vectors:
+        """Vectors in blocks, [.., R, K / size] int64 exponents e, whose entries are at most ``most`` * 2**e.
+
+        They are multiples of 2**(e + ``unit``). The exponents are those of normal numbers, and so are the squares of
+        lengths.
+        """
+        terms = values.shape[-1] // max(1, exponents.shape[-1])
+        squares = power_of_2(2 * exponents).sum(-1)
+        least = exponents.amin(-1) if exponents.shape[-1] else squares.to(torch.int64)
+        return cls(values, squares.mul_(terms * most**2).sqrt_().mul_(SURPLUS), least + unit)
+
     def __getitem__(self, place: Place) -> Vectors:
         """Some of them, by the axes before the last."""
         return Vectors(self.values[place], self.lengths[place], self.units[place])
@@ -76,10 +88,6 @@ class Vectors:
         return Vectors(
             self.values.expand(*batch, *matrix), self.lengths.expand(*batch, count), self.units.expand(*batch, count)
         )
-
-    def in_float64(self) -> Vectors:
-        """The same vectors in float64."""
-        return replace(self, values=self.values.to(torch.float64))
 
     @property
     def sizes(self) -> Tensor:

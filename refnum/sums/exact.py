@@ -31,7 +31,7 @@ DEPTH = 256  #: terms that a product in float64 adds at once
 LONG = 1 << 12  #: terms that a product of slices adds at once
 FEW = 32  #: one result of a tile out of so many may be in doubt before the whole tile is made of slices
 PIECE = 1 << 14  #: elements of vectors whose dot products are added one by one
-RESULTS = 1 << 19  #: results that are worked on at a time in float32
+RESULTS = 3 << 17  #: results that are worked on at a time in float32
 AREA = 1 << 19  #: results, or terms of results, whose zeros are looked at at a time
 EXACT = 2.0**float64.significand_bits / slices.SURPLUS  #: so many units need no rounding in float64
 
