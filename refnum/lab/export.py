@@ -25,20 +25,20 @@ from ..fast.elements import ROUNDINGS
 from ..formats import Block, Element, FixedPoint, Minifloat, e2m1, e2m3, e3m2, e4m3, e5m2, e8m0, float32, mxint8, named
 from ..mx import Blocks, dequantize, quantize
 from ..mx.profiles import Profile, find
-from ..mx.scales import INFINITY, RULES, Rule, rule
+from ..mx.scales import INFINITY, Rule, rule
 from ..ops import mx_mm
 from ..sums import contracts
 
 FUNCTIONS = ("mx.quantize", "mx.dequantize", "mx_mm")
 ELEMENTS = (e2m1, e2m3, e3m2, e4m3, e5m2, mxint8.element)
 PROFILES = ("ocp/v1", "torchao/v1", "aiter/v1", "aiter/v2")
-#: what a product under a contract is
+#: contracts, and what a product is
 CONTRACTS = {
     "exact/v1": "the exact sum, rounded once to out_dtype",
     "chain/v1": "fma by fma in float32, k ascending, then rounded",
     "unversioned/torch.mm": "torch.matmul of float32, no promise of bits",
 }
-#: what the carry of a scale rule does
+#: scale rules, and what their carry does
 CARRIED = {
     "floor": "its exponent stays",
     "ceil": "its exponent grows by 1 unless amax is a power of two",
@@ -71,8 +71,8 @@ def vendor(
 
     >>> import refnum
     >>> text = vendor(["mx.quantize", "mx_mm"], refnum.mxfp4, profile="aiter")
-    >>> print(text[:60])
-    \"\"\"mx.quantize and mx_mm in one file that needs torch alone
+    >>> print(text[:61])
+    \"\"\"mx.quantize and mx_mm in one file that needs torch alone;
 
     Parameters
     ----------
@@ -137,7 +137,8 @@ class Recipe:
     @property
     def drops_signs(self) -> bool:
         """Whether an element that is 0 has no sign."""
-        return not self.quantized(torch.full((self.fmt.tile[1],), -0.0)).elements.any()
+        zeros = torch.full((self.fmt.tile[1],), -0.0, dtype=torch.float32, device="cpu")
+        return not self.quantized(zeros).elements.any()
 
     def quantized(self, x: Tensor) -> Blocks:
         """What refnum makes of x."""
@@ -162,8 +163,9 @@ def _recipe(
         )
     row = find("vendor", profile)
     check_choice("vendor", "profile", row.name, PROFILES)
-    scale, rounding = scale or row.scale, rounding or row.rounding
-    check_choice("vendor", "scale", scale, RULES)
+    scale = row.scale if scale is None else scale
+    rounding = row.rounding if rounding is None else rounding
+    check_choice("vendor", "scale", scale, CARRIED)
     check_choice("vendor", "rounding", rounding, ROUNDINGS)
     name = contracts.find("vendor", contract).name
     check_choice("vendor", "contract", name, CONTRACTS)
@@ -285,7 +287,7 @@ def _golden(recipe: Recipe) -> dict[str, object]:
     """What the self-test knows: blocks, and what refnum makes of them."""
     cases = _cases(recipe)
     repeats = recipe.fmt.tile[1] // FILL
-    inputs = torch.tensor(list(cases.values())).to(torch.int32)
+    inputs = torch.tensor(list(cases.values()), device="cpu").to(torch.int32)
     blocks = recipe.quantized(inputs.repeat(1, repeats).view(torch.float32))
     elements = blocks.elements[:, : blocks.elements.shape[1] // repeats]
     columns = [_words(torch.cat([blocks.scales, elements], 1))]
@@ -376,13 +378,13 @@ def _largest(recipe: Recipe) -> list[int]:
 
 
 def _scale(recipe: Recipe, amax: int) -> int:
-    return int(recipe.rule.codes(torch.tensor([amax], dtype=torch.int32)))
+    return int(recipe.rule.codes(torch.tensor([amax], dtype=torch.int32, device="cpu")))
 
 
 def _ties(recipe: Recipe) -> list[int]:
     """The largest element, and ties between elements: the least, where the unit begins to grow, and the largest."""
     element = recipe.fmt.element
-    x = decode(torch.arange(element.largest + 1), element)
+    x = decode(torch.arange(element.largest + 1, device="cpu"), element)
     terms = zip(x.significand[0].tolist(), x.exponent.tolist(), strict=True)
     magnitudes = [significand * 2.0 ** (exponent - LIMB + 1) for significand, exponent in terms]
     amax = _pattern(magnitudes[-1])
@@ -395,4 +397,4 @@ def _ties(recipe: Recipe) -> list[int]:
 
 
 def _pattern(value: float) -> int:
-    return int(torch.tensor(value, dtype=torch.float32).view(torch.int32))
+    return int(torch.tensor(value, dtype=torch.float32, device="cpu").view(torch.int32))
