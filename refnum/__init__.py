@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import formats as formats
+    from . import lab as lab
     from . import mx as mx
     from . import nn as nn
     from . import posit as posit
@@ -93,7 +94,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     "posit": ("Quire",),
     "values": ("quantize",),
 }
-_MODULES = ("formats", "mx", "nn", "posit", "testing")
+_MODULES = ("formats", "lab", "mx", "nn", "posit", "testing")
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = ["__version__", *_MODULES, *_HOMES]

@@ -15,7 +15,7 @@ from refnum import Quire, mx, nn, posit, testing
 
 #: Others' checks call these, so they stay.
 NAMES = """
-__version__ formats mx nn posit testing
+__version__ formats lab mx nn posit testing
 Posit Minifloat FixedPoint Block posit8 posit16 posit32 posit64
 e2m1 e2m3 e3m2 e4m3 e5m2 e4m3fnuz e5m2fnuz e8m0 float16 bfloat16 tf32
 mxfp4 mxfp6_e2m3 mxfp6_e3m2 mxfp8_e4m3 mxfp8_e5m2 mxint8 nvfp4
