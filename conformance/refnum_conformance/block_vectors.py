@@ -12,7 +12,7 @@ mx_elements         ``elem_in_f32bits``; ``<library>/<element>/enc*`` codes, ``/
 
 `PEERS` is the one table from keys to what refnum calls the same. Not every answer can be promised:
 
-- aiter goes by the payload of a NaN, its profiles do not: their blocks with a NaN are left out;
+- `BY_PAYLOAD` go by the payload of a NaN, the aiter profiles do not: blocks with a NaN are left out;
 - ``aiter_per1x32_even`` makes 255 of an amax that rounds to 2**128, ``aiter/v2`` the 254 of ``dynamic_mxfp4_quant``;
 - ``aiter_hipref_*``, a reference in aiter's tests, is no profile: it gives a zero block another scale;
 - under a NaN scale codes mean nothing; nor does aiter's code of 0 * Inf in NVFP4, which goes by the sign that the
@@ -89,6 +89,7 @@ PEERS: dict[str, tuple[str, Peer]] = {
     **{f"mx_{e}_{name}": (ELEMENTS[e], peer) for e in ("int8", "int4") for name, peer in MICROXCALING.items()},
 }
 NO_PROFILE = "aiter_hipref_"  #: peers whose keys begin so are left out
+BY_PAYLOAD = ("aiter_legacy", "aiter_even", "aiter_torch_even")
 
 
 @dataclass(frozen=True)
@@ -119,10 +120,11 @@ class Case:
         """[blocks]: whether refnum promises the peer's scale, or value."""
         amax = (self.blocks & 0x7FFFFFFF).max(1)
         promised = np.ones(len(amax), bool)
-        if self.peer.profile.startswith("aiter") and self.fmt != "nvfp4":
+        name = self.key.split("/")[1]
+        if name in BY_PAYLOAD:
             promised &= amax <= INFINITY
-        if "aiter_per1x32_even" in self.key:
-            promised &= amax < ROUNDS_TO_INFINITY
+        if name == "aiter_per1x32_even":
+            promised &= (amax < ROUNDS_TO_INFINITY) | (amax > INFINITY)
         return promised
 
     @property
