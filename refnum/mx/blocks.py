@@ -88,6 +88,20 @@ class Blocks:
                 )
         check_tensor_scale("Blocks", self.tensor_scale)
 
+    def __repr__(self) -> str:
+        """The format and the shapes; the codes are many.
+
+        >>> from refnum import mx, mxfp4
+        >>> mx.quantize(torch.ones(2, 64), mxfp4)
+        Blocks(mxfp4, shape=(2, 64), axis=-1, elements=uint8 [2, 32], scales=uint8 [2, 2])
+        """
+        stored = (
+            f"{name}={str(x.dtype).removeprefix('torch.')} {list(x.shape)}"
+            for name, x in {"elements": self.elements, "scales": self.scales}.items()
+        )
+        factor = "" if self.tensor_scale is None else f", tensor_scale={self.tensor_scale.item():g}"
+        return f"Blocks({self.fmt}, shape={tuple(self.shape)}, axis={self.axis}, {', '.join(stored)}{factor})"
+
     @property
     def codes(self) -> Tensor:
         """Codes of the elements, uint8, one a byte, in the tensor's shape."""
