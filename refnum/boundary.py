@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .core.round import RULES
 from .errors import ContractError, DTypeError, FormatError, ShapeError
-from .formats import Block, Format, Minifloat, Posit, bfloat16, float16, float32, float64, holds, keeps
+from .formats import Block, FixedPoint, Format, Minifloat, Posit, bfloat16, float16, float32, float64, holds, keeps
 
 FLOAT_ROWS: dict[torch.dtype, Minifloat] = {
     torch.float16: float16,
@@ -34,6 +34,11 @@ def container(fmt: Format) -> torch.dtype:
 
 def check_format(function: str, fmt: object) -> None:
     """The argument is a scalar format."""
+    if isinstance(fmt, (Block, FixedPoint)):
+        raise FormatError(
+            f"{function} needs a format of single values, got {fmt}. Pass a Posit or a Minifloat, or use "
+            "refnum.mx.quantize for blocks."
+        )
     if not isinstance(fmt, (Posit, Minifloat)):
         raise FormatError(
             f"{function} needs a format record, got {fmt!r}. "

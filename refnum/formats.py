@@ -323,16 +323,16 @@ class Block:
     def __post_init__(self) -> None:
         if not isinstance(self.element, (Minifloat, FixedPoint)) or self.element.width > 8:
             raise FormatError(
-                f"Block has no element={self.element!r}. Allowed are Minifloat and FixedPoint of at most 8 bits. "
+                f"Block has no element={self.element}. Allowed are Minifloat and FixedPoint of at most 8 bits. "
                 "Choose one, for example refnum.e2m1."
             )
         if isinstance(self.element, Minifloat) and not (self.element.signed and self.element.subnormals):
             raise FormatError(
-                f"Block has no element={self.element!r}: elements have a sign and a 0. Choose one such, for example "
+                f"Block has no element={self.element}: elements have a sign and a 0. Choose one such, for example "
                 "refnum.e2m1."
             )
         if self.scale not in (e8m0, e4m3, float32):
-            raise FormatError(f"Block has no scale={self.scale!r}. Choose one of e8m0, e4m3, float32.")
+            raise FormatError(f"Block has no scale={self.scale}. Choose one of e8m0, e4m3, float32.")
         for count in self.tile:
             _whole("Block", "size", count, 1, 1 << 20)
 

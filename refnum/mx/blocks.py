@@ -159,6 +159,8 @@ def check_tensor_scale(function: str, scale: object) -> None:
 def normalised_axis(function: str, shape: torch.Size, axis: object, fmt: Block) -> int:
     """The axis, counted from the last one."""
     dims, rows = len(shape), fmt.tile[0]
+    if not dims:
+        raise ShapeError(f"{function} needs at least one axis for blocks, got a 0-d tensor. Use reshape(1).")
     if isinstance(axis, bool) or not isinstance(axis, int) or not -dims <= axis < dims:
         raise ShapeError(
             f"{function} has no axis={axis!r} in a tensor of {dims} axes. Choose one from {-dims} to {dims - 1}."
