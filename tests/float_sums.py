@@ -182,6 +182,14 @@ DATA: dict[str, Callable[[Draw, int, int, int], Operands]] = {
     "wide": lambda d, m, k, n: (d.normal(m, k) * d.powers(60, m, k), d.normal(k, n) * d.powers(60, k, n)),
     "rows of any scale": lambda d, m, k, n: (d.normal(m, k) * d.powers(60, m, 1), d.normal(k, n) * d.powers(60, 1, n)),
     "integers": lambda d, m, k, n: (d.whole(-9, 10, m, k).float(), d.whole(-9, 10, k, n).float()),
+    "tiny integers": lambda d, m, k, n: (
+        d.whole(-9, 10, m, k).float() * 2.0**-75,
+        d.whole(-9, 10, k, n).float() * 2.0**-74,
+    ),
+    "huge integers": lambda d, m, k, n: (
+        d.whole(-9, 10, m, k).float() * 2.0**62,
+        d.whole(-9, 10, k, n).float() * 2.0**62,
+    ),
     "mxfp4": lambda d, m, k, n: (_mxfp4(d, m, k), _mxfp4(d, n, k).mT),
     "bfloat16": lambda d, m, k, n: (d.normal(m, k).bfloat16().float(), d.normal(k, n).bfloat16().float()),
     "float16": lambda d, m, k, n: (d.normal(m, k).half().float(), (d.normal(k, n) * 2.0**-12).half().float()),

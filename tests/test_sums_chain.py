@@ -6,7 +6,7 @@ import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +33,7 @@ from torch import Tensor
 
 import refnum
 from refnum.fast import hardware
+from refnum.fast.expansions import two_sum
 from refnum.sums import chain
 from refnum.sums.chain import STEPS, chain_mm
 from refnum.sums.exact import exact_mm
@@ -294,12 +295,26 @@ def test_subclasses_go_through_the_definition() -> None:
     assert chain._fastest([torch.nn.Parameter(x), x], 1) == "definition"
 
 
-UNFUSED = {
+def _rounded_in_float64(x: Tensor, y: Tensor, z: Tensor, end: float) -> Tensor:
+    """By way of the next float64 towards an end."""
+    total, missing = two_sum(x.double() * y.double(), z.double())
+    there = missing < 0 if end < 0 else missing > 0
+    return torch.where(there, total.nextafter(torch.full_like(total, end)), total).float()
+
+
+def _only_where(wrong: Callable[[Tensor], bool | Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    return lambda x, y, z: torch.where(torch.as_tensor(wrong(z)), x * y + z, STEPS["float64"](z, x, y))
+
+
+UNFUSED: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "product rounded": lambda x, y, z: x * y + z,
     "float64 rounded": lambda x, y, z: (x.double() * y.double() + z.double()).float(),
-    "one late": lambda x, y, z: torch.where(
-        torch.arange(z.shape[-1]) == z.shape[-1] - 1, x * y + z, STEPS["float64"](z, x, y)
-    ),
+    "float64 rounded down": lambda x, y, z: _rounded_in_float64(x, y, z, -torch.inf),
+    "float64 rounded up": lambda x, y, z: _rounded_in_float64(x, y, z, torch.inf),
+    "product rounded in tails": _only_where(lambda z: z.shape[-1] % 16 > 0),
+    "product rounded in the last element": _only_where(lambda z: torch.arange(z.shape[-1]) == z.shape[-1] - 1),
+    "product rounded in matrices": _only_where(lambda z: z.dim() == 2),
+    "product rounded in batches": _only_where(lambda z: z.dim() == 3),
 }
 
 

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from refnum.boundary import FLOAT_ROWS, SIGNED
 from refnum.core.decode import decode
+from refnum.core.exact import carry_words
 from refnum.core.round import encode
-from refnum.fast import conversions, expansions, hardware
+from refnum.fast import conversions, expansions, hardware, vectors
 from refnum.fast.vectors import Vectors, least_unit
 from refnum.sums import exact
 from refnum.sums.exact import exact_mm, mm_by_words
@@ -294,9 +295,22 @@ def test_float64_of_any_scale(scale: int, ways: Counter[str]) -> None:
 @pytest.mark.parametrize("scale", [-1060, -700, 600, 1000])
 def test_float64_beyond_goes_through_words(scale: int, ways: Counter[str]) -> None:
     a, b, _ = operands("normal", 4, 6, 5)
-    for x, y, z in ((a.double() * 2.0**scale, b, None), (a, b, torch.full((5,), 2.0**scale, dtype=torch.float64))):
+    far = torch.full((5,), 1.5 * 2.0**scale, dtype=torch.float64)
+    for x, y, z in ((a.double() * 2.0**scale, b, None), (a, b, far), (0 * a, b, far)):
         assert_bit_equal(exact_mm(x, y, z, torch.float64), product(exact_dot, x, y, z, torch.float64))
-    assert ways["mm_by_words"] == 2
+    assert ways["mm_by_words"] == 3
+
+
+def test_float64_of_too_many_binades_goes_through_words(ways: Counter[str]) -> None:
+    """Slices of such vectors would have products that float64 has no room for."""
+    draw = Draw(15)
+    a, b, rest = draw.normal(8, 4), draw.normal(4, 9), draw.normal(8, 3)
+    for reach, by_words in ((100, False), (300, True)):
+        x = torch.cat([a.double() * 2.0**reach, -a.double() * 2.0**reach, rest.double() * 2.0**-reach], 1)
+        y = torch.cat([b, b, draw.normal(3, 9)], 0).double()
+        assert_bit_equal(exact_mm(x, y, None, torch.float64), product(exact_dot, x, y, None, torch.float64))
+        assert bool(ways["mm_by_words"]) == by_words
+        assert ways["_matrix_sums"]
 
 
 def test_meta_tensors_and_subclasses_go_through_words(ways: Counter[str]) -> None:
@@ -314,6 +328,27 @@ def test_no_doubt_is_left_near_a_tie() -> None:
             nearest = sums.to(torch.float32).to(dtype).double()
             step = 2.0 ** (sums.abs().log2().floor() - FLOAT_ROWS[dtype].mantissa)
             both(a, b, nearest + step / 2 - sums + draw.choice([0.0, 2.0**-52, -(2.0**-52)], 40, 30), dtype)
+
+
+def test_the_last_unit_of_float64_counts() -> None:
+    """Sums of two products that need 54 bits, of which a bias leaves the last ones."""
+    generator = torch.Generator().manual_seed(31)
+    a, b = (torch.randint(1 << 26, 88_000_000, shape, generator=generator) for shape in ((60, 2), (2, 60)))
+    total = (a[:, :, None] * b).sum(1)
+    bias = -(total >> 7 << 7)
+    assert bool(((total & 1).bool() & (total > 1 << 53)).any())
+    assert bool((bias.double().long() == bias).all())
+    for dtype in RESULTS:
+        got = both(a.double(), b.double(), bias.double(), dtype)
+        assert torch.equal(got.double(), (total & 127).double())
+
+
+def test_zeros_of_products_are_positive() -> None:
+    """Whatever a library for matrix products makes of them."""
+    for dtype in RESULTS:
+        for x in (torch.tensor([-0.0]), torch.tensor([-0.0], dtype=torch.float64)):
+            for terms in ([x], [x, x.double()]):
+                assert patterns(exact._rounded(terms, dtype)).item() == 0
 
 
 # ---- order, batches, layout ---------------------------------------------------------------------------------------
@@ -442,6 +477,21 @@ def test_lowered_products_are_not_trusted(name: str, ways: Counter[str]) -> None
     assert hardware.multiplies_in_float32() == hardware._keeps_24_bits()
 
 
+def test_words_have_room_for_2_to_the_31_products() -> None:
+    for dtype, sign in itertools.product((torch.float32, torch.float64), (0, -1)):
+        row = FLOAT_ROWS[dtype]
+        sums = exact._Sums((1, 1), row, row, device=torch.device("cpu"))
+        most = decode(torch.tensor([[[row.largest]]]), row)
+        sums.add_products(most._replace(sign=most.sign ^ sign), most)
+        for _ in range(31):
+            sums.words *= 2
+            carry_words(sums.words)
+        assert sums.words[-1].item() == sign, "which is all that the last word holds"
+        if dtype == torch.float32:
+            got = sums.codes(FLOAT_ROWS[torch.float64]).view(torch.float64).item()
+            assert got == (-1) ** sign * row.max_value**2 * 2.0**31
+
+
 # ---- the pieces ---------------------------------------------------------------------------------------------------
 
 
@@ -458,6 +508,15 @@ def test_bounds_of_vectors_hold(kind: str, dtype: torch.dtype) -> None:
             square = sum(Fraction(value) ** 2 for value in row)
             assert square <= Fraction(length) ** 2 <= square * Fraction(1001, 1000)
             assert all((Fraction(value) / Fraction(2) ** unit).denominator == 1 for value in row)
+
+
+def test_long_vectors_are_measured_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = Draw(14).normal(5, 300)
+    short = Vectors.of(x).lengths
+    monkeypatch.setattr(vectors, "MOST_TERMS", 299)
+    true = x.double().square().sum(-1).sqrt()
+    assert (Vectors.of(x).lengths <= true * (1 + 2.0**-18)).all()
+    assert (true * (1 + 2.0**-18) < short).all()
 
 
 def test_units_leave_out_bits_that_no_entry_has() -> None:
