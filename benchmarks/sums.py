@@ -60,7 +60,9 @@ def _mxfp4(rows: int, terms: int, generator: torch.Generator) -> Vectors:
     elements = x.ldexp(-scale)
     step = elements.abs().frexp().exponent.clamp(min=1) - 2  # log2 of the distance of elements
     values = elements.ldexp(-step).round_().ldexp(step).clamp(-6, 6).ldexp(scale).view(rows, terms)
-    return Vectors.of_blocks(values, scale.squeeze(-1).to(torch.int64), 6.0, -1)
+    scales = scale.squeeze(-1).to(torch.int64)
+    lengths = 6 * (BLOCK * (2 * scales).to(torch.float64).exp2().sum(-1)).sqrt() * (1 + 2.0**-20)
+    return Vectors(values, lengths, scales.amin(-1) - 1)
 
 
 def _operands(row: Row) -> tuple[Vectors, Vectors]:

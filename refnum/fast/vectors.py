@@ -61,18 +61,6 @@ class Vectors:
         lengths = _lengths(squares, values.shape[-1], rounded_in).mul_(found.least > 0)
         return cls(values, lengths, _units(found, row))
 
-    @classmethod
-    def of_blocks(cls, values: Tensor, exponents: Tensor, most: float, unit: int) -> Vectors:
-        """Vectors in blocks, [.., R, K / size] int64 exponents e, whose entries are at most ``most`` * 2**e.
-
-        They are multiples of 2**(e + ``unit``). The exponents are those of normal numbers, and so are the squares of
-        lengths.
-        """
-        terms = values.shape[-1] // max(1, exponents.shape[-1])
-        squares = power_of_2(2 * exponents).sum(-1)
-        least = exponents.amin(-1) if exponents.shape[-1] else squares.to(torch.int64)
-        return cls(values, squares.mul_(terms * most**2).sqrt_().mul_(SURPLUS), least + unit)
-
     def __getitem__(self, place: Place) -> Vectors:
         """Some of them, by the axes before the last."""
         return Vectors(self.values[place], self.lengths[place], self.units[place])
