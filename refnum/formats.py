@@ -6,6 +6,7 @@ Nothing here computes, and nothing here imports torch: a format says what a patt
 from __future__ import annotations
 
 import ast
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -228,9 +229,9 @@ class Minifloat:
 
     @property
     def max_value(self) -> float:
-        """The largest finite value."""
+        """The largest finite value; inf where it lies beyond float64."""
         integer, exponent = self.largest_exact
-        return integer * 2.0**exponent
+        return math.ldexp(integer, exponent) if self.max_scale < 1024 else math.inf
 
     @property
     def name(self) -> str:

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from .operations import scales
-from .oracles import minifloat, posit
+from .oracles import blocks, minifloat, posit
+from .oracles.blocks import Fixed
 from .oracles.minifloat import RULES, Row, Special
 from .oracles.reals import Dyadic
 
@@ -50,7 +51,7 @@ class Promise:
 
 def promises() -> Iterator[Promise]:
     """All of them."""
-    values = (_sums, _products, _quotients, _roots, _kinds, _long_sums, _integers, _roundings)
+    values = (_sums, _products, _quotients, _roots, _kinds, _long_sums, _integers, _roundings, _fixed_points)
     for some in (_words, _limbs, _shifts, *values):
         yield from some(random.Random(some.__name__))
 
@@ -558,6 +559,74 @@ def _roundings(rng: random.Random) -> Iterator[Promise]:
             yield Promise(name, _encoded, (values, limbs, fmt, rounding, bits), want)
         for kind, special in (("NAN", Special.NAN), ("INFINITE", Special.INF)):
             yield Promise(f"encode {kind} in {_name(fmt)}", _encoded_kind, (kind, fmt), _special_code(special, fmt))
+
+
+FIXED = (
+    *(Fixed(8, 6), Fixed(8, 6, symmetric=False), Fixed(2, 0, symmetric=False), Fixed(4, 2), Fixed(6, 9)),
+    *(Fixed(32, -5, symmetric=False), Fixed(32, 40), Fixed(31, 0, symmetric=False)),
+)
+FAR = (-300, -70, 61, 62, 63, 2000)  #: exponents
+
+
+def _fixed_points(rng: random.Random) -> Iterator[Promise]:
+    for fmt in FIXED:
+        top = 1 << (fmt.width - 1)
+        codes = [0, 1, -1, top - 1, -top, *(rng.randrange(-top, top) for _ in range(COUNT))]
+        wide = [code + (rng.randrange(-9, 9) << fmt.width) for code in codes]  # only the low bits are read
+        want = [_see(code, -fmt.fraction, LIMB) for code in codes]
+        yield Promise(f"decode {fmt}", _decoded_fixed, (wide, fmt), want)
+        for rounding, limbs in itertools.product(RULES, (1, 2, 3)):
+            values = [ZERO, *(_near_count(rng, rng.choice(codes), fmt, LIMB * limbs) for _ in range(60))]
+            bits = [rng.choice([0, 0xFFFF, 0x7FFF, 0x8000, rng.getrandbits(40)]) for _ in values]
+            sides = zip(values, bits, strict=True)
+            want = [_count(blocks.encode(fmt, (v.negative, _size(v)), rounding, r), fmt) for v, r in sides]
+            name = f"encode {limbs} limbs in {fmt}, {rounding}"
+            yield Promise(name, _encoded_fixed, (values, limbs, fmt, rounding, bits), want)
+        for kind, special in (("NAN", Special.NAN), ("INFINITE", Special.INF)):
+            ends = [_count(blocks.encode(fmt, (negative, special)), fmt) for negative in (False, True)]
+            yield Promise(f"encode {kind} in {fmt}", _encoded_fixed_kind, (kind, fmt), ends)
+
+
+def _near_count(rng: random.Random, count: int, fmt: Fixed, bits: int) -> Value:
+    """A code's value, half a unit more or less, or nearly so; or something far too large or too small."""
+    half = max(1, 2 * abs(count) + rng.choice([-1, 0, 0, 1]))
+    unit = -fmt.fraction - 1
+    if rng.random() < 0.2:
+        return Value(
+            rng.random() < 0.5, 1 << (bits - 1) | rng.getrandbits(bits), rng.choice([-300, -70, 61, 62, 63, 2000])
+        )
+    spare = bits - half.bit_length()
+    tail = rng.choice([0, 1, (1 << spare) - 1, rng.getrandbits(spare)])
+    return Value(rng.random() < 0.5, half << spare | tail, half.bit_length() - 1 + unit)
+
+
+def _size(x: Value) -> Dyadic:
+    return Dyadic(x.significand, x.unit)
+
+
+def _count(code: int, fmt: Fixed) -> int:
+    """The code, sign-extended."""
+    return code - (code >> (fmt.width - 1) << fmt.width)
+
+
+def _fixed_record(core: Core, fmt: Fixed) -> Any:
+    return core["decode"].FixedPoint(*fmt)
+
+
+def _decoded_fixed(core: Core, codes: list[int], fmt: Fixed) -> Any:
+    return _seen(core["decode"].decode(_tensor(codes), _fixed_record(core, fmt)), LIMB)
+
+
+def _encoded_fixed(core: Core, values: Values, limbs: int, fmt: Fixed, rounding: str, bits: list[int]) -> Any:
+    exact = _exact(core, values, LIMB * limbs)
+    codes: list[int] = core["round"].encode(exact, _fixed_record(core, fmt), rounding, _tensor(bits)).tolist()
+    return codes
+
+
+def _encoded_fixed_kind(core: Core, kind: str, fmt: Fixed) -> Any:
+    ones = _exact(core, [Value(False, 1, 0), Value(True, 1, 0)])
+    ones = ones._replace(kind=ones.kind | getattr(core["decode"], kind))
+    return core["round"].encode(ones, _fixed_record(core, fmt)).tolist()
 
 
 def _encoded(core: Core, values: Values, limbs: int, fmt: Fmt, rounding: str, bits: list[int]) -> Any:

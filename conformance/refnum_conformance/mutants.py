@@ -47,7 +47,7 @@ CORE = ("decode", "exact", "pack", "round")
 #: what the checks run through: the core, and what the rows of the suite need around it
 SOURCES = (
     *(f"core/{file}.py" for file in CORE),
-    *("formats.py", "boundary.py", "codec.py", "fast/chunks.py", "fast/tables.py"),
+    *("formats.py", "boundary.py", "codec.py", "fast/chunks.py", "fast/halves.py", "fast/tables.py"),
     *(f"posit/{file}.py" for file in ("_patterns", "arithmetic", "basics", "conversions")),
 )
 
