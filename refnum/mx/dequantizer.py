@@ -116,7 +116,7 @@ def _serves(blocks: Blocks, dtype: torch.dtype) -> bool:
         return False
     # Elements times scales are exact, unless scales are float32 or there is a factor more: those are rounded here.
     if blocks.fmt.scale == float32:
-        return dtype == torch.float32 and blocks.tensor_scale is None
+        return dtype in (torch.float32, torch.float64) and blocks.tensor_scale is None
     return blocks.tensor_scale is None or dtype in (torch.float32, torch.float64)
 
 
