@@ -274,6 +274,14 @@ def test_float64_operands_and_biases(kind: str) -> None:
         both(x, y, None if z is None else z * 2.0**-200, torch.bfloat16)
 
 
+@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+def test_float64_results_of_sums_with_and_without_errors(kind: str) -> None:
+    """Some of them are exact in float64, and a bias is not: its sum with those is rounded to nearest, not to odd."""
+    a, b, bias = operands(kind, 30, 400, 25)
+    both(a, b, bias, torch.float64)
+    both(a.double(), b.double(), bias.double() * (1 + 2.0**-40), torch.float64)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_biases_of_16_bits(dtype: torch.dtype) -> None:
     a, b, bias = operands("normal", 6, 5, 7)

@@ -216,10 +216,14 @@ def _rounded(terms: list[Tensor], dtype: torch.dtype) -> Tensor:
     def kernel(*pieces: Tensor) -> Tensor:
         if len(pieces) == 1 and pieces[0].dtype == torch.float32:
             return pieces[0] + 0.0  # the conversion to the dtype is the rounding
-        add = rounded if dtype == torch.float64 else rounded_to_odd
-        return converted_piece(add([piece.to(torch.float64) for piece in pieces]) + 0.0, dtype)
+        return converted_piece(_sum([piece.to(torch.float64) for piece in pieces], dtype) + 0.0, dtype)
 
     return elementwise(kernel, *terms, dtype=dtype)
+
+
+def _sum(terms: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    """The sum in float64, rounded so that its conversion to the dtype is the sum rounded once."""
+    return rounded(terms) if dtype == torch.float64 else rounded_to_odd(terms)
 
 
 def _fill_in_float64(result: Tensor, x: Vectors, y: Vectors, addends: list[Tensor]) -> None:
@@ -281,7 +285,7 @@ def _rounded_nearly(sums: list[Tensor], factors: list[Tensor], dtype: torch.dtyp
 
     def kernel(*pieces: Tensor) -> Tensor:
         (u, v, *sizes), terms = pieces[: len(factors)], pieces[len(factors) :]
-        middle = rounded_to_odd(terms)
+        middle = _sum(terms, dtype)
         error = u * v
         if len(terms) > 1:
             error += middle.abs() * 2.0**-51  # of the two ends
