@@ -18,8 +18,8 @@ import pytest
 from refnum_conformance import exhaustive, inputs, plan, report, runner, target, vectors
 from refnum_conformance.__main__ import main
 from refnum_conformance.ledger import Ledger
-from refnum_conformance.operations import BY_NAME, FLOATS, OPERATIONS, canonical, holding, keeping
-from refnum_conformance.oracles import posit
+from refnum_conformance.operations import BY_NAME, FLOATS, OPERATIONS, ROUNDINGS, canonical, holding, keeping
+from refnum_conformance.oracles import block_rows, blocks, minifloat, posit
 from refnum_conformance.oracles.minifloat import Row
 from refnum_conformance.oracles.reals import Dyadic, Quotient, Real, plus, times
 from refnum_conformance.plan import Amount, Job, jobs
@@ -46,11 +46,24 @@ def _job(row: str, **options: Any) -> Job:
 # The table -----------------------------------------------------------------------------------------------------------
 
 
+SHUFFLES = ("shuffle", "shuffle_weight", "shuffle_scale")
+#: public functions that need no oracle, and the tests that compare them with recorded vectors, or with their own rows
+WITHOUT_A_ROW = {
+    **dict.fromkeys(("mx.pack4", "mx.unpack4", "mx.pack6", "mx.unpack6"), "test_mx_packing"),
+    **{f"mx.{way}{name}": "test_mx_layouts" for name in SHUFFLES for way in ("", "un")},
+    **dict.fromkeys(("mx.to_blocked", "mx.from_blocked"), "test_mx_layouts"),
+    "mx.random_bits": "test_mx_philox",
+    "scaled_mm": "test_sums_scaled",  # mx_mm with other arguments
+    **dict.fromkeys(("status", "use_backend"), "test_backend"),
+}
+
+
 def _public() -> set[str]:
-    posits = {f"posit.{name}" for name in refnum.posit.__all__ if name != "Quire"}
+    rooms = {"": refnum, "posit.": refnum.posit, "mx.": refnum.mx}
+    named = ((f"{room}{name}", getattr(module, name)) for room, module in rooms.items() for name in module.__all__)
     methods = inspect.getmembers(refnum.Quire, callable)
     quires = {f"Quire.{name}" for name, _ in methods if not name.startswith("_")}
-    return posits | quires | {"encode", "decode", "quantize", "quire_dot", "posit_mm"}
+    return quires | {name for name, value in named if inspect.isfunction(value)}
 
 
 def _rows() -> set[str]:
@@ -58,13 +71,20 @@ def _rows() -> set[str]:
 
 
 def test_every_public_function_has_a_row_and_every_row_a_function() -> None:
-    assert _rows() == _public()
+    assert _rows() | WITHOUT_A_ROW.keys() == _public()
+    assert not _rows() & WITHOUT_A_ROW.keys()
+
+
+@pytest.mark.parametrize(("function", "tests"), WITHOUT_A_ROW.items())
+def test_functions_without_a_row_are_tested_elsewhere(function: str, tests: str) -> None:
+    assert function.removeprefix("mx.") in (Path(__file__).parent / f"{tests}.py").read_text()
 
 
 def test_a_public_function_without_a_row_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(refnum.posit, "__all__", [*refnum.posit.__all__, "hypot"])
+    monkeypatch.setattr(refnum.posit, "hypot", lambda a, b, fmt: a, raising=False)
     monkeypatch.setattr(refnum.Quire, "halve", lambda self: self, raising=False)
-    assert _public() - _rows() == {"posit.hypot", "Quire.halve"}
+    assert _public() - _rows() - WITHOUT_A_ROW.keys() == {"posit.hypot", "Quire.halve"}
 
 
 def test_the_rows_are_those_of_the_default_target() -> None:
@@ -77,6 +97,27 @@ def test_a_row_may_allow_some_distance() -> None:
     loose = replace(_job("sqrt", n=16), op=replace(BY_NAME["sqrt"], ulp=1, why="for this test"))
     assert not check(loose, SimpleNamespace(sqrt=lambda a, n, es: target.sqrt(a, n=n, es=es) ^ 1)).mismatches
     assert check(loose, SimpleNamespace(sqrt=lambda a, n, es: target.sqrt(a, n=n, es=es) ^ 2)).mismatches
+
+
+def test_every_profile_of_blocks_is_asked_for_by_every_rule() -> None:
+    asked = {(j.options["fmt"], j.options["profile"], j.options.get("scale")) for j in _jobs("mx_quantize")}
+    mx = {name for name, fmt in blocks.FORMATS.items() if fmt.scale == blocks.E8M0}
+    rules = {(profile, rule) for profile, row in blocks.PROFILES.items() for rule in row.rules}
+    wanted = {(fmt, *rule) for fmt in mx for rule in rules} | {("nvfp4", profile, None) for profile in blocks.NVFP4}
+    assert asked == wanted
+    roundings = {(job.options["fmt"], job.options["rounding"]) for job in _jobs("mx_quantize")}
+    assert roundings == {(fmt, rounding) for fmt in blocks.FORMATS for rounding in ROUNDINGS}
+
+
+def test_what_is_not_compared_of_blocks() -> None:
+    found = np.array([[255, 1, 2], [127, 0, 8]])
+    ocp, microxcaling = ({"fmt": "mxfp4", "profile": f"{profile}/v1"} for profile in ("ocp", "microxcaling"))
+    assert canonical(BY_NAME["mx_quantize"], found, ocp).tolist() == [[255, 0, 0], [127, 0, 8]]
+    assert canonical(BY_NAME["mx_quantize"], found, microxcaling).tolist() == [[255, 0, 0], [127, 0, 0]]
+    values = np.array([[0x7FC1, -0x8000, -1, 0x3F80]])
+    options = {"dtype": "float32", "to_dtype": "bfloat16"}
+    assert canonical(BY_NAME["mx_fake_quantize"], values, options | ocp).tolist() == [[0x7FC0, -0x8000, 0x7FC0, 0x3F80]]
+    assert canonical(BY_NAME["mx_fake_quantize"], values, options | microxcaling)[0, 1] == 0
 
 
 def test_which_dtypes_hold_a_format() -> None:
@@ -109,7 +150,10 @@ def test_refnum_conforms(row: str) -> None:
         assert verdict.outcomes[0].source == "oracle"
 
 
-@pytest.mark.parametrize("row", ["add", "mul", "div", "sqrt", "fma", "convert", "encode", "quire_dot"])
+GOLDEN_ROWS = ["add", "mul", "div", "sqrt", "fma", "convert", "encode", "quire_dot", "mx_quantize", "mx_fake_quantize"]
+
+
+@pytest.mark.parametrize("row", GOLDEN_ROWS)
 def test_refnum_gives_the_golden_vectors(row: str) -> None:
     verdicts = [check(job, target) for job in GOLDEN.values() if job.op.name == row]
     assert not list(report.sentences([verdict for verdict in verdicts if verdict.failed]))
@@ -187,6 +231,86 @@ def test_a_planted_rounding_is_reported_with_operands(row: str, rounding: Callab
     assert oracle.shown[0].startswith(f"{row}(0x")
     assert "in posit(16,2): 0x" in oracle.shown[0]
     assert "oracle 0x" in oracle.shown[0]
+
+
+def _of_cases(row: str, function: Callable[..., Any]) -> SimpleNamespace:
+    """A target with one row, case by case."""
+
+    def columns(*operands: Any, **options: Any) -> list[Any]:
+        return [function(*case, **options) for case in zip(*(x.tolist() for x in operands), strict=True)]
+
+    return SimpleNamespace(**{row: columns})
+
+
+def _with(right: Callable[..., Any], **changed: str) -> Callable[..., Any]:
+    """The oracle's function with other options."""
+    return lambda *case, **options: right(*case, **{**options, **changed})
+
+
+def _without_minus_zero(x: Any, **options: Any) -> list[int]:
+    scale, *codes = block_rows.quantize(x, **options)
+    return [scale, *(0 if code == 8 else code for code in codes)]
+
+
+def _infinity_is_large(x: list[int], **options: Any) -> list[int]:
+    return block_rows.quantize([u - 1 if u & 0x7FFFFFFF == 0x7F800000 else u for u in x], **options)
+
+
+def _without_subnormals(block: list[int], **options: Any) -> list[int]:
+    return [u if u & 0x7F800000 else 0 for u in block_rows.dequantize(block, **options)]
+
+
+def _bfloat16(bits: int) -> int:
+    return posit.signed(minifloat.encode(*minifloat.decode(bits, FLOATS["float32"]), FLOATS["bfloat16"]), 16)
+
+
+def _rounded_twice_to_bfloat16(a: Any, b: Any, **options: Any) -> list[list[int]]:
+    return [[_bfloat16(u) for u in row] for row in block_rows.exact_mm(a, b, **{**options, "dtype": "float32"})]
+
+
+def _bias_in_bfloat16(a: Any, b: Any, bias: list[list[int]], **options: Any) -> list[list[int]]:
+    return block_rows.exact_mm(a, b, [[_bfloat16(u) << 16 for u in row] for row in bias], **options)
+
+
+def _without_the_sign_of_zeros(a: Any, b: Any, **options: Any) -> list[list[int]]:
+    return [[u if u & 0x7FFFFFFF else 0 for u in row] for row in block_rows.exact_mm(a, b, **options)]
+
+
+NEAREST = {"profile": "ocp/v1", "rounding": "nearest_even", "dtype": "float32"}
+PLANTED: dict[str, tuple[str, dict[str, Any], Callable[..., Any]]] = {
+    "ties away": ("mx_quantize", NEAREST, _with(block_rows.quantize, rounding="nearest_away")),
+    "floor": ("mx_quantize", NEAREST | {"scale": "even"}, _with(block_rows.quantize, scale="floor")),
+    "ceil": ("mx_quantize", NEAREST | {"scale": "rceil"}, _with(block_rows.quantize, scale="ceil")),
+    "another profile": ("mx_quantize", NEAREST | {"scale": "even"}, _with(block_rows.quantize, profile="torchao/v1")),
+    "no -0": ("mx_quantize", NEAREST, _without_minus_zero),
+    "Inf": ("mx_quantize", NEAREST, _infinity_is_large),
+    "no random bits": (
+        "mx_quantize",
+        {"profile": "ocp/v1", "rounding": "stochastic"},
+        lambda x, random_bits, **options: block_rows.quantize(x, **options),
+    ),
+    "subnormals": ("mx_dequantize", {"dtype": "float32"}, _without_subnormals),
+    "twice": ("mx_mm_exact", {"dtype": "bfloat16"}, _rounded_twice_to_bfloat16),
+    "a chain": ("mx_mm_exact", {"dtype": "float32"}, block_rows.chain_mm),
+    "no chain": ("mx_mm_chain_add", {"dtype": "bfloat16"}, block_rows.exact_mm),
+    "bias": ("mx_mm_exact_add", {"dtype": "bfloat16"}, _bias_in_bfloat16),
+    "zeros": ("mx_mm_exact", {"dtype": "float32"}, _without_the_sign_of_zeros),
+}
+
+
+@pytest.mark.parametrize(("row", "options", "wrong"), PLANTED.values(), ids=PLANTED)
+def test_a_planted_mistake_in_blocks_is_reported_with_operands(
+    row: str, options: dict[str, Any], wrong: Callable[..., Any]
+) -> None:
+    job = _job(row, fmt="mxfp4", **options)
+    job = replace(job, operands=lambda: inputs.columns(job.op, job.options, 2000, 0))
+
+    assert not check(job, _of_cases(row, job.op.oracle)).failed
+    verdict = check(job, _of_cases(row, wrong))
+    assert verdict.mismatches
+    assert verdict.outcomes[0].shown[0].startswith(f"{row}([")
+    assert "in mxfp4" in verdict.outcomes[0].shown[0]
+    assert "oracle [" in verdict.outcomes[0].shown[0]
 
 
 def test_every_function_that_is_off_by_one_is_found() -> None:
@@ -457,3 +581,5 @@ def test_the_format_of_a_job_and_its_id() -> None:
     assert len({job.id for job in PLAN}) == len(PLAN)
     assert all(" " not in job.id for job in (*PLAN, *GOLDEN.values()))
     assert runner._word("v", np.array([-1, 1]), {"n": 12}) == "[0xfff, 0x001]"
+    assert runner._word("k", np.array([127, 9]), {"fmt": "mxfp4"}) == "[0x7f, 0x09]"
+    assert _job("mx_mm_exact", fmt="nvfp4", b_fmt="mxfp6_e2m3").id.startswith("mx_mm_exact[nvfp4_by_mxfp6_e2m3-dtype=")

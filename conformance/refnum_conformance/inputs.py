@@ -1,5 +1,7 @@
 """Operands for every kind of row. The generators are `refnum.testing.cases`; here they become columns of bits.
 
+Those of blocks are in `block_inputs` and `product_inputs`.
+
 A quarter each are edges, ties, spaced and random ones.
 """
 
@@ -18,6 +20,7 @@ from refnum import Minifloat, Posit
 from refnum.formats import Format, scalars
 from refnum.testing import cases
 
+from . import block_inputs, product_inputs
 from .operations import Op, Options, record
 
 Array = NDArray[Any]
@@ -34,7 +37,8 @@ def columns(op: Op, options: Options, size: int, seed: int) -> Columns:
     made = [make(op, options, kind, -(-size // len(cases.KINDS)), seed) for kind in cases.KINDS]
     operands = tuple(np.concatenate(column) for column in zip(*made, strict=True))
     if options.get("rounding") == "stochastic":
-        operands = (*operands, _array(cases.random_bits(count=len(operands[0]), seed=seed)))
+        floats = operands[0]
+        operands = (*operands, _array(cases.random_bits(count=floats.size, seed=seed)).reshape(floats.shape))
     return operands
 
 
@@ -164,4 +168,8 @@ _MAKERS: dict[str, Callable[..., Columns]] = {
     "MM": (_floats_mm := _shuffled(((ROWS, INNER), (INNER, WIDE)), ROWS * WIDE)),
     "mmD": _with_addend(_matrices),
     "MMD": _with_addend(_floats_mm),
+    "F": block_inputs.floats,
+    "k": block_inputs.codes,
+    "KK": product_inputs.products,
+    "KKd": product_inputs.products,
 }

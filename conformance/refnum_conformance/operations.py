@@ -10,31 +10,35 @@ p   patterns of the posit format, sign-extended
 v   vectors of patterns: one more axis, along which products are summed
 m   matrices of patterns, ``[cases, rows, columns]``
 f   floats of ``dtype``, by their bits, as signed integers of its width
-F   vectors of floats;  M   matrices of floats
+F   vectors of floats, or blocks; of ``to_dtype`` where they come out and there is one;  M   matrices of floats
 i   integers: of ``dtype`` where they go in, of ``width`` bits where they come out
 c   codes of a minifloat, by their low bits
-r   random bits, of which 16 are read; only with ``rounding="stochastic"``
+r   random bits for each float, of which 16 are read; only with ``rounding="stochastic"``
 t   decimal text
 b   truth, 0 or 1
 D   matrices of floats, ``[cases, rows, columns]`` of the result
+d   the same of float32, whatever ``dtype`` says
+k   blocks, ``[cases, 1 + size]``: the code of the scale, then those of the elements
+K   matrices of blocks, ``[cases, rows, blocks, 1 + size]``: products are summed along rows of both sides
 y   bytes, ``[cases, bytes]``
 s   what is seen of a quire: rounded, and the rest after subtracting that, rounded: ``[cases, 2]``
 ==  =========================================================================================
 
-All but text are int64 arrays. Rounded results must be right in every bit, so that ``ulp`` is 0 everywhere; a row that
-needs more says why.
+All but text are int64 arrays. Block formats go by name. What a format has no choice of is not given: ``scale``, a rule,
+where scales are no powers of two, and ``tensor_scale``, a number, but for the second level of NVFP4. Rounded results
+must be right in every bit, so that ``ulp`` is 0 everywhere; a row that needs more says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .oracles import minifloat, orders, posit, quire
+from .oracles import block_rows, blocks, minifloat, orders, posit, quire
 from .oracles.minifloat import FLOATS, Row
 
 Array = NDArray[Any]
@@ -42,6 +46,12 @@ Options = Mapping[str, Any]
 
 ROUNDINGS = tuple(minifloat.RULES)
 INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
+
+TWO_LEVELS = ("ocp/v1", "torchao/v1")  #: profiles of NVFP4 with a scale of the whole tensor
+TENSOR_SCALES = (2.0**-7, float(np.float32(0.7)), float(np.float32(1e-30)))
+UNSIGNED_ZEROS = ("microxcaling/v1", "microxcaling.flush/v1")  #: profiles that leave the sign of a zero open
+#: what formats meet in products, besides their own kind
+PARTNERS = {"mxfp4": ("mxfp8_e4m3",), "mxfp8_e5m2": ("mxint8",), "mxfp6_e3m2": ("nvfp4",), "nvfp4": ("mxfp6_e2m3",)}
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,56 @@ def _cuposit(fmt: Options) -> tuple[Options, ...]:
         return ()
     scalings = _grid(k_pad=(8, None), alpha=(1.0,), beta=(0.0,)) + _grid(k_pad=(8,), alpha=(0.3,), beta=(1.0, -2.5))
     return tuple({"dtype": "float32", **scaling} for scaling in scalings)
+
+
+def _quantized(fmt: Options) -> tuple[Options, ...]:
+    """Every scale rule in every dtype, and every rounding in one."""
+    return tuple(
+        {"dtype": dtype, "profile": profile, "rounding": rounding, **choice}
+        for profile, default, choices in _profiles(fmt["fmt"])
+        for i, choice in enumerate(choices)
+        for dtype in blocks.PRECISION
+        for rounding in (ROUNDINGS if dtype == "float32" and i == 0 else (default,))
+    )
+
+
+def _profiles(fmt: str) -> Iterator[tuple[str, str, tuple[Options, ...]]]:
+    """Profile, its own rounding, and how else it can make scales, its own way first."""
+    for name, profile in blocks.PROFILES.items():
+        if blocks.FORMATS[fmt].scale == blocks.E8M0:
+            rules = sorted(profile.rules, key=lambda rule: rule != profile.scale)
+            yield name, profile.rounding, _grid(scale=tuple(rules))
+        elif name in blocks.NVFP4:
+            yield name, profile.rounding, _levels(fmt) if name in TWO_LEVELS else ({},)
+
+
+def _levels(fmt: str) -> tuple[Options, ...]:
+    """With and without a scale of the whole tensor."""
+    return ({}, *_grid(tensor_scale=TENSOR_SCALES)) if blocks.FORMATS[fmt].scale == blocks.E4M3 else ({},)
+
+
+def _dequantized(fmt: Options) -> tuple[Options, ...]:
+    return tuple({"dtype": dtype, **level} for dtype in FLOATS for level in _levels(fmt["fmt"]))
+
+
+def _fake_quantized(fmt: Options) -> tuple[Options, ...]:
+    """Every profile's own way, and into another dtype."""
+    dtypes = (("float32", "float32"), ("bfloat16", "bfloat16"), ("float16", "float16"), ("bfloat16", "float32"))
+    return tuple(
+        {"dtype": dtype, "to_dtype": to_dtype, "profile": profile, "rounding": rounding, **choices[0]}
+        for profile, rounding, choices in _profiles(fmt["fmt"])
+        for dtype, to_dtype in dtypes
+    )
+
+
+def _multiplied(fmt: Options) -> tuple[Options, ...]:
+    """By its own kind and by others; a scale of the whole tensor is that of the left side."""
+    return tuple(
+        {"b_fmt": right, "dtype": dtype, **level}
+        for right in (fmt["fmt"], *PARTNERS.get(fmt["fmt"], ()))
+        for level in _levels(fmt["fmt"])
+        for dtype in blocks.PRECISION
+    )
 
 
 def scales(fmt: Options) -> tuple[int, int]:
@@ -277,6 +337,14 @@ OPERATIONS: tuple[Op, ...] = (
     _sums("posit_mm_products", "mm", "M", "posit_mm", orders.products_mm, _float32_sums),
     _sums("posit_mm_products_add", "mmD", "M", "posit_mm", orders.products_mm, _float32_sums),
     _sums("posit_mm_cuposit", "MMD", "M", "posit_mm", orders.cuposit_mm, _cuposit),
+    # Blocks
+    Op("mx_quantize", "Fr", "k", "mx.quantize", block_rows.quantize, _quantized),
+    Op("mx_dequantize", "k", "F", "mx.dequantize", block_rows.dequantize, _dequantized),
+    Op("mx_fake_quantize", "Fr", "F", "mx.dequantize", block_rows.fake_quantize, _fake_quantized),
+    _sums("mx_mm_exact", "KK", "M", "mx_mm", block_rows.exact_mm, _multiplied),
+    _sums("mx_mm_exact_add", "KKd", "M", "mx_mm", block_rows.exact_mm, _multiplied),
+    _sums("mx_mm_chain", "KK", "M", "mx_mm", block_rows.chain_mm, _multiplied),
+    _sums("mx_mm_chain_add", "KKd", "M", "mx_mm", block_rows.chain_mm, _multiplied),
 )
 
 BY_NAME: Mapping[str, Op] = {op.name: op for op in OPERATIONS}
@@ -288,8 +356,11 @@ BY_NAME: Mapping[str, Op] = {op.name: op for op in OPERATIONS}
 def canonical(op: Op, x: Array, options: Options) -> Array:
     """Results in a form in which equal ones have equal bits: all NaNs are one, and a text is what it reads back as."""
     match op.out:
-        case "f" | "M":
-            return _one_nan(x, FLOATS[options["dtype"]])
+        case "f" | "F" | "M":
+            row = FLOATS[options.get("to_dtype", options["dtype"])]
+            return _one_zero(_one_nan(x, row), row, options)
+        case "k":
+            return _one_block(x, options)
         case "c":
             unused = 64 - record(options).width
             return _one_nan(x << unused >> unused, record(options))
@@ -311,6 +382,21 @@ def _one_nan(codes: Array, row: Row) -> Array:
         case _:
             return codes
     return np.where(nan, row.nan or 0, codes)
+
+
+def _one_zero(codes: Array, row: Row, options: Options) -> Array:
+    """With one zero, where the profile leaves its sign open."""
+    zero = codes & (row.sign_bit - 1) == 0
+    return np.where(zero & (options.get("profile") in UNSIGNED_ZEROS), 0, codes)
+
+
+def _one_block(found: Array, options: Options) -> Array:
+    """With code 0 for all elements under a NaN scale, whose codes mean nothing."""
+    fmt = blocks.FORMATS[options["fmt"]]
+    scales, codes = _one_nan(found[:, :1], fmt.scale), found[:, 1:]
+    if isinstance(fmt.element, Row):
+        codes = _one_zero(_one_nan(codes, fmt.element), fmt.element, options)
+    return np.hstack([scales, np.where(scales == fmt.scale.nan, 0, codes)])
 
 
 def _read(text: object, options: Options) -> object:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from . import inputs, vectors
+from . import block_inputs, block_vectors, inputs, vectors
 from .operations import BY_NAME, OPERATIONS, Op, Options, record
-from .oracles.minifloat import Row
+from .oracles import blocks
+from .oracles.minifloat import FLOATS, Row
 
 Array = NDArray[Any]
 
@@ -83,7 +87,8 @@ class Job:
     @property
     def choices(self) -> Options:
         """The options that are not the format."""
-        fields = ("n", "es") if "n" in self.options else Row._fields  # `signed` is both of a minifloat and of to_int
+        # `signed` is both of a minifloat and of to_int.
+        fields = next((names for names in (("n", "es"), ("fmt", "b_fmt")) if names[0] in self.options), Row._fields)
         return {name: value for name, value in self.options.items() if name not in fields}
 
     @property
@@ -98,7 +103,11 @@ def describe(options: Options) -> str:
 
     >>> describe({"n": 16, "es": 1}), describe(Row(4, 3, 7, "fn")._asdict())
     ('posit(16,1)', 'e4m3 bias 7 fn saturate')
+    >>> describe({"fmt": "mxfp4"}), describe({"fmt": "mxfp4", "b_fmt": "nvfp4"})
+    ('mxfp4', 'mxfp4 by nvfp4')
     """
+    if "fmt" in options:
+        return " by ".join(options[name] for name in ("fmt", "b_fmt") if name in options)
     if "n" in options:
         return f"posit({options['n']},{options['es']})"
     row = Row(*(options[name] for name in Row._fields))
@@ -110,18 +119,43 @@ def jobs(amount: Amount, seed: int) -> Iterator[Job]:
     for op in OPERATIONS:
         yield from _sampled(op, amount, seed)
         if amount.every:
-            yield from _every(op)
+            yield from _every_block(op) if op.name in BLOCKS else _every(op)
     yield from golden()
 
 
 def golden() -> Iterator[Job]:
     """The golden vectors."""
-    for i, g in enumerate(vectors.golden()):
+    for i, g in enumerate(itertools.chain(vectors.golden(), _golden_blocks())):
         # Some formats are in two files, and some options in several products.
         yield Job(BY_NAME[g.row], g.options, "as recorded", f"golden{i}", lambda g=g: g.operands, g.want)  # type: ignore[misc]
 
 
+def _golden_blocks() -> Iterator[vectors.Golden]:
+    """What peers were recorded to make of blocks, as far as a profile promises it."""
+    for case in block_vectors.cases():
+        if case.fmt not in blocks.FORMATS:
+            continue
+        fmt, width = blocks.FORMATS[case.fmt], FLOATS[case.dtype].width
+        options: dict[str, Any] = {"fmt": case.fmt, "dtype": case.dtype}
+        options |= {"profile": case.peer.profile, "rounding": case.peer.rounding}
+        if fmt.scale == blocks.E8M0:
+            options["scale"] = case.peer.scale
+        if case.tensor_scale is not None:
+            options["tensor_scale"] = float(np.uint32(case.tensor_scale).view(np.float32))
+        row, promised = "mx_quantize", case.promised
+        if case.values is not None:
+            row, options["to_dtype"] = "mx_fake_quantize", case.values_dtype
+            want = vectors.patterns(case.values, FLOATS[case.values_dtype].width)
+        else:
+            promised = promised & (case.promised_codes.all(1) | (case.scales == fmt.scale.nan))
+            want = np.column_stack([case.scales, case.codes]).astype(np.int64)
+        x = vectors.patterns(case.blocks >> (32 - width), width)  # what float32 makes longer are zeros
+        yield vectors.Golden(row, options, (x[promised],), want[promised])
+
+
 def _formats(op: Op) -> tuple[tuple[str, tuple[Options, ...]], ...]:
+    if op.name.startswith("mx_"):
+        return tuple((name, ({"fmt": name},)) for name in blocks.FORMATS)
     if op.name.startswith("minifloat"):
         writable = tuple(fmt for fmt in MINIFLOATS if fmt["subnormals"] or op.name == "minifloat_decode")
         return (("minifloats", writable),)
@@ -156,6 +190,27 @@ def _every(op: Op) -> Iterator[Job]:
             for variant in op.variants(fmt):
                 operands = _all(width, len(op.args))
                 yield Job(op, {**fmt, **variant}, f"{label}, {what}", "every", operands)
+
+
+#: row of blocks -> what is gone through completely, and the operands
+BLOCKS: dict[str, tuple[str, Callable[[Options], tuple[Array, ...]]]] = {
+    "mx_quantize": ("edges of every binade", block_inputs.every_edge),
+    "mx_dequantize": ("every code and scale", block_inputs.every_code),
+}
+
+
+def _every_block(op: Op) -> Iterator[Job]:
+    """All codes under all scales; all largest magnitudes of float32 at which scale rules change, by every rule."""
+    what, make = BLOCKS[op.name]
+    for formats, (fmt,) in _formats(op):
+        for variant in op.variants(fmt):
+            if "profile" not in variant or _is_the_first_of_its_rule(variant):
+                options = {**fmt, **variant}
+                yield Job(op, options, f"{formats}, {what}", "every", functools.partial(make, options))
+
+
+def _is_the_first_of_its_rule(variant: Options) -> bool:
+    return variant["dtype"] == "float32" and variant["rounding"] == blocks.PROFILES[variant["profile"]].rounding
 
 
 def _all(width: int, count: int) -> Callable[[], tuple[Array, ...]]:

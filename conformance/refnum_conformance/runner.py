@@ -158,7 +158,7 @@ def _compare(
 
 def _sentence(job: Job, source: str, case: tuple[Any, ...], got: Any, want: Any) -> str:
     operands = ", ".join(_word(kind, x, job.options) for kind, x in zip(job.op.args, case, strict=False))
-    into = {"n": job.options["to_n"]} if "to_n" in job.options else job.options
+    into = {**job.options, **{name[3:]: value for name, value in job.options.items() if name.startswith("to_")}}
     result, right = (_word(job.op.out, x, into) for x in (got, want))
     rest = ", ".join(f"{name}={value}" for name, value in job.choices.items())
     where = ", ".join(filter(None, (describe(job.options), rest)))
@@ -182,6 +182,10 @@ def _width(kind: str, options: Options) -> int:
             return record(options).width
         case "r":
             return 16
+        case "k" | "K":
+            return 8
+        case "d":
+            return 32
         case "m" if "dtype" in options:
             return FLOATS[options["dtype"]].width
         case _:

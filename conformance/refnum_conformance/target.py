@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import refnum
-from refnum import Minifloat, Posit, Quire, posit
+from refnum import Minifloat, Posit, Quire, mx, posit
 
 Array = NDArray[Any]
 
@@ -239,3 +239,52 @@ def posit_mm_products_add(a: Array, b: Array, c: Array, n: int, es: int, dtype: 
 def posit_mm_cuposit(a: Array, b: Array, c: Array, n: int, es: int, dtype: str, **scaling: Any) -> Array:
     x, y, z = (_floats(side, dtype) for side in (a, b, c))
     return _bits(refnum.posit_mm(x, y, Posit(n, es), mode="cuposit", c=z, **scaling))
+
+
+# Blocks: a row of integers is a block, the code of its scale first ---------------------------------------------------
+
+
+def _level(tensor_scale: float | None) -> Tensor | None:
+    return None if tensor_scale is None else torch.tensor(tensor_scale, dtype=torch.float32)
+
+
+def _blocks(found: Array, fmt: str, tensor_scale: float | None = None) -> mx.Blocks:
+    row, codes = getattr(refnum, fmt), _tensor(found).to(torch.uint8)
+    elements = codes[..., 1:].flatten(-2)
+    packed = mx.pack4(elements) if row.packed == 2 else elements
+    return mx.Blocks(packed, codes[..., 0], row, elements.shape, -1, _level(tensor_scale))
+
+
+def _quantized(
+    bits: Array, *random: Array, fmt: str, dtype: str, tensor_scale: float | None = None, **choices: str
+) -> mx.Blocks:
+    values, level, random_bits = _floats(bits, dtype), _level(tensor_scale), _random(random)
+    return mx.quantize(values, getattr(refnum, fmt), tensor_scale=level, random_bits=random_bits, **choices)
+
+
+def mx_quantize(bits: Array, *random: Array, **choices: Any) -> Array:
+    blocks = _quantized(bits, *random, **choices)
+    return _array(torch.cat([blocks.scales, blocks.codes], 1))
+
+
+def mx_dequantize(found: Array, fmt: str, dtype: str, tensor_scale: float | None = None) -> Array:
+    return _bits(mx.dequantize(_blocks(found[:, None], fmt, tensor_scale), getattr(torch, dtype)))
+
+
+def mx_fake_quantize(bits: Array, *random: Array, to_dtype: str, **choices: Any) -> Array:
+    return _bits(mx.dequantize(_quantized(bits, *random, **choices), getattr(torch, to_dtype)))
+
+
+def _under(contract: str) -> Callable[..., Array]:
+    def row(
+        a: Array, b: Array, *bias: Array, fmt: str, b_fmt: str, dtype: str, tensor_scale: float | None = None
+    ) -> Array:
+        x, y = _blocks(a, fmt, tensor_scale), _blocks(b, b_fmt)
+        addend = _floats(bias[0], "float32") if bias else None
+        return _bits(refnum.mx_mm(x, y, addend, contract=contract, out_dtype=getattr(torch, dtype)))
+
+    return row
+
+
+mx_mm_exact = mx_mm_exact_add = _under("exact/v1")
+mx_mm_chain = mx_mm_chain_add = _under("chain/v1")

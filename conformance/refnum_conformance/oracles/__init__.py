@@ -8,9 +8,11 @@
 `quire`             the register of section 5.11, bit for bit, dot products and matrix products
 `orders`            matrix products in which every step is rounded, k ascending
 `minifloat`         sign-magnitude formats of any width, the IEEE ones among them
+`blocks`            blocks that share a scale, in every profile, and exact sums of their products
+`block_rows`        the same, and products of matrices, as rows of the operations table
 ==================  ==================================================================================
 
-Patterns go in by their low n bits, as signed or unsigned integers, and come out sign-extended. NaR's value is None.
+Posits go in by their low n bits, as signed or unsigned integers, and come out sign-extended. NaR's value is None.
 """
 
 from __future__ import annotations
