@@ -217,6 +217,7 @@ def test_batches_are_their_matrices(
     left: tuple[int, ...], right: tuple[int, ...], tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(chain, "TILE", tile)
+    monkeypatch.setattr(chain, "TERMS", tile)
     draw = Draw(12)
     a, b = draw.normal(*left), draw.normal(*right)
     shape = torch.Size((*torch.broadcast_shapes(left[:-2], right[:-2]), left[-2], right[-1]))

@@ -24,7 +24,8 @@ from ..formats import float32
 from .exact import canonical_nan
 from .operands import on_cpu, product_shape
 
-TILE = 1 << 16  #: results of a tile, whose accumulator stays in the cache
+TILE = 1 << 17  #: results of a tile, whose accumulator stays in the cache
+TERMS = 1 << 10  #: terms that are cut into columns and rows at a time
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]  #: accumulator, column [.., M, 1], row [.., 1, N] -> accumulator
 
@@ -60,8 +61,11 @@ def _accumulate(sums: Tensor, a: Tensor, b: Tensor, take: Step) -> None:
     a, b = a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
     for place in pieces(sums.shape[:-1], max(1, TILE // sums.shape[-1])):
         x, y, accumulator = a[place], b[place[: len(batch)]], sums[place]
-        for k in range(a.shape[-1]):
-            accumulator = take(accumulator, x[..., k : k + 1], y[..., k : k + 1, :])
+        for start in range(0, a.shape[-1], TERMS):
+            part = slice(start, start + TERMS)
+            columns, rows = x[..., part, None].unbind(-2), y[..., part, None, :].unbind(-3)
+            for column, row in zip(columns, rows, strict=True):
+                accumulator = take(accumulator, column, row)
         sums[place] = accumulator
 
 
