@@ -57,6 +57,7 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
             *_sign("pack._pack_minifloat", "(1 << fmt.exponent) - 2 - field"),
             *_sign("round._stochastic", "threshold - (w.tail >> w.tail_bits - RANDOM_BITS)"),
             *_sign("round._finish_minifloat", "w.kind"),
+            *_sign("round._finish_fixed", "w.kind", "largest - magnitude"),
         ],
     ),
     (
@@ -314,6 +315,15 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
             ("(1 << fmt.exponent) - 2", "1 << fmt.exponent"),
             ("(1 << fmt.exponent) - 2", "(1 << fmt.exponent) + 2"),
         ),
+    ),
+    (
+        "NaN is -1 where only Inf's bit is asked for, which makes the mask 1 instead of 0: but a NaN's magnitude is 0 "
+        "in the end, whatever it was.",
+        _in("round._finish_fixed", ("w.kind & INFINITE", "w.kind")),
+    ),
+    (
+        "An integer is broadcast where the tensor of as many would be.",
+        _in("round._finish_fixed", ("torch.zeros_like(magnitude) + largest", "largest")),
     ),
     (
         "The choices are saturate, inf and nan, the first of which in the alphabet is inf.",

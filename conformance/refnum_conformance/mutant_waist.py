@@ -574,17 +574,19 @@ def _fixed_points(rng: random.Random) -> Iterator[Promise]:
         codes = [0, 1, -1, top - 1, -top, *(rng.randrange(-top, top) for _ in range(COUNT))]
         wide = [code + (rng.randrange(-9, 9) << fmt.width) for code in codes]  # only the low bits are read
         want = [_see(code, -fmt.fraction, LIMB) for code in codes]
-        yield Promise(f"decode {fmt}", _decoded_fixed, (wide, fmt), want)
+        yield Promise(f"decode_fixed {fmt}", _decoded_fixed, (wide, fmt), want)
+        again = [max(code, 1 - top) if fmt.symmetric else code for code in codes]
+        yield Promise(f"recode_fixed {fmt}", _recoded_fixed, (codes, fmt), again)
         for rounding, limbs in itertools.product(RULES, (1, 2, 3)):
             values = [ZERO, *(_near_count(rng, rng.choice(codes), fmt, LIMB * limbs) for _ in range(60))]
             bits = [rng.choice([0, 0xFFFF, 0x7FFF, 0x8000, rng.getrandbits(40)]) for _ in values]
             sides = zip(values, bits, strict=True)
             want = [_count(blocks.encode(fmt, (v.negative, _size(v)), rounding, r), fmt) for v, r in sides]
-            name = f"encode {limbs} limbs in {fmt}, {rounding}"
+            name = f"encode_fixed {limbs} limbs in {fmt}, {rounding}"
             yield Promise(name, _encoded_fixed, (values, limbs, fmt, rounding, bits), want)
         for kind, special in (("NAN", Special.NAN), ("INFINITE", Special.INF)):
             ends = [_count(blocks.encode(fmt, (negative, special)), fmt) for negative in (False, True)]
-            yield Promise(f"encode {kind} in {fmt}", _encoded_fixed_kind, (kind, fmt), ends)
+            yield Promise(f"encode_fixed_kind {kind} in {fmt}", _encoded_fixed_kind, (kind, fmt), ends)
 
 
 def _near_count(rng: random.Random, count: int, fmt: Fixed, bits: int) -> Value:
@@ -615,6 +617,11 @@ def _fixed_record(core: Core, fmt: Fixed) -> Any:
 
 def _decoded_fixed(core: Core, codes: list[int], fmt: Fixed) -> Any:
     return _seen(core["decode"].decode(_tensor(codes), _fixed_record(core, fmt)), LIMB)
+
+
+def _recoded_fixed(core: Core, codes: list[int], fmt: Fixed) -> Any:
+    record = _fixed_record(core, fmt)
+    return core["round"].encode(core["decode"].decode(_tensor(codes), record), record).tolist()
 
 
 def _encoded_fixed(core: Core, values: Values, limbs: int, fmt: Fixed, rounding: str, bits: list[int]) -> Any:
