@@ -1,9 +1,9 @@
 """Blocks of floats and of codes, in the four kinds that `refnum.testing.cases` has. Scales and grids are the oracle's.
 
 ======  ==========================================================================================================
-edges   amax at the mantissas where scale rules change, and one unit beside them, in every binade; zeros of either
+edges   the largest magnitude where scale rules change, and one unit beside that, in every binade; zeros of either
         sign, subnormals; NaN and Inf alone, first, last and everywhere; codes and scales at their ends
-ties    elements at the ties and quarters of the grid that amax's own scale gives, and one unit beside them; values at
+ties    elements at the ties and quarters of their grid under the block's own scale, and one unit beside them; values at
         the ends of the dtype
 spaced  evenly over the bits
 random  any bits; values some binades apart
@@ -12,6 +12,7 @@ random  any bits; values some binades apart
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -22,15 +23,15 @@ from numpy.typing import NDArray
 
 from .operations import Op, Options
 from .oracles import block_rows, blocks
-from .oracles.blocks import E4M3, FORMATS, Block, Element, floor_log2
-from .oracles.minifloat import FLOATS, Row
+from .oracles.blocks import E4M3, FORMATS, Block, Element, floor_log2, floor_rounded_log2
+from .oracles.minifloat import FLOATS, Row, magnitude
 from .oracles.reals import Dyadic
 
 Array = NDArray[Any]
 Columns = tuple[Array, ...]
 
 COST = 10  #: as many cases of single numbers does a block count for
-MANTISSAS = (1.0, 1.25, 1.5, 1.75, 1.875, 1.9375)  #: of amax, where the scale rule of some format changes
+MANTISSAS = (1.0, 1.25, 1.5, 1.75, 1.875, 1.9375)  #: of the largest magnitude, where some scale rule changes
 
 
 def generator(kind: str, seed: int) -> Generator:
@@ -64,10 +65,22 @@ def nearest(x: Array, dtype: str) -> Array:
 def binade_edges(dtype: str) -> Array:
     """The magnitudes in every binade at which scale rules change, the floats beside them, and the largest floats."""
     row = FLOATS[dtype]
-    exponents = np.arange(1 - row.bias - row.mantissa, row.bias + 1)
+    exponents = range(1 - row.bias - row.mantissa, row.bias + 1)
     middle = nearest(np.ldexp(np.array(MANTISSAS)[:, None], exponents).reshape(-1), dtype)
-    found = np.unique(np.concatenate([middle - 1, middle, middle + 1, [row.largest - 1, row.largest]]))
+    logarithms = [_log2_rounds_up(exponent + 1, row) for exponent in exponents]
+    found = np.unique(np.concatenate([middle, logarithms, [row.largest]])[:, None] + (-1, 0, 1))
     return found[(found > 0) & (found <= row.largest)]
+
+
+def _log2_rounds_up(power: int, row: Row) -> int:
+    """The least float whose logarithm, rounded to the same precision, is that of this power of two."""
+    low, high = (
+        row.bias + p << row.mantissa if p > -row.bias else 1 << (row.bias + p + row.mantissa - 1)
+        for p in (power - 1, power)
+    )
+    precision = row.mantissa + 1
+    found = bisect_left(range(low, high), power, key=lambda code: floor_rounded_log2(magnitude(code, row), precision))
+    return low + found
 
 
 def with_signs(magnitudes: Array, row: Row, draw: Generator) -> Array:
@@ -83,15 +96,21 @@ def floats(op: Op, options: Options, kind: str, count: int, seed: int) -> Column
     """Blocks to be quantized."""
     draw, row, size = generator(kind, seed), FLOATS[options["dtype"]], FORMATS[options["fmt"]].size
     wanted = -(-count // COST)
-    found = [_FLOATS[kind](draw, options, size, (i + 0.5) / wanted) for i in range(wanted)]
+    # A target may take another way as soon as one block of many has a tiny scale: in every other job none has.
+    low, high = (row.infinity >> 2, row.infinity * 3 >> 2) if seed % 2 else (1, row.infinity)
+    amaxes = np.linspace(low, high, wanted, endpoint=False).astype(np.int64)
+    amaxes[::5] >>= 0 if seed % 2 else 5
+    if kind in ("edges", "ties"):
+        edges = binade_edges(options["dtype"])
+        amaxes = draw.choice(edges[(edges >= low) & (edges < high)], wanted)
+    found = [_FLOATS[kind](draw, options, size, amax) for amax in amaxes.tolist()]
     return (with_signs(np.array(found, np.int64), row, draw),)
 
 
-def _edge_floats(draw: Generator, options: Options, size: int, place: float) -> Array:
+def _edge_floats(draw: Generator, options: Options, size: int, amax: int) -> Array:
     row = FLOATS[options["dtype"]]
     if draw.random() < 0.3:
         return _special_floats(draw, row, size)
-    amax = int(draw.choice(binade_edges(options["dtype"])))
     half = max(0, amax - (1 << row.mantissa))
     palettes = ([0], [amax], [amax - 1], [half], [0, 1, 2], [amax, amax - 1, half, 0, 1])
     return _with_amax(draw.choice(palettes[draw.integers(len(palettes))], size), amax, draw)
@@ -108,9 +127,8 @@ def _special_floats(draw: Generator, row: Row, size: int) -> Array:
     return block
 
 
-def _tied_floats(draw: Generator, options: Options, size: int, place: float) -> Array:
+def _tied_floats(draw: Generator, options: Options, size: int, amax: int) -> Array:
     fmt, dtype = FORMATS[options["fmt"]], options["dtype"]
-    amax = int(draw.choice(binade_edges(dtype)))
     if fmt.scale == E4M3:  # scales tie, too
         tie = draw.choice(quarters(E4M3), 1) * number(blocks.largest(fmt.element)) * options.get("tensor_scale", 1.0)
         amax = int(np.clip(nearest(tie, dtype) + draw.integers(-2, 3), 1, FLOATS[dtype].largest)[0])
@@ -136,19 +154,17 @@ def _divisor(amax: int, options: Options, size: int) -> float:
     return number(scale) * tensor_scale if isinstance(scale, Dyadic) else 1.0
 
 
-def _spaced_floats(draw: Generator, options: Options, size: int, place: float) -> Array:
-    """The largest magnitude is spaced over all, the others over six binades below it."""
-    row = FLOATS[options["dtype"]]
-    below = np.arange(size) * (6 << row.mantissa) // size
-    return draw.permutation(np.maximum(int(place * row.infinity) - below, 0))
+def _spaced_floats(draw: Generator, options: Options, size: int, amax: int) -> Array:
+    """Evenly over six binades."""
+    below = np.arange(size) * (6 << FLOATS[options["dtype"]].mantissa) // size
+    return draw.permutation(np.maximum(amax - below, 0))
 
 
-def _random_floats(draw: Generator, options: Options, size: int, place: float) -> Array:
+def _random_floats(draw: Generator, options: Options, size: int, amax: int) -> Array:
     row = FLOATS[options["dtype"]]
     if draw.random() < 0.25:
         return draw.integers(0, row.sign_bit, size)
-    highest = draw.integers(3 if draw.random() < 0.2 else row.infinity >> row.mantissa)
-    fields = np.maximum(highest - draw.integers(0, draw.choice([1, 5, 13]), size), 0)
+    fields = np.maximum((amax >> row.mantissa) - draw.integers(0, draw.choice([1, 5, 13]), size), 0)
     return fields << row.mantissa | draw.integers(0, 1 << row.mantissa, size)
 
 
@@ -157,7 +173,8 @@ def _with_amax(block: Array, amax: int, draw: Generator) -> Array:
     return block
 
 
-_FLOATS: dict[str, Callable[[Generator, Options, int, float], Array]] = {
+#: a block, from its size and a largest magnitude, which is only a hint
+_FLOATS: dict[str, Callable[[Generator, Options, int, int], Array]] = {
     "edges": _edge_floats,
     "ties": _tied_floats,
     "spaced": _spaced_floats,
