@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -21,12 +21,14 @@ class Status:
     backend: str  #: the backend in use: reference or cuda
     reason: str  #: why it is that one
     asked: str  #: what was asked for: auto, reference or cuda
+    notes: tuple[str, ...] = ()  #: what rooms that are in use have found out about this machine
 
     def __str__(self) -> str:
         return f"backend: {self.backend} ({self.reason})"
 
 
 _local = threading.local()
+NOTES: list[Callable[[], str]] = []  #: rooms add what they have to say to `status`
 
 
 def _asked() -> str:
@@ -49,7 +51,7 @@ def status() -> Status:
             "Allowed here are auto and reference. Choose one of them."
         )
     reason = "asked for by name" if asked == "reference" else "refnum_cuda is not installed"
-    return Status("reference", reason, asked)
+    return Status("reference", reason, asked, tuple(note() for note in NOTES))
 
 
 @contextmanager

@@ -20,9 +20,20 @@ def run() -> int:
 
     Exit 1 when the backend that was asked for cannot serve.
     """
+    from ..fast.hardware import fma_status
+
     console = Console(highlight=False)
     backend, exit_status = _backend()
-    console.print(_table({"refnum": __version__, **_versions(), "backend": backend}))
+    console.print(
+        _table(
+            {
+                "refnum": __version__,
+                **_versions(),
+                "backend": backend,
+                "fma": escape(fma_status().removeprefix("fma: ")),
+            }
+        )
+    )
     console.print(_table({escape(f"refnum[{extra}]"): _presence(names) for extra, names in EXTRAS.items()}))
     return exit_status
 

@@ -17,7 +17,18 @@ EXTRAS = {
     "demo": ("scikit-learn", "softposit"),
     "conformance": ("rich", "pytest", "hypothesis", "ml_dtypes", "gfloat", "softposit"),
     "cuda": ("refnum-cuda",),
-    "dev": ("nox", "pre-commit", "pytest", "pytest-xdist", "hypothesis", "nbclient", "ipykernel", "ruff", "mypy"),
+    "dev": (
+        "nox",
+        "pre-commit",
+        "pytest",
+        "pytest-xdist",
+        "hypothesis",
+        "nbclient",
+        "ipykernel",
+        "torchao",
+        "ruff",
+        "mypy",
+    ),
 }
 
 

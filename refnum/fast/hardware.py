@@ -10,6 +10,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ..backend import NOTES
+
 UNLOWERED = ("none", "ieee")  #: settings under which products of float32 matrices stay float32
 APART = 1 << 12  #: elements from one that is tried to the next: fewer than any thread works on
 LENGTHS = (*range(1, 70), 255, 1003, 1 << 16)  #: of rows that are tried: whole vectors, and every tail of them
@@ -65,6 +67,9 @@ def fma_status() -> str:
     if fuses_addcmul():
         return f"fma: torch.addcmul (a probe found it fused, CPU capability {capability})"
     return f"fma: float64 rounded to odd (a probe found torch.addcmul not fused, CPU capability {capability})"
+
+
+NOTES.append(fma_status)
 
 
 # ---- matrix products -----------------------------------------------------------------------------

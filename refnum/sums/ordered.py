@@ -16,13 +16,14 @@ from torch import Tensor
 
 from ..boundary import container
 from ..core import exact
-from ..core.decode import Exact, decode, nonzero
-from ..core.exact import limbs_for, select
+from ..core.decode import Exact, decode
+from ..core.exact import limbs_for
 from ..core.round import encode, rounded_floats
 from ..fast import magic
 from ..fast.chunks import elementwise, pieces
 from ..fast.expansions import rounded_to_odd
 from ..formats import Minifloat, Posit, float32, float64
+from .chain import fma_bits
 from .operands import finished, on_cpu, patterns_of, posit_values, product_shape, rounded_sums
 
 TILE = 1 << 16  #: results of a tile
@@ -294,13 +295,4 @@ def _ieee_sum(x: Tensor, y: Tensor) -> Tensor:
 def _ieee_fma(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """x * y + z in float32, rounded once, for values of which z alone may be infinite."""
     operands = (side.contiguous().view(torch.int32) for side in (x, y, z))
-    return elementwise(_fma_bits, *operands, dtype=torch.int32).view(torch.float32)
-
-
-def _fma_bits(*bits: Tensor) -> Tensor:
-    u, v, w = (decode(side, float32) for side in bits)
-    width = float32.significand_bits
-    product = exact.multiply(u, v, width, width)
-    total = exact.add(product, w, limbs_for(2 * width, width))
-    zero = ~nonzero(total.significand[0])  # which is negative only where both are
-    return encode(total._replace(sign=select(zero, product.sign & w.sign, total.sign)), float32)
+    return elementwise(fma_bits, *operands, dtype=torch.int32).view(torch.float32)

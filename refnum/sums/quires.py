@@ -156,7 +156,7 @@ def _fill_by_slices(result: Tensor, a: Tensor, b: Tensor, c: Tensor | None, fmt:
     for place, size in zip(places, sizes, strict=True):
         x, nar = left[place]
         totals, matrices = slices.Totals(result[place].shape), place[: len(batch)]
-        totals.add_product(slices.cut(x, -1, size, width_left), _placed(parts, batch, matrices), _add_matmul)
+        totals.add_product(slices.cut(x, -1, size, width_left), _placed(parts, batch, matrices), slices.add_matmul)
         nars = [_vectors(nar, -1), nar_columns if nar_columns is None else nar_columns[matrices]]
         if addend is not None:
             z, nar = addend[place]
@@ -177,13 +177,6 @@ def _placed(parts: list[slices.Part], batch: torch.Size, matrices: tuple[int | s
     return [part._replace(values=part.values.expand(*batch, *part.values.shape[-2:])[matrices]) for part in parts]
 
 
-def _add_matmul(x: Tensor, y: Tensor, total: Tensor) -> None:
-    if x.dim() == 2:
-        total.addmm_(x, y)
-    else:
-        total.add_(x @ y)
-
-
 def _dot_by_slices(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
     count, terms = a.shape[:-1].numel(), a.shape[-1]
     x, y = (_Values(side.reshape(count, terms), fmt) for side in (a, b))
@@ -194,14 +187,10 @@ def _dot_by_slices(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
         size_u, size_v = slices.extent(u, -1, x.unit), slices.extent(v, -1, y.unit)
         width_u, width_v = slices.widths(size_u, size_v)
         totals = slices.Totals(u.shape[:-1])
-        totals.add_product(slices.cut(u, -1, size_u, width_u), slices.cut(v, -1, size_v, width_v), _add_dots)
+        totals.add_product(slices.cut(u, -1, size_u, width_u), slices.cut(v, -1, size_v, width_v), slices.add_dots)
         nars = [None if nar is None else nar.any(-1) for nar in (nar_u, nar_v)]
         _finish(result[None, *place], totals, nars, fmt)
     return result.view(a.shape[:-1])
-
-
-def _add_dots(x: Tensor, y: Tensor, total: Tensor) -> None:
-    total.add_((x * y).sum(-1))
 
 
 def _finish(result: Tensor, totals: slices.Totals, nars: list[Tensor | None], fmt: Posit) -> None:
