@@ -244,6 +244,10 @@ def _blocks() -> list[Call]:
             (refnum.mxfp6_e3m2, "ocp", f16),
             (refnum.mxfp8_e4m3, "microxcaling", x),
             (refnum.nvfp4, "ocp", x),
+            (refnum.nvfp4, "te", b16),
+            (refnum.nvfp4, "compressed_tensors", b16),
+            (refnum.mxfp8_e4m3, "flashinfer", x),
+            (refnum.formats.Block(refnum.e4m3, refnum.formats.float32, 64), "ocp", x),
         )
     ]
 
@@ -271,6 +275,8 @@ def _blocks() -> list[Call]:
             for dtype in (torch.float32, torch.bfloat16, torch.float64)
         ),
         Call("quantize mxfp4", lambda x: refnum.quantize(x, refnum.mxfp4), (x,), False),
+        Call("mx.tensor_scale", lambda x: mx.tensor_scale(x[:6], refnum.nvfp4, profile="flashinfer"), (x,), False),
+        Call("mx.hadamard", lambda x: mx.hadamard(x, 0xD7E8), (b16,), False),
         Call("mx.pack4", mx.pack4, (bytes_,), False),
         Call("mx.unpack4", mx.unpack4, (bytes_,), False),
         Call("mx.pack6", mx.pack6, (bytes_,), False),

@@ -53,6 +53,8 @@ SIGNATURES = {
     "bias=None, output_dtype=torch.bfloat16, contraction_dim=(), use_fast_accum=False, *, contract='exact/v1')",
     "mx.quantize": "(x, fmt, *, profile='ocp', scale=None, rounding=None, axis=-1, pad=False, tensor_scale=None, "
     "random_bits=None)",
+    "mx.tensor_scale": "(x, fmt, *, profile='ocp')",
+    "mx.hadamard": "(x, signs, *, size=16)",
     "mx.dequantize": "(blocks, dtype=torch.float32)",
     "mx.Blocks": "(elements, scales, fmt, shape, axis=-1, tensor_scale=None)",
     "mx.pack4": "(codes)",

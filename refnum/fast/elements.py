@@ -1,8 +1,7 @@
-"""Elements of blocks in int32 lanes: equal to ``mx.elements``, for three roundings.
+"""Elements of blocks, sooner: equal to ``mx.elements``.
 
-Behind its bias the pattern of a float32 is a logarithm with a linear fraction, from which that of the scale is
-subtracted. The significand, 24 bits, is then shifted to where the element's last bit is, further below its least
-exponent, and rounded there. No branch looks at a value: it is what torch.compile fuses, too.
+- `element_codes`: int32 lanes, for three roundings. No branch looks at a value: it is what torch.compile fuses.
+- `nearest_even`: eager float32 arithmetic, which must not flush subnormal numbers.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ MANTISSA = float32.mantissa
 HIDDEN = 1 << MANTISSA
 BIAS = 127
 INFINITY = 0xFF << MANTISSA
-LARGEST = 100 << MANTISSA  #: a logarithm beyond all elements
-LEAST = 32  #: blocks whose scale code is smaller may hold subnormal values that are not 0 as elements
+FAR = 1 << 9  #: an exponent beyond all elements, under any scale
 ROUNDINGS = ("nearest_even", "nearest_away", "toward_zero")
 
 
@@ -27,8 +25,8 @@ def serves(element: Element, rounding: str) -> bool:
         return False
     if isinstance(element, FixedPoint):
         return element.symmetric and element.width <= 8 and abs(element.fraction) <= 8
-    plain = element.specials != "fnuz" and element.overflow == "saturate" and element.subnormals and element.signed
-    return plain and element.mantissa <= 7 and element.min_scale - element.mantissa >= 4 - LEAST
+    plain = element.overflow == "saturate" and element.subnormals and element.signed
+    return plain and 1 <= element.mantissa <= 6 and element.min_scale >= -30 and element.max_scale <= 60
 
 
 def element_codes(
@@ -37,49 +35,66 @@ def element_codes(
     element: Element,
     rounding: str,
     *,
-    normal: bool,
-    signed_zeros: bool = True,
+    underflow: int | None = None,
     infinities: bool = False,
 ) -> Tensor:
-    """Codes, in int32, of float32 patterns divided by 2**(scale - 127), both int32.
+    """Codes, in int32, of float32 patterns divided by 2**(scale - 127), both int32; NaN must not be among them.
 
-    ``normal`` promises that no scale is below `LEAST`: 0 is then a number far below all elements. A sign is kept at 0
-    with ``signed_zeros``; Inf is among the values only with ``infinities``.
+    ``underflow`` is log2 of the largest scaled value that counts as 0, without sign; None: signs are kept. Inf is among
+    the values only with ``infinities``.
     """
     mantissa, least = _unit(element)
     magnitude = bits & 0x7FFFFFFF
-    logarithm = magnitude - (scale << MANTISSA)
-    if not normal:
-        logarithm = _with_subnormals(logarithm, magnitude, scale)
+    # 1. An integer significand and the exponent of its hidden bit. A subnormal number lacks that bit: it moves up, but
+    #    no further than to exponents where elements are subnormal, too, even under the scale 2**-127.
+    field = magnitude >> MANTISSA
+    significand = (magnitude & (HIDDEN - 1)) | (field.clamp(max=1) << MANTISSA)
+    exponent = field.clamp(min=1) - scale
+    for step in _steps(1 - least):
+        up = ((significand - (1 << (MANTISSA + 1 - step))) >> 31) & step
+        significand, exponent = significand << up, exponent - up
     if infinities:
-        logarithm = logarithm | ((INFINITY - 1 - magnitude) >> 31 & LARGEST)
-    sign = bits >> 31
-    if not signed_zeros:  # a value of 2**-150 or less is 0 in float32
-        sign = sign & (((-150 << MANTISSA) - logarithm) >> 31) & ((-magnitude) >> 31)
-    # 1. What is below a quarter of the least element is as good as 0, what is above 4 times the largest one as good as
-    #    infinite: so all shifts are short.
-    logarithm = logarithm.clamp_((least - mantissa - 3) << MANTISSA, (element.max_scale + 2) << MANTISSA)
-    exponent = logarithm >> MANTISSA
-    # 2. The significand, shifted right; the carry may take it into the next binade, which is as it should be.
-    shift = (MANTISSA - mantissa + least) - exponent.clamp(max=least)
-    significand = logarithm.bitwise_and_(HIDDEN - 1).bitwise_or_(HIDDEN)
+        exponent = exponent + ((INFINITY - 1 - magnitude) >> 31 & FAR)
+    # 2. It is shifted right to where the element's last bit is, and rounded there; 26 places leave nothing of it. A
+    #    carry may take it into the next binade, which is as it should be.
+    shift = ((MANTISSA - mantissa + least) - exponent.clamp(max=least)).clamp(max=MANTISSA + 3)
     match rounding:
         case "nearest_even":
-            odd = (significand >> shift).bitwise_and_(1)
-            significand = significand.add_(odd).add_(_half(shift)).sub_(1)
+            significand = significand + ((significand >> shift) & 1) + (_half(shift) - 1)
         case "nearest_away":
-            significand = significand.add_(_half(shift))
-    code = significand.bitwise_right_shift_(shift)
+            significand = significand + _half(shift)
+    code = significand >> shift
     # 3. The field is added, not joined: the hidden bit counts 1 where the field is not 0.
-    code = code.add_(exponent.clamp_(min=least).sub_(least).bitwise_left_shift_(mantissa)).clamp_(max=element.largest)
-    if isinstance(element, FixedPoint):
-        return code.bitwise_xor_(sign).sub_(sign).bitwise_and_((1 << element.width) - 1)
-    return code.bitwise_or_(sign & (1 << (element.width - 1)))
+    code = (code + ((exponent.clamp(min=least) - least) << mantissa)).clamp(max=element.largest)
+    sign = bits >> 31
+    if underflow is not None:
+        sign = sign & ((_power(scale + (underflow - BIAS)) - magnitude) >> 31)
+    return _signed(code, sign, element)
+
+
+def _steps(count: int) -> list[int]:
+    """Powers of two, falling, that add up to a shift of ``count`` or more, or to that of the last bit."""
+    return [1 << k for k in reversed(range(min(max(count, 0), MANTISSA).bit_length()))]
 
 
 def _half(shift: Tensor) -> Tensor:
-    """Half a unit: 1 << (shift - 1)."""
-    return torch.ones_like(shift).bitwise_left_shift_(shift - 1)
+    """Half a unit."""
+    return torch.ones_like(shift) << (shift - 1)
+
+
+def _power(exponent: Tensor) -> Tensor:
+    """The float32 pattern of a power of two, or of the largest one next below that is a float32."""
+    subnormal = HIDDEN >> (1 - BIAS - exponent).clamp(0, MANTISSA + 1)
+    return torch.where(exponent > -BIAS, (exponent + BIAS) << MANTISSA, subnormal)
+
+
+def _signed(code: Tensor, sign: Tensor, element: Element) -> Tensor:
+    """Magnitude codes with a sign, given as 0 or -1."""
+    if isinstance(element, FixedPoint):
+        return ((code ^ sign) - sign) & ((1 << element.width) - 1)
+    if element.specials == "fnuz":  # has no -0
+        sign = sign & (-code >> 31)
+    return code | (sign & (1 << (element.width - 1)))
 
 
 def _unit(element: Element) -> tuple[int, int]:
@@ -89,13 +104,32 @@ def _unit(element: Element) -> tuple[int, int]:
     return element.width - 2, element.max_scale
 
 
-def _with_subnormals(logarithm: Tensor, magnitude: Tensor, scale: Tensor) -> Tensor:
-    """The logarithms, right for subnormal numbers, too; 0 gets one far below all elements."""
-    significand, field = magnitude.clamp(max=HIDDEN - 1), torch.ones_like(magnitude)
-    for step in (16, 8, 4, 2, 1):  # move the leading one to the hidden place
-        short = ((significand - (1 << (MANTISSA + 1 - step))) >> 31) & step
-        significand, field = significand << short, field - short
-    # A subnormal number over a scale of 2**53 is 0 even in float32: larger scales need not be told apart.
-    own = ((field - scale.clamp(max=BIAS + 53)) << MANTISSA) + (significand & (HIDDEN - 1))
-    subnormal = (magnitude - HIDDEN) >> 31
-    return logarithm ^ ((logarithm ^ own) & subnormal)
+# ---- by floating-point additions -----------------------------------------------------------------
+
+
+def nearest_even(x: Tensor, element: Element) -> Tensor:
+    """Codes, in int32 of which the low byte counts, of float32 values that are not NaN; x is overwritten.
+
+    To add 2**(e + 23 - m) to a magnitude below 2**(e + 1) leaves a multiple of 2**(e - m), the unit of elements with m
+    fraction bits near 2**e, and the multiple stands in the low bits of the sum.
+    """
+    if isinstance(element, FixedPoint):
+        x.clamp_(-element.max_value, element.max_value).add_(1.5 * 2.0 ** (MANTISSA - element.fraction))
+        return x.view(torch.int32) & ((1 << element.width) - 1)
+    mantissa, least = element.mantissa, element.min_scale
+    sign = x.view(torch.int32) >> 31
+    x.abs_().clamp_(max=element.max_value)
+    # 1. The power of two 2**e, and the number that is added to the magnitude.
+    number = x.clamp(min=2.0**least).view(torch.int32)
+    number.bitwise_and_(INFINITY).add_(((MANTISSA - mantissa) << MANTISSA) + _offset(element))
+    code = x.add_(number.view(torch.float32)).view(torch.int32)
+    # 2. The exponent of the sum is the element's, but for a constant that the offset takes away from the low byte. It
+    #    is even, so that ties go where they should.
+    code = torch.bitwise_right_shift(code, MANTISSA - mantissa, out=number).add_(code)
+    if element.specials == "fnuz":  # has no -0
+        sign.bitwise_and_(-(code & 0xFF) >> 31)
+    return code.bitwise_or_(sign.bitwise_and_(1 << (element.width - 1)))
+
+
+def _offset(element: Minifloat) -> int:
+    return -((BIAS + MANTISSA - element.mantissa + element.min_scale) << element.mantissa) & 0xFF

@@ -16,7 +16,8 @@ from .layouts import (
 from .packing import pack4, pack6, unpack4, unpack6
 from .philox import random_bits
 from .profiles import PROFILES
-from .quantizer import quantize
+from .quantizer import quantize, tensor_scale
+from .rotations import hadamard
 
 __all__ = [
     "LAYOUTS",
@@ -24,6 +25,7 @@ __all__ = [
     "Blocks",
     "dequantize",
     "from_blocked",
+    "hadamard",
     "pack4",
     "pack6",
     "quantize",
@@ -31,6 +33,7 @@ __all__ = [
     "shuffle",
     "shuffle_scale",
     "shuffle_weight",
+    "tensor_scale",
     "to_blocked",
     "unpack4",
     "unpack6",

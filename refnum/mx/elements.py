@@ -16,7 +16,15 @@ from ..formats import Element, Minifloat, float32
 from .profiles import Profile
 from .scales import BIAS, MANTISSA, logarithm_carries
 
-UNDERFLOW = -150  #: log2 of the largest magnitude that is 0 in float32
+
+def underflow(zero: str, row: Minifloat) -> int | None:
+    """log2 of the largest scaled value that is 0 where 0 has no sign: half the least positive number."""
+    match zero:
+        case "unsigned":
+            row = float32
+        case "signed":
+            return None
+    return row.min_scale - row.mantissa - 1
 
 
 def element_codes(
@@ -26,6 +34,7 @@ def element_codes(
     rounding: str,
     random_bits: Tensor | None,
     profile: Profile,
+    zero: str,
     row: Minifloat,
 ) -> Tensor:
     """Codes, as int64, of float32 patterns divided by 2**(scale - 127); ``row`` is what the values came in."""
@@ -36,9 +45,9 @@ def element_codes(
     if profile.exponents == "rounded" and rounding == "toward_zero" and isinstance(element, Minifloat):
         x = _coarse(x, element, row)
     codes = encode(x, element, rounding, random_bits)
-    if profile.zero == "unsigned":
-        largest = (x.exponent == UNDERFLOW) & (x.significand[0] == HIDDEN)
-        codes = torch.where((x.exponent < UNDERFLOW) | largest, 0, codes)
+    if (least := underflow(zero, row)) is not None:
+        half = (x.exponent == least) & (x.significand[0] == HIDDEN)
+        codes = torch.where((x.exponent < least) | half, 0, codes)
     return codes & ((1 << element.width) - 1)
 
 

@@ -1,13 +1,37 @@
 """Profiles: which choices a library makes where a standard leaves one open, as versioned rows.
 
-Code asks a row for a choice, and never which library it imitates. What a row does not say is as in ``ocp/v1``.
+Code asks a row for a choice, and never which library it imitates. What a row does not say is as in ``ocp/v1``, but the
+formats: a profile has those of its forms, and no others.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..boundary import check_choice
+from ..errors import ContractError
+from ..formats import Block, Element, Minifloat, e2m1, e4m3, e8m0, float32
+
+RULES = ("floor", "ceil", "even", "rceil")  #: of E8M0 scales, by the formulas of ``mx.scales``
+
+
+class Form(NamedTuple):
+    """Formats that a profile has, and how it makes their scales."""
+
+    scale: Minifloat  #: the format of the scales
+    formula: str = "rule"  #: rule: of ``mx.scales``; else a row of ``mx.quotients.FORMULAS``
+    element: Element | None = None  #: the elements; None: any
+    zero: str = "signed"  #: an element that is 0: signed; unsigned: code 0 where the scaled value is 0 in float32;
+    #: narrow: where it is 0 in the dtype of the values
+    tensor: str | None = None  #: a ``tensor_scale`` is a factor of values, or a divisor; None: there is none
+
+    def has(self, fmt: Block) -> bool:
+        """Whether the format is one of these."""
+        return self.scale == fmt.scale and self.element in (None, fmt.element)
+
+    def __str__(self) -> str:
+        return f"{self.element or 'any element'} with scales of {self.scale}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,26 +39,47 @@ class Profile:
     """One row."""
 
     name: str  #: with its version
+    forms: tuple[Form, ...] = (Form(e8m0),)  #: what it has
     scale: str = "floor"  #: the rule for E8M0 scales, unless another is asked for
+    rules: tuple[str, ...] = RULES  #: those that may be asked for
     rounding: str = "nearest_even"  #: of elements, unless another is asked for
     tiny: str = (
         "integer"  #: amax that is subnormal, divided by the largest element: integer: not at all; divided: float32
     )
     infinite: str = "nan"  #: a block with Inf: nan: like one with NaN; largest: EVEN gives ``even_top``, Inf saturates
     even_top: int | None = None  #: the code where EVEN rounds amax up to 2**128; None: as everywhere else
-    zero: str = "signed"  #: an element that is 0: signed; unsigned: code 0 where the scaled value is 0 in float32
     exponents: str = "exact"  #: floor(log2 |x|): exact; rounded: with log2 rounded to the input's dtype first
     halves: str = "exact"  #: rounding to nearest: exact; added: floor(|x| + 1/2), the sum rounded to the input's dtype
     subnormal_blocks: str = "kept"  #: a block whose amax is a subnormal float32: kept or flushed to 0
+    half: bool = True  #: takes float16; False: its arithmetic in that dtype is another
+
+    def form(self, function: str, fmt: Block) -> Form:
+        """The form of a format."""
+        for form in self.forms:
+            if form.has(fmt):
+                return form
+        raise ContractError(
+            f"{function} has no {fmt} in profile {self.name}. That has {'; '.join(map(str, self.forms))}. Choose one "
+            "of those, or another profile."
+        )
 
 
 PROFILES = {
     row.name: row
     for row in (
-        Profile("ocp/v1"),
-        Profile("torchao/v1", even_top=255),
-        Profile("aiter/v1", "even", "nearest_away", infinite="largest", even_top=254, zero="unsigned"),
-        Profile("aiter/v2", "even", tiny="divided", infinite="largest", even_top=254),
+        Profile("ocp/v1", (Form(e8m0), Form(e4m3, "ocp", tensor="factor"), Form(float32, "ratio"))),
+        Profile("torchao/v1", (Form(e8m0), Form(e4m3, "stored", tensor="factor")), even_top=255),
+        Profile(
+            "aiter/v1",
+            (Form(e8m0, zero="unsigned"),),
+            "even",
+            rounding="nearest_away",
+            infinite="largest",
+            even_top=254,
+        ),
+        Profile(
+            "aiter/v2", (Form(e8m0), Form(e4m3, "unrounded")), "even", tiny="divided", infinite="largest", even_top=254
+        ),
         Profile("microxcaling/v1", rounding="nearest_away", exponents="rounded", halves="added"),
         Profile(
             "microxcaling.flush/v1",
@@ -42,6 +87,28 @@ PROFILES = {
             exponents="rounded",
             halves="added",
             subnormal_blocks="flushed",
+        ),
+        Profile("te/v1", (Form(e4m3, "folded", e2m1, "unsigned", "divisor"),)),
+        Profile(
+            "flashinfer/v1",
+            (
+                Form(e8m0, "ceiling", e2m1, "unsigned"),
+                Form(e8m0, "capped_ceiling", e4m3),
+                Form(e4m3, "unfolded", e2m1, "unsigned", "divisor"),
+            ),
+            "rceil",
+            rules=("rceil",),
+        ),
+        Profile(
+            "compressed_tensors/v1",
+            (
+                Form(e8m0, "half_up", e2m1, "narrow"),
+                Form(e8m0, "half_up", e4m3, "narrow"),
+                Form(e4m3, "raised", e2m1, "unsigned", "divisor"),
+            ),
+            "even",
+            rules=("even",),
+            half=False,
         ),
     )
 }
@@ -53,6 +120,9 @@ ALIASES = {
     "aiter": "aiter/v2",
     "microxcaling": "microxcaling/v1",
     "microxcaling.flush": "microxcaling.flush/v1",
+    "te": "te/v1",
+    "flashinfer": "flashinfer/v1",
+    "compressed_tensors": "compressed_tensors/v1",
 }
 
 

@@ -1,23 +1,20 @@
-"""quantize and dequantize: between tensors and block formats."""
+"""quantize, and the scale of a whole tensor: tensors -> block formats."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from ..boundary import FLOAT_ROWS, SIGNED, broadcast, check_block, check_choice, check_floats, check_rounding
-from ..errors import DTypeError, ShapeError
-from ..fast import elements as fast
-from ..formats import Block, Minifloat
+from ..boundary import FLOAT_ROWS, SIGNED, broadcast, check_block, check_floats, check_rounding
+from ..errors import ContractError, DTypeError, ShapeError
+from ..formats import Block
 from .blocks import Blocks, check_tensor_scale, from_blocks, normalised_axis, packed, padded, to_blocks
-from .elements import element_codes
-from .profiles import Profile, find
-from .scales import NAN, RULES, Rule, rule
-
-CHUNK = 1 << 17  #: elements of a piece: some five int32 temporaries of 512 KiB
-MAGNITUDE = 0x7FFFFFFF
+from .profiles import PROFILES, Form, Profile, find
+from .quotients import FORMULAS, ONE, Terms
+from .recipes import Recipe, blockwise, check_half, recipe, widened
+from .singles import MAGNITUDE, WAIST
 
 
 def quantize(
@@ -35,9 +32,19 @@ def quantize(
     """Round a tensor to a block format.
 
     >>> import refnum
-    >>> blocks = quantize(torch.linspace(-3, 3, 32), refnum.mxfp4)
+    >>> from refnum import mx
+    >>> x = torch.linspace(-3, 3, 32)
+    >>> blocks = mx.quantize(x, refnum.mxfp4)
     >>> blocks.scales, blocks.codes[:6]
     (tensor([126], dtype=torch.uint8), tensor([15, 15, 15, 14, 14, 14], dtype=torch.uint8))
+    >>> mx.quantize(x, refnum.nvfp4, tensor_scale=mx.tensor_scale(x, refnum.nvfp4)).scales
+    tensor([126, 126], dtype=torch.uint8)
+
+    Stochastic rounding takes its bits from a seed and a counter, so that it can be done again, anywhere:
+
+    >>> bits = mx.random_bits(7, 0, x.shape)
+    >>> mx.quantize(x, refnum.mxfp4, rounding="stochastic", random_bits=bits).codes[:6]
+    tensor([15, 14, 14, 14, 14, 14], dtype=torch.uint8)
 
     Parameters
     ----------
@@ -62,49 +69,131 @@ def quantize(
     pad : bool
         Fill the axis up with zeros to whole blocks, where it has no whole number of them.
     tensor_scale : Tensor, optional
-        A factor of the whole tensor, 0-d float32, of formats whose scales are not powers of two.
+        0-d float32 above 0, for scales of E4M3: what `tensor_scale` returns in the same profile. In ocp and torchao a
+        factor of all values; in te, flashinfer and compressed_tensors its inverse, by which they multiply. Default: 1.
     random_bits : Tensor, optional
         Integers that broadcast to x, for stochastic rounding only: the low 16 bits are read.
 
     Returns
     -------
     Blocks
-        Elements and scales.
+        Elements and scales, and the factor of all values if there is a tensor scale.
 
     Raises
     ------
     FormatError
         When ``fmt`` is no block format.
     DTypeError
-        When x is not float16, bfloat16 or float32.
+        When x is not float16, bfloat16 or float32; or is float16 in compressed_tensors, which computes in x's dtype.
     ShapeError
         When the axis does not exist or has no whole number of blocks, or the random bits do not broadcast to x.
     ContractError
-        When there is no such profile, scale rule or rounding, or the format takes no scale rule or no tensor scale.
+        When there is no such profile, scale rule or rounding, the profile does not have the format, or the format takes
+        no scale rule or no tensor scale.
 
     Exactness: bit-exact; profiles reproduce the bits of the library that they are named after.
-    Rounding: the scale by its rule, then each element once, by name; elements saturate.
-    Special: a block with NaN or Inf has the NaN scale and elements 0, unless the profile says otherwise; a block of
-        zeros has scale code 0; -0 and what rounds to it keep their sign.
+    Rounding: the scale by its rule, or by float32 arithmetic step by step; then each element once, by name. Where
+        scales are no powers of two, elements are scaled in float32 first. Elements saturate.
+    Special: a block with NaN has the NaN scale and elements 0. One with Inf has, too, where scales are E8M0; else the
+        largest scale, and Inf saturates. Zeros have the least scale (E8M0 code 0, E4M3 2**-6, float32 1); -0 and what
+        rounds to it keep their sign. All of this unless the profile says otherwise.
     Standard: OCP MX 1.0 sections 5 and 6.3.
     Cost: O(numel) time, result + 5 MB.
     """
     check_block("mx.quantize", fmt)
-    check_floats("mx.quantize", "x", x)
-    if x.dtype == torch.float64:
-        raise DTypeError(
-            "mx.quantize cannot read float64: block formats are defined from float32 on. Allowed are float16, bfloat16 "
-            "and float32. Convert x, which rounds it."
-        )
-    row = find("mx.quantize", profile)
-    recipe = _recipe(fmt, row, scale, rounding, FLOAT_ROWS[x.dtype])
-    check_rounding("mx.quantize", recipe.rounding, random_bits)
+    _check_floats("mx.quantize", x)
+    made = recipe("mx.quantize", fmt, find("mx.quantize", profile), scale, rounding, FLOAT_ROWS[x.dtype])
+    check_rounding("mx.quantize", made.rounding, random_bits)
     check_tensor_scale("mx.quantize", tensor_scale)
+    if tensor_scale is not None:
+        _check_level("mx.quantize", fmt, made.profile)
     axis = normalised_axis("mx.quantize", x.shape, axis, fmt)
     _check_whole(x, axis, fmt, pad)
     if random_bits is not None:
-        x, random_bits = broadcast("mx.quantize", x=x, random_bits=random_bits)
-    return _quantized(x.detach().resolve_neg(), axis, recipe, random_bits)
+        random_bits = _random_of(x, random_bits)
+    return _quantized(x.detach().resolve_neg(), axis, made, tensor_scale, random_bits)
+
+
+def tensor_scale(x: Tensor, fmt: Block, *, profile: str = "ocp") -> Tensor:
+    """The scale of a whole tensor: what `quantize` takes as ``tensor_scale`` in the same profile.
+
+    >>> import refnum
+    >>> tensor_scale(torch.tensor([1.0, -672.0]), refnum.nvfp4)
+    tensor(0.2500)
+    >>> tensor_scale(torch.tensor([1.0, -672.0]), refnum.nvfp4, profile="te")
+    tensor(4.)
+
+    Parameters
+    ----------
+    x : Tensor
+        float16, bfloat16 or float32 of any shape and strides.
+    fmt : Block
+        A format with scales of E4M3.
+    profile : str
+        As in `quantize`.
+
+    Returns
+    -------
+    Tensor
+        0-d float32. With amax the largest magnitude of x, and the largest value of the format without a tensor scale,
+        which is 2688 in NVFP4: amax over that in ocp and torchao, that over amax in te, flashinfer and
+        compressed_tensors.
+
+    Raises
+    ------
+    FormatError
+        When ``fmt`` is no block format.
+    DTypeError
+        When x is not float16, bfloat16 or float32; or is float16 in compressed_tensors.
+    ContractError
+        When there is no such profile, or none of its formats with this name has a tensor scale.
+
+    Exactness: bit-exact; profiles reproduce the bits of the library that they are named after.
+    Rounding: to nearest even, each step: flashinfer multiplies by the reciprocal of amax, and so does
+        compressed_tensors, in the dtype of x.
+    Special: NaN gives NaN, in compressed_tensors 1. Zeros, and an empty tensor, give 1 in ocp, 0 in torchao, the
+        largest float32 in te and flashinfer. Inf gives Inf, in te 1, in flashinfer and compressed_tensors 0.
+    Standard: none; the recipe for NVFP4 that libraries share.
+    Cost: O(numel) time and memory.
+    """
+    check_block("mx.tensor_scale", fmt)
+    _check_floats("mx.tensor_scale", x)
+    row, chosen = FLOAT_ROWS[x.dtype], find("mx.tensor_scale", profile)
+    _check_level("mx.tensor_scale", fmt, chosen)
+    check_half("mx.tensor_scale", chosen, row)
+    level = FORMULAS[chosen.form("mx.tensor_scale", fmt).formula].level
+    assert level is not None
+    terms = Terms(WAIST, fmt.element, row)
+    return _floats(level(_amax(x.detach().resolve_neg()).to(torch.int64), terms))
+
+
+def _amax(x: Tensor) -> Tensor:
+    """The largest magnitude as a float32 pattern; 0 of nothing."""
+    if not x.numel():
+        return torch.zeros((), dtype=torch.int32, device=x.device)
+    bits = SIGNED[x.dtype.itemsize * 8]
+    magnitude = x.view(bits) & (MAGNITUDE >> (32 - 8 * x.dtype.itemsize))
+    return widened(magnitude.amax().view(x.dtype))
+
+
+# ---- checks --------------------------------------------------------------------------------------
+
+
+def _check_floats(function: str, x: Tensor) -> None:
+    check_floats(function, "x", x)
+    if x.dtype == torch.float64:
+        raise DTypeError(
+            f"{function} cannot read float64: block formats are defined from float32 on. Allowed are float16, bfloat16 "
+            "and float32. Convert x, which rounds it."
+        )
+
+
+def _check_level(function: str, fmt: Block, profile: Profile) -> None:
+    if profile.form(function, fmt).tensor is not None:
+        return
+    having = [row.name for row in PROFILES.values() for form in row.forms if form.has(fmt) and form.tensor]
+    remedy = f"Choose one of {', '.join(having)}, which have." if having else "Leave it out."
+    raise ContractError(f"{function} has no tensor scale for {fmt} in profile {profile.name}. {remedy}")
 
 
 def _check_whole(x: Tensor, axis: int, fmt: Block, pad: bool) -> None:
@@ -118,43 +207,38 @@ def _check_whole(x: Tensor, axis: int, fmt: Block, pad: bool) -> None:
             )
 
 
-# ---- recipes -------------------------------------------------------------------------------------
+def _random_of(x: Tensor, random_bits: Tensor) -> Tensor:
+    """Random bits of the shape of x."""
+    expanded, bits = broadcast("mx.quantize", x=x, random_bits=random_bits)
+    if expanded.shape != x.shape:
+        raise ShapeError(
+            f"mx.quantize needs random_bits that broadcast to x, got x {tuple(x.shape)}, random_bits "
+            f"{tuple(random_bits.shape)}. Sizes must be those of x or 1. Reshape them, or expand x first."
+        )
+    return bits
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """All that is to be known of a quantization, but the values."""
-
-    fmt: Block
-    profile: Profile
-    rule: Rule
-    rounding: str
-    row: Minifloat  #: the floating-point format of the values
-
-    @property
-    def serves(self) -> bool:
-        """Whether `fast.elements` computes the elements."""
-        exact = self.profile.halves == self.profile.exponents == "exact"
-        return exact and fast.serves(self.fmt.element, self.rounding)
+# ---- the tensor of blocks ------------------------------------------------------------------------
 
 
-def _recipe(fmt: Block, profile: Profile, scale: str | None, rounding: str | None, row: Minifloat) -> Recipe:
-    name = profile.scale if scale is None else scale
-    check_choice("mx.quantize", "scale", name, RULES)
-    return Recipe(fmt, profile, rule(name, fmt.element, profile, row), rounding or profile.rounding, row)
-
-
-# ---- values -> codes -----------------------------------------------------------------------------
-
-
-def _quantized(x: Tensor, axis: int, recipe: Recipe, random_bits: Tensor | None) -> Blocks:
+def _quantized(x: Tensor, axis: int, recipe: Recipe, tensor_scale: Tensor | None, random_bits: Tensor | None) -> Blocks:
     shape, fmt = x.shape, recipe.fmt
-    operands = [x.view(SIGNED[x.dtype.itemsize * 8])] + ([] if random_bits is None else [random_bits])
-    operands = [padded(operand, axis, fmt) for operand in operands]
-    whole = operands[0].shape
-    codes, scales = _blockwise(recipe, *(to_blocks(operand, axis, fmt) for operand in operands))
-    elements = packed(from_blocks(codes, whole, axis, fmt), axis, fmt)
-    return Blocks(elements, _placed(scales, whole, axis, fmt), fmt, shape, axis)
+    x = padded(x, axis, fmt)
+    random = None if random_bits is None else to_blocks(padded(random_bits, axis, fmt), axis, fmt)
+    level = None if tensor_scale is None else tensor_scale.detach().view(torch.int32)
+    elements, scales = blockwise(recipe, level, to_blocks(x, axis, fmt), random)
+    elements = _whole_bytes(elements, x.shape, axis, recipe)
+    return Blocks(elements, _placed(scales, x.shape, axis, fmt), fmt, shape, axis, _factor(recipe.form, level))
+
+
+def _whole_bytes(elements: Tensor, shape: torch.Size, axis: int, recipe: Recipe) -> Tensor:
+    """Elements of blocks in a tensor of whole blocks of this shape, as they are stored."""
+    fmt = recipe.fmt
+    if not recipe.pairs:
+        return packed(from_blocks(elements, shape, axis, fmt), axis, fmt)
+    rows, columns = fmt.tile
+    halved = torch.Size(n // 2 if i == axis else n for i, n in enumerate(shape, -len(shape)))
+    return from_blocks(elements, halved, axis, replace(fmt, size=(rows, columns // 2)))
 
 
 def _placed(scales: Tensor, shape: torch.Size, axis: int, fmt: Block) -> Tensor:
@@ -168,62 +252,12 @@ def _placed(scales: Tensor, shape: torch.Size, axis: int, fmt: Block) -> Tensor:
     return scales.view(moved).movedim(-1, axis)
 
 
-def _blockwise(recipe: Recipe, blocks: Tensor, random_bits: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """uint8 codes and scales of patterns [blocks, elements]; in pieces that stay in the cache where that helps."""
-    if not _in_pieces(blocks):
-        codes, scales = _codes(blocks, random_bits, recipe, normal=False)
-        return codes.to(torch.uint8), scales.to(torch.uint8)
-    codes = torch.empty(blocks.shape, dtype=torch.uint8, device=blocks.device)
-    scales = torch.empty(blocks.shape[0], dtype=torch.uint8, device=blocks.device)
-    step = max(1, CHUNK // blocks.shape[1])
-    for start in range(0, len(blocks), step):
-        piece = slice(start, start + step)
-        random = None if random_bits is None else random_bits[piece]
-        codes[piece], scales[piece] = _codes(blocks[piece], random, recipe, normal=None)
-    return codes, scales
+def _factor(form: Form, level: Tensor | None) -> Tensor | None:
+    """The factor of values that a tensor scale stands for."""
+    if level is None:
+        return None
+    return _floats(WAIST.over(ONE, level) if form.tensor == "divisor" else level)
 
 
-def _in_pieces(blocks: Tensor) -> bool:
-    eager = type(blocks) is Tensor and blocks.device.type == "cpu" and not torch.compiler.is_compiling()
-    return eager and blocks.numel() > 0
-
-
-def _codes(blocks: Tensor, random_bits: Tensor | None, recipe: Recipe, normal: bool | None) -> tuple[Tensor, Tensor]:
-    """Codes of elements and scales; ``normal`` as in `fast.elements`, None to find out."""
-    bits = widened(blocks, recipe.row)
-    amax = (bits & MAGNITUDE).amax(1)
-    scales = recipe.rule.codes(amax)
-    # A block of zeros has scale 2**-127; as elements they are 0 under any scale.
-    divisors = torch.where(amax == 0, NAN, scales)[:, None]
-    if recipe.serves:
-        if normal is None:
-            normal = int(divisors.amin()) >= fast.LEAST
-        codes = fast.element_codes(
-            bits,
-            divisors,
-            recipe.fmt.element,
-            recipe.rounding,
-            normal=normal,
-            signed_zeros=recipe.profile.zero == "signed",
-            infinities=recipe.rule.infinite,
-        )
-    else:
-        codes = definition(bits, divisors, recipe, random_bits)
-    empty = recipe.rule.empty(amax, scales)
-    return torch.where(empty[:, None], 0, codes), scales
-
-
-def definition(bits: Tensor, scales: Tensor, recipe: Recipe, random_bits: Tensor | None) -> Tensor:
-    """Codes of elements by the waist."""
-    return element_codes(bits, scales, recipe.fmt.element, recipe.rounding, random_bits, recipe.profile, recipe.row)
-
-
-def widened(bits: Tensor, row: Minifloat) -> Tensor:
-    """The float32 patterns, in int32, of patterns of a floating-point row that float32 holds."""
-    match row.width, row.exponent:
-        case 32, _:
-            return bits
-        case _, 8:  # bfloat16 is the upper half
-            return bits.to(torch.int32) << 16
-        case _:
-            return bits.view(torch.float16).to(torch.float32).view(torch.int32)
+def _floats(patterns: Tensor) -> Tensor:
+    return patterns.to(torch.int32).view(torch.float32)

@@ -1,5 +1,7 @@
 """The largest magnitude of a block -> the code of its E8M0 scale: integer arithmetic on float32 patterns.
 
+Elements are divided by powers of two exactly; scales of float32 arithmetic are those of ``mx.quotients``.
+
 Every rule is one formula. With u the pattern of amax and 2**p the power of two of the largest element, the code is
 ``(u + carry >> 23) - p``: the exponent of amax, one more where its fraction exceeds a threshold, less p. The rules
 differ in the carry alone.
@@ -8,15 +10,18 @@ differ in the carry alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..formats import Element, Minifloat, float32
-from .profiles import Profile
+from .profiles import RULES, Profile
+
+T = TypeVar("T")
 
 MANTISSA = float32.mantissa
 FRACTION = (1 << MANTISSA) - 1  #: the fraction field of a float32
@@ -44,7 +49,26 @@ CARRIES: dict[str, Callable[[Element], int]] = {
     "even": _half_unit,  # that of amax rounded to the elements' precision, ties up
     "rceil": lambda element: FRACTION - _threshold(element),  # the least scale at which amax does not saturate
 }
-RULES = tuple(CARRIES)
+assert tuple(CARRIES) == RULES
+
+
+def cached(function: Callable[..., T]) -> Callable[..., T]:
+    """`lru_cache`, but in compiled code, which would ignore it with a warning."""
+    known = lru_cache(maxsize=256)(function)
+
+    @wraps(function)
+    def call(*args: Hashable) -> T:
+        return function(*args) if torch.compiler.is_compiling() else known(*args)
+
+    return call
+
+
+class Shared(NamedTuple):
+    """What the elements of each block share."""
+
+    scales: Tensor  #: as they are stored: codes, or float32 patterns
+    factors: Tensor  #: by which elements are scaled
+    void: Tensor  #: elements are all code 0, whatever their values are
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +83,22 @@ class Rule:
     top: int  #: the largest code of a finite amax
     logarithms: int | None = None  #: bits of the floating-point format to which log2(amax) is rounded
     flush: bool = False  #: a block whose amax is subnormal counts as 0
+
+    undefined: ClassVar[bool] = False  #: no scaled value is NaN, but in void blocks
+
+    def share(self, amax: Tensor, level: Tensor | None, ieee: object) -> Shared:
+        """Scales of blocks, given amax as float32 patterns in int32, without sign."""
+        codes = self.codes(amax)
+        return Shared(codes, codes, self.empty(amax, codes))
+
+    def scaled(self, bits: Tensor, factors: Tensor, ieee: object) -> tuple[Tensor, Tensor]:
+        """float32 patterns, and the codes of the powers of two by which they are still to be divided."""
+        return bits, factors
+
+    def floats(self, x: Tensor, factors: Tensor) -> Tensor:
+        """float32 values, scaled: what is 0 only in float32 is 0 as an element, too, if that is rounded to nearest."""
+        powers = ((2 * BIAS - factors) << MANTISSA).clamp(min=1 << (MANTISSA - 1))
+        return x * powers.view(torch.float32)
 
     def codes(self, amax: Tensor) -> Tensor:
         """Codes, 255 for NaN, of amax as float32 patterns in int32, without sign."""
@@ -82,7 +122,7 @@ class Rule:
         return table[(amax >> MANTISSA).clamp(max=TOP)]
 
 
-@lru_cache(maxsize=256)
+@cached
 def rule(name: str, element: Element, profile: Profile, row: Minifloat) -> Rule:
     """The rule with this name, for amax of values of a floating-point row."""
     power, carry = element.max_scale, CARRIES[name](element)
@@ -110,8 +150,8 @@ def _least(name: str, element: Element, tiny: str) -> int | None:
         return _first(lambda amax: round(quotient(amax) * 2.0**149) >= units)
 
     match name, tiny:
-        case "rceil", "integer":  # times the float32 nearest to 1 / largest: what is above 2**-127 has code 1
-            return first(lambda amax: amax * _reciprocal(element), (1 << (MANTISSA - 1)) + 1)
+        case "rceil", "integer":  # what is above 2**-127 has code 1
+            return first(lambda amax: amax / element.max_value, (1 << (MANTISSA - 1)) + 1)
         case "rceil", "divided":
             return first(lambda amax: amax / element.max_value, 1)
         case "ceil", "divided":
@@ -120,12 +160,6 @@ def _least(name: str, element: Element, tiny: str) -> int | None:
             return first(lambda amax: amax * 2.0**-element.max_scale, 1 << MANTISSA)
         case _:
             return None
-
-
-def _reciprocal(element: Element) -> float:
-    """The float32 nearest to 1 / the largest element."""
-    fraction, exponent = math.frexp(1 / element.max_value)
-    return math.ldexp(round(math.ldexp(fraction, MANTISSA + 1)), exponent - MANTISSA - 1)
 
 
 def _first(holds: Callable[[float], bool]) -> int:
@@ -142,7 +176,7 @@ def _first(holds: Callable[[float], bool]) -> int:
 # ---- logarithms that are rounded -----------------------------------------------------------------
 
 
-@lru_cache(maxsize=8)
+@cached
 def logarithm_carries(bits: int) -> tuple[int, ...]:
     """For each exponent field what carries x to the next power of two, 2**k, where log2(x) rounds to k.
 

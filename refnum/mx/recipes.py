@@ -1,0 +1,210 @@
+"""Recipes of quantizations, and how they are carried out on blocks: float values -> stored elements and scales.
+
+1. The definition: patterns, scaled, are rounded by ``mx.elements``.
+2. ``fast.elements`` gives the same codes sooner where it serves: by integers everywhere, by floats in eager mode.
+3. In eager mode on the CPU blocks are taken in pieces that stay in the cache. Compiled code and other devices take them
+   as they are, even and odd elements apart where a byte holds both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor
+
+from ..boundary import check_choice
+from ..errors import ContractError, DTypeError
+from ..fast import elements as fast
+from ..fast.scans import flushes
+from ..formats import Block, Minifloat, e8m0, float16, float32
+from .elements import element_codes, underflow
+from .packing import pack4
+from .profiles import Form, Profile
+from .quotients import Quotient
+from .scales import INFINITY, Rule, Shared, rule
+from .singles import MACHINE, MAGNITUDE, WAIST, Arithmetic
+
+CHUNK = 1 << 17  #: elements of a piece: some five temporaries of 512 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """All that is to be known of a quantization, but the values."""
+
+    fmt: Block
+    profile: Profile
+    form: Form
+    scaling: Rule | Quotient
+    rounding: str
+    row: Minifloat  #: the floating-point format of the values
+
+    @property
+    def serves(self) -> bool:
+        """Whether `fast.elements` computes the elements."""
+        exact = self.profile.halves == self.profile.exponents == "exact"
+        return exact and fast.serves(self.fmt.element, self.rounding)
+
+    @property
+    def underflow(self) -> int | None:
+        """log2 of the largest scaled value that counts as 0, without sign; None: signs are kept."""
+        return underflow(self.form.zero, self.row)
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a row of a block is stored as whole bytes of two elements."""
+        return self.fmt.packed == 2 and self.fmt.tile[1] % 2 == 0
+
+    @property
+    def nan(self) -> int:
+        """The code of an element that is NaN."""
+        return (self.fmt.element.nan if isinstance(self.fmt.element, Minifloat) else None) or 0
+
+
+def recipe(
+    function: str, fmt: Block, profile: Profile, scale: str | None, rounding: str | None, row: Minifloat
+) -> Recipe:
+    """The recipe that these choices make."""
+    form = profile.form(function, fmt)
+    if fmt.scale != e8m0 and scale is not None:
+        raise ContractError(
+            f"{function} has no scale={scale!r} for {fmt}, whose scales are {fmt.scale}: rules are for those of e8m0. "
+            "Leave it out."
+        )
+    name = profile.scale if scale is None else scale
+    check_choice(function, "scale", name, profile.rules)
+    check_half(function, profile, row)
+    by_rule = form.formula == "rule"
+    scaling = rule(name, fmt.element, profile, row) if by_rule else Quotient(form.formula, fmt, row)
+    return Recipe(fmt, profile, form, scaling, profile.rounding if rounding is None else rounding, row)
+
+
+def check_half(function: str, profile: Profile, row: Minifloat) -> None:
+    """The profile takes values of the row."""
+    if row == float16 and not profile.half:
+        raise DTypeError(
+            f"{function} cannot read float16 in profile {profile.name}, which computes in the dtype of the values. "
+            "Allowed are bfloat16 and float32. Convert the tensor."
+        )
+
+
+# ---- blocks --------------------------------------------------------------------------------------
+
+
+def blockwise(
+    recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Elements, a byte each or a byte for two that pair, and scales of float values [blocks, elements]."""
+    wide = recipe.fmt.scale == float32
+    if _in_pieces(x):
+        elements, scales = _pieces(recipe, level, x, random_bits)
+    else:
+        elements, scales = _whole(recipe, level, x, random_bits)
+    return elements, scales.to(torch.int32).view(torch.float32) if wide else scales.to(torch.uint8)
+
+
+def _in_pieces(x: Tensor) -> bool:
+    eager = type(x) is Tensor and x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return eager and x.numel() > 0
+
+
+def _pieces(recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor | None) -> tuple[Tensor, Tensor]:
+    count, size = x.shape
+    elements = torch.empty(count, size // (2 if recipe.pairs else 1), dtype=torch.uint8, device="cpu")
+    scales = torch.empty(count, dtype=torch.int32, device="cpu")
+    ieee = WAIST if flushes() else MACHINE
+    by_floats = ieee is MACHINE and recipe.serves and recipe.rounding == "nearest_even"
+    step = max(1, CHUNK // size)
+    for start in range(0, count, step):
+        piece = slice(start, start + step)
+        if by_floats:
+            codes, shared = _by_floats(recipe, level, x[piece])
+        else:
+            random = None if random_bits is None else random_bits[piece]
+            (codes,), shared = _by_integers(recipe, level, [widened(x[piece])], [random], ieee)
+            codes = codes.to(torch.uint8)
+        elements[piece] = pack4(codes) if recipe.pairs else codes
+        scales[piece] = shared.scales
+    return elements, scales
+
+
+def _whole(recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor | None) -> tuple[Tensor, Tensor]:
+    lanes = _lanes(x, recipe.pairs)
+    random = [None if random_bits is None else random_bits[:, i :: len(lanes)] for i in range(len(lanes))]
+    codes, shared = _by_integers(recipe, level, lanes, random, WAIST)
+    elements = codes[0] | codes[1] << 4 if recipe.pairs else codes[0]
+    return elements.to(torch.uint8), shared.scales
+
+
+# ---- lanes of float32 patterns -------------------------------------------------------------------
+
+
+def widened(x: Tensor) -> Tensor:
+    """The float32 patterns, in int32, of values that float32 holds."""
+    x = x.to(torch.float32)
+    if torch.compiler.is_compiling() and x.device.type == "cpu":
+        # By way of bytes: Inductor turns a view that keeps the width into a copy element by element.
+        return x.reshape(-1).view(torch.uint8).view(torch.int32).view(x.shape)
+    return x.view(torch.int32)
+
+
+def _lanes(x: Tensor, pairs: bool) -> list[Tensor]:
+    """The patterns in one lane; or those with even and odd indices in two, where a byte holds both."""
+    bits = widened(x)
+    return [bits[:, ::2], bits[:, 1::2]] if pairs else [bits]
+
+
+# ---- values -> codes -----------------------------------------------------------------------------
+
+
+def _by_integers(
+    recipe: Recipe,
+    level: Tensor | None,
+    lanes: Sequence[Tensor],
+    random_bits: Sequence[Tensor | None],
+    ieee: Arithmetic,
+) -> tuple[list[Tensor], Shared]:
+    """Codes of elements for each lane of patterns, and what they share."""
+    amax = reduce(torch.maximum, [lane & MAGNITUDE for lane in lanes]).amax(1)
+    shared = recipe.scaling.share(amax, level, ieee)
+    return [_codes(recipe, shared, lane, bits, ieee) for lane, bits in zip(lanes, random_bits, strict=True)], shared
+
+
+def _codes(recipe: Recipe, shared: Shared, bits: Tensor, random_bits: Tensor | None, ieee: Arithmetic) -> Tensor:
+    scaling, element = recipe.scaling, recipe.fmt.element
+    bits, scales = scaling.scaled(bits, shared.factors[:, None], ieee)
+    if recipe.serves:
+        codes = fast.element_codes(
+            bits, scales, element, recipe.rounding, underflow=recipe.underflow, infinities=scaling.infinite
+        )
+        if scaling.undefined:
+            codes = torch.where((bits & MAGNITUDE) > INFINITY, recipe.nan, codes)
+    else:
+        codes = definition(recipe, bits, scales, random_bits)
+    return torch.where(shared.void[:, None], 0, codes)
+
+
+def definition(recipe: Recipe, bits: Tensor, scales: Tensor, random_bits: Tensor | None) -> Tensor:
+    """Codes of patterns over scales that are left, by the waist."""
+    zero, element = recipe.form.zero, recipe.fmt.element
+    return element_codes(bits, scales, element, recipe.rounding, random_bits, recipe.profile, zero, recipe.row)
+
+
+def _by_floats(recipe: Recipe, level: Tensor | None, x: Tensor) -> tuple[Tensor, Shared]:
+    """The same, uint8, of one lane of values, in float32 arithmetic."""
+    x = x.to(torch.float32)
+    amax = x.abs().view(torch.int32).amax(1)
+    shared = recipe.scaling.share(amax, level, MACHINE)
+    scaled = recipe.scaling.floats(x, shared.factors[:, None])
+    if recipe.underflow is not None:
+        scaled = torch.nn.functional.hardshrink(scaled, 2.0**recipe.underflow)
+    special = bool(((amax >= INFINITY) | (shared.factors >= INFINITY)).any())
+    nan = scaled.isnan() if special else None
+    codes = fast.nearest_even(scaled, recipe.fmt.element).to(torch.uint8)
+    if nan is not None:
+        codes.masked_fill_(nan, recipe.nan)
+    if bool(shared.void.any()):
+        codes[shared.void] = 0
+    return codes, shared
