@@ -54,6 +54,7 @@ WITHOUT_A_ROW = {
     **{f"mx.{way}{name}": "test_mx_layouts" for name in SHUFFLES for way in ("", "un")},
     **dict.fromkeys(("mx.to_blocked", "mx.from_blocked"), "test_mx_layouts"),
     "mx.random_bits": "test_mx_philox",
+    **dict.fromkeys(("mx.tensor_scale", "mx.hadamard"), "test_mx_dialects"),
     "scaled_mm": "test_sums_scaled",  # mx_mm with other arguments
     **dict.fromkeys(("status", "use_backend"), "test_backend"),
 }
