@@ -139,12 +139,13 @@ def test_the_machine_and_the_waist_agree_on_e4m3() -> None:
 @pytest.mark.parametrize("fmt", [refnum.mxfp4, refnum.nvfp4, ODD[-3]], ids=str)
 def test_pieces_do_not_matter(fmt: Block, monkeypatch: pytest.MonkeyPatch) -> None:
     x = values()
-    want = mx.quantize(x, fmt), mx.quantize(x, fmt, rounding="nearest_away")
-    monkeypatch.setattr(recipes, "CHUNK", 96)
-    assert same(mx.quantize(x, fmt), want[0])
-    assert same(mx.quantize(x, fmt, rounding="nearest_away"), want[1])
-    monkeypatch.setattr(recipes, "CHUNK", 1)
-    assert same(mx.quantize(x, fmt), want[0])
+    roundings = ("nearest_even", "nearest_away", "to_odd")
+    want = [mx.quantize(x, fmt, rounding=rounding) for rounding in roundings]
+    for chunk in (1, 96, 1 << 20):
+        monkeypatch.setattr(recipes, "CHUNK", chunk)
+        monkeypatch.setattr(recipes, "WIDE_CHUNK", chunk)
+        got = [mx.quantize(x, fmt, rounding=rounding) for rounding in roundings]
+        assert all(same(g, w) for g, w in zip(got, want, strict=True))
 
 
 # ---- where blocks lie -------------------------------------------------------------------------------------------

@@ -2,6 +2,14 @@
 
 Code asks a row for a choice, and never which library it imitates. What a row does not say is as in ``ocp/v1``, but the
 formats: a profile has those of its forms, and no others.
+
+Three rows are what references in the libraries' own repositories do, run and recorded at one commit:
+
+- ``te/v1``: TransformerEngine (d0067d0d). Its kernels, and those of flashinfer without fast math, are held to it bit
+  for bit. Weights are quantized in tiles: ``Block(e2m1, e4m3, (16, 16))``.
+- ``flashinfer/v1``: flashinfer (fb28d724). For NVFP4 the order of its kernels with fast math, whose reciprocals may be
+  a unit in the last place away.
+- ``compressed_tensors/v1``: compressed-tensors (ac8e2ba8), of weights in bfloat16 or float32.
 """
 
 from __future__ import annotations

@@ -62,6 +62,8 @@ def quantize(
         - ceil: the least one that is not below amax, over the same.
         - even: as floor, after amax has been rounded to the elements' precision, ties up.
         - rceil: the least scale at which amax does not saturate.
+
+        flashinfer has its own form of rceil, and compressed_tensors of even, and no others.
     rounding : str, optional
         Of the elements, by the names that `refnum.encode` takes. Default: the profile's.
     axis : int
@@ -98,7 +100,7 @@ def quantize(
         largest scale, and Inf saturates. Zeros have the least scale (E8M0 code 0, E4M3 2**-6, float32 1); -0 and what
         rounds to it keep their sign. All of this unless the profile says otherwise.
     Standard: OCP MX 1.0 sections 5 and 6.3.
-    Cost: O(numel) time, result + 5 MB.
+    Cost: O(numel) time; result + 5 MB, and a copy of x where a block's elements do not lie one behind the other.
     """
     check_block("mx.quantize", fmt)
     _check_floats("mx.quantize", x)

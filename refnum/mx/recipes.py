@@ -28,6 +28,7 @@ from .scales import INFINITY, Rule, Shared, rule
 from .singles import MACHINE, MAGNITUDE, WAIST, Arithmetic
 
 CHUNK = 1 << 17  #: elements of a piece: some five temporaries of 512 KiB
+WIDE_CHUNK = 1 << 14  #: the same for the definition: some twenty of 128 KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ def _pieces(recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor
     scales = torch.empty(count, dtype=torch.int32, device="cpu")
     ieee = WAIST if flushes() else MACHINE
     by_floats = ieee is MACHINE and recipe.serves and recipe.rounding == "nearest_even"
-    step = max(1, CHUNK // size)
+    step = max(1, (CHUNK if recipe.serves else WIDE_CHUNK) // size)
     for start in range(0, count, step):
         piece = slice(start, start + step)
         if by_floats:
