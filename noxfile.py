@@ -18,6 +18,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 CONSTRAINTS = ("--constraint", "constraints.txt")
 MINIMUMS = ("torch==2.10.*", "numpy==1.26.*")
 TESTING = ("demo", "conformance", "exact", "pytest-xdist", "nbclient", "ipykernel", "torchao")  # what the tests can use
+SLOW = ("tests/test_compile.py", "tests/test_mx_quantizer.py", "tests/test_mx_oracle.py")  # every compile, every vector
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # a test worker or a yardstick has one core to itself
 # glibc gives large blocks back when they are freed, or not, as it happens; fresh pages cost more than what is measured.
 KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 33), "MALLOC_MMAP_THRESHOLD_": str(1 << 33)}
@@ -82,7 +83,7 @@ def conformance(session: nox.Session) -> None:
     install_conformance(session)
     session.run("python", "-m", "refnum_conformance", *session.posargs)
     if not session.posargs:
-        session.run("pytest", "-m", "slow", "tests/test_compile.py", env=ONE_THREAD)
+        session.run("pytest", "-m", "slow", *SLOW, env=ONE_THREAD)
 
 
 @nox.session(default=False)
