@@ -188,5 +188,6 @@ def logarithm_carries(bits: int) -> tuple[int, ...]:
         k = field + 1 - BIAS
         scale = math.frexp(abs(k))[1] - (k > 0 and abs(k) & (abs(k) - 1) == 0)  # of what lies towards -Inf from k
         half = math.ldexp(1.0, scale - bits - 1) if k else 0.0  # near 0 log2 is as fine as x
-        carries.append(int((1 - 2.0**-half) * (1 << MANTISSA + 1)))
+        units = 1 << (MANTISSA + (field > 0))  # of 2**k: below 2**-126 the steps of float32 stay as they are
+        carries.append(int((1 - 2.0**-half) * units))
     return tuple(carries)
