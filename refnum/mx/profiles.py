@@ -51,9 +51,7 @@ class Profile:
     scale: str = "floor"  #: the rule for E8M0 scales, unless another is asked for
     rules: tuple[str, ...] = RULES  #: those that may be asked for
     rounding: str = "nearest_even"  #: of elements, unless another is asked for
-    tiny: str = (
-        "integer"  #: amax that is subnormal, divided by the largest element: integer: not at all; divided: float32
-    )
+    tiny: str = "integer"  #: a quotient of amax that is subnormal: integer: no rounding; divided: that of float32
     infinite: str = "nan"  #: a block with Inf: nan: like one with NaN; largest: EVEN gives ``even_top``, Inf saturates
     even_top: int | None = None  #: the code where EVEN rounds amax up to 2**128; None: as everywhere else
     exponents: str = "exact"  #: floor(log2 |x|): exact; rounded: with log2 rounded to the input's dtype first
