@@ -104,7 +104,7 @@ def assert_forms_agree(made: Recipe, level: Tensor | None, x: Tensor) -> None:
         assert torch.equal(codes.long(), want), where
         assert torch.equal(made_shared.scales.long(), shared.scales.long()), where
     if made.rounding == "nearest_even":
-        codes, made_shared = recipes._by_floats(made, level, x)
+        codes, made_shared = recipes.Floats(made, level, len(x))(x)
         assert torch.equal(codes.long(), want), where
         assert torch.equal(made_shared.scales.long(), shared.scales.long()), where
     elements, scales = recipes._whole(made, level, x, None)

@@ -107,28 +107,29 @@ def _unit(element: Element) -> tuple[int, int]:
 # ---- by floating-point additions -----------------------------------------------------------------
 
 
-def nearest_even(x: Tensor, element: Element) -> Tensor:
-    """Codes, in int32 of which the low byte counts, of float32 values that are not NaN; x is overwritten.
+def nearest_even(x: Tensor, element: Element, spare: Tensor, codes: Tensor) -> Tensor:
+    """Codes, in int32 of which the low byte counts, of float32 values that are not NaN; all memory is overwritten.
 
     To add 2**(e + 23 - m) to a magnitude below 2**(e + 1) leaves a multiple of 2**(e - m), the unit of elements with m
     fraction bits near 2**e, and the multiple stands in the low bits of the sum.
     """
+    bits = x.view(torch.int32)
     if isinstance(element, FixedPoint):
         x.clamp_(-element.max_value, element.max_value).add_(1.5 * 2.0 ** (MANTISSA - element.fraction))
-        return x.view(torch.int32) & ((1 << element.width) - 1)
+        return torch.bitwise_and(bits, (1 << element.width) - 1, out=codes)
     mantissa, least = element.mantissa, element.min_scale
-    sign = x.view(torch.int32) >> 31
+    sign = torch.bitwise_right_shift(bits, 31, out=spare)
     x.abs_().clamp_(max=element.max_value)
     # 1. The power of two 2**e, and the number that is added to the magnitude.
-    number = x.clamp(min=2.0**least).view(torch.int32)
-    number.bitwise_and_(INFINITY).add_(((MANTISSA - mantissa) << MANTISSA) + _offset(element))
-    code = x.add_(number.view(torch.float32)).view(torch.int32)
+    torch.clamp(x, min=2.0**least, out=codes.view(torch.float32))
+    codes.bitwise_and_(INFINITY).add_(((MANTISSA - mantissa) << MANTISSA) + _offset(element))
+    x.add_(codes.view(torch.float32))
     # 2. The exponent of the sum is the element's, but for a constant that the offset takes away from the low byte. It
     #    is even, so that ties go where they should.
-    code = torch.bitwise_right_shift(code, MANTISSA - mantissa, out=number).add_(code)
+    torch.bitwise_right_shift(bits, MANTISSA - mantissa, out=codes).add_(bits)
     if element.specials == "fnuz":  # has no -0
-        sign.bitwise_and_(-(code & 0xFF) >> 31)
-    return code.bitwise_or_(sign.bitwise_and_(1 << (element.width - 1)))
+        sign.bitwise_and_(-(codes & 0xFF) >> 31)
+    return codes.add_(sign, alpha=-(1 << (element.width - 1)))
 
 
 def _offset(element: Minifloat) -> int:

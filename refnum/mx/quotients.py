@@ -239,7 +239,7 @@ class Quotient:
         operation = ieee.over if FORMULAS[self.name].divides else ieee.times
         return operation(bits, factors).to(torch.int32), torch.full_like(factors, BIAS)
 
-    def floats(self, x: Tensor, factors: Tensor) -> Tensor:
+    def floats(self, x: Tensor, factors: Tensor, out: Tensor) -> None:
         """float32 values, scaled by the machine."""
-        values = factors.view(torch.float32)
-        return x / values if FORMULAS[self.name].divides else x * values
+        operation = torch.div if FORMULAS[self.name].divides else torch.mul
+        operation(x, factors.view(torch.float32), out=out)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -116,19 +117,28 @@ def _pieces(recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor
     elements = torch.empty(count, size // (2 if recipe.pairs else 1), dtype=torch.uint8, device="cpu")
     scales = torch.empty(count, dtype=torch.int32, device="cpu")
     ieee = WAIST if flushes() else MACHINE
-    by_floats = ieee is MACHINE and recipe.serves and recipe.rounding == "nearest_even"
+    by_floats = recipe.serves and recipe.rounding == "nearest_even" and ieee is MACHINE
     step = max(1, (CHUNK if recipe.serves else WIDE_CHUNK) // size)
+    floats = Floats(recipe, level, min(step, count)) if by_floats else None
     for start in range(0, count, step):
         piece = slice(start, start + step)
-        if by_floats:
-            codes, shared = _by_floats(recipe, level, x[piece])
+        if floats is not None:
+            codes, shared = floats(x[piece])
         else:
             random = None if random_bits is None else random_bits[piece]
             (codes,), shared = _by_integers(recipe, level, [widened(x[piece])], [random], ieee)
             codes = codes.to(torch.uint8)
-        elements[piece] = pack4(codes) if recipe.pairs else codes
+        elements[piece] = _paired(codes) if recipe.pairs else codes
         scales[piece] = shared.scales
     return elements, scales
+
+
+def _paired(codes: Tensor) -> Tensor:
+    """Codes of 4 bits, two in the low byte of an integer: `pack4`, without a check that they have no more bits."""
+    if sys.byteorder != "little":
+        return pack4(codes)
+    words = codes.contiguous().view(torch.int16)
+    return (words >> 4).bitwise_or_(words)
 
 
 def _whole(recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -193,19 +203,35 @@ def definition(recipe: Recipe, bits: Tensor, scales: Tensor, random_bits: Tensor
     return element_codes(bits, scales, element, recipe.rounding, random_bits, recipe.profile, zero, recipe.row)
 
 
-def _by_floats(recipe: Recipe, level: Tensor | None, x: Tensor) -> tuple[Tensor, Shared]:
-    """The same, uint8, of one lane of values, in float32 arithmetic."""
-    x = x.to(torch.float32)
-    amax = x.abs().view(torch.int32).amax(1)
-    shared = recipe.scaling.share(amax, level, MACHINE)
-    scaled = recipe.scaling.floats(x, shared.factors[:, None])
-    if recipe.underflow is not None:
-        scaled = torch.nn.functional.hardshrink(scaled, 2.0**recipe.underflow)
-    special = bool(((amax >= INFINITY) | (shared.factors >= INFINITY)).any())
-    nan = scaled.isnan() if special else None
-    codes = fast.nearest_even(scaled, recipe.fmt.element).to(torch.uint8)
-    if nan is not None:
-        codes.masked_fill_(nan, recipe.nan)
-    if bool(shared.void.any()):
-        codes[shared.void] = 0
-    return codes, shared
+class Floats:
+    """The same for pieces of values in float32 arithmetic, again and again, in scratch memory of its own.
+
+    That is allocated once: fresh memory costs more than a pass over it.
+    """
+
+    def __init__(self, recipe: Recipe, level: Tensor | None, count: int) -> None:
+        self._recipe, self._level = recipe, level
+        rows, columns = recipe.fmt.tile
+        self._scratch = [torch.empty(count, rows * columns, device="cpu", dtype=torch.int32) for _ in range(3)]
+        self._codes = torch.empty(count, rows * columns, device="cpu", dtype=torch.uint8)
+
+    def __call__(self, x: Tensor) -> tuple[Tensor, Shared]:
+        """Codes of at most ``count`` blocks, uint8 and overwritten by the next call, and what they share."""
+        scaling, element = self._recipe.scaling, self._recipe.fmt.element
+        wide, scaled, number = (memory[: len(x)] for memory in self._scratch)
+        values = x if x.dtype == torch.float32 else wide.view(torch.float32).copy_(x)
+        floats = scaled.view(torch.float32)
+        torch.abs(values, out=floats)
+        amax = scaled.amax(1)
+        shared = scaling.share(amax, self._level, MACHINE)
+        scaling.floats(values, shared.factors[:, None], floats)
+        if self._recipe.underflow is not None:
+            torch.hardshrink(floats, 2.0**self._recipe.underflow, out=floats)
+        special = int(torch.maximum(amax, shared.factors).amax()) >= INFINITY
+        nan = floats.isnan() if special else None
+        codes = self._codes[: len(x)].copy_(fast.nearest_even(floats, element, wide, number))
+        if nan is not None:
+            codes.masked_fill_(nan, self._recipe.nan)
+        if bool(shared.void.any()):
+            codes[shared.void] = 0
+        return codes, shared

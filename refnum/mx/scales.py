@@ -95,10 +95,10 @@ class Rule:
         """float32 patterns, and the codes of the powers of two by which they are still to be divided."""
         return bits, factors
 
-    def floats(self, x: Tensor, factors: Tensor) -> Tensor:
+    def floats(self, x: Tensor, factors: Tensor, out: Tensor) -> None:
         """float32 values, scaled: what is 0 only in float32 is 0 as an element, too, if that is rounded to nearest."""
         powers = ((2 * BIAS - factors) << MANTISSA).clamp(min=1 << (MANTISSA - 1))
-        return x * powers.view(torch.float32)
+        torch.mul(x, powers.view(torch.float32), out=out)
 
     def codes(self, amax: Tensor) -> Tensor:
         """Codes, 255 for NaN, of amax as float32 patterns in int32, without sign."""
