@@ -13,12 +13,18 @@ from ..core.decode import INFINITE, NAN, Exact, decode, nonzero
 from ..core.exact import multiply
 from ..core.round import encode
 from ..errors import DTypeError
-from ..fast.scans import flushes, is_finite
-from ..formats import Element, Format, Minifloat, float32
+from ..fast.scans import flushes
+from ..formats import Element, Minifloat, e8m0, float32
 from .blocks import Blocks
+from .scales import BIAS
 
 CHUNK = 1 << 16  #: elements of a piece
-_PAIRS = {torch.bfloat16: torch.int32, torch.float32: torch.int64, torch.float64: torch.complex128}
+_PAIRS = {
+    torch.float16: torch.int32,
+    torch.bfloat16: torch.int32,
+    torch.float32: torch.int64,
+    torch.float64: torch.complex128,
+}
 
 
 def dequantize(blocks: Blocks, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -109,15 +115,21 @@ def _product(a: Exact, a_bits: int, b: Exact, b_bits: int) -> Exact:
 
 
 def _serves(blocks: Blocks, dtype: torch.dtype) -> bool:
-    """Whether floating-point products are right: rounded once, with no subnormal number flushed."""
+    """Whether a table has the values, or floating-point products are right: rounded once, and nothing flushed."""
     plain = type(blocks.elements) is Tensor and blocks.elements.device.type == "cpu"
     whole = blocks.fmt.tile[1] % blocks.fmt.packed == 0
-    if not plain or not whole or torch.compiler.is_compiling() or sys.byteorder != "little" or flushes():
+    if not plain or not whole or torch.compiler.is_compiling() or sys.byteorder != "little":
         return False
-    # Elements times scales are exact, unless scales are float32 or there is a factor more: those are rounded here.
-    if blocks.fmt.scale == float32:
-        return dtype in (torch.float32, torch.float64) and blocks.tensor_scale is None
-    return blocks.tensor_scale is None or dtype in (torch.float32, torch.float64)
+    if _tabled(blocks):
+        return True
+    # float32 holds no product of an element and a float32 scale, but float64 does: that is rounded once, or not at all.
+    single = dtype in (torch.float32, torch.float64) and (blocks.fmt.scale != float32 or blocks.tensor_scale is None)
+    return single and not flushes()
+
+
+def _tabled(blocks: Blocks) -> bool:
+    """Whether scales are codes of 8 bits, and there is no other factor."""
+    return blocks.fmt.scale != float32 and blocks.tensor_scale is None
 
 
 def _by_table(blocks: Blocks, dtype: torch.dtype) -> Tensor:
@@ -127,61 +139,48 @@ def _by_table(blocks: Blocks, dtype: torch.dtype) -> Tensor:
         elements = elements.narrow(-2, 0, blocks.shape[-2])
         scales = scales.repeat_interleave(rows, -2).narrow(-2, 0, blocks.shape[-2])
     elements, scales = (x.movedim(axis, -1).contiguous() for x in (elements, scales))
-    wide = _lane(blocks, dtype)
     values = torch.empty(*scales.shape, columns, dtype=dtype, device="cpu")
-    flat, shared, codes = values.view(-1, columns), scales.view(-1), elements.view(-1, columns // fmt.packed)
+    flat, shared, codes = values.view(-1, columns), scales.view(-1, 1), elements.view(-1, columns // fmt.packed)
     step = max(1, CHUNK // columns)
     for start in range(0, len(flat), step):
         piece = slice(start, start + step)
-        factors = _scale_values(shared[piece], fmt.scale, wide)
-        out = flat[piece] if dtype == wide else torch.empty(len(factors), columns, dtype=wide, device="cpu")
-        products = _look_up(codes[piece], fmt.element, out).mul_(factors)
-        if blocks.tensor_scale is not None:
-            products.mul_(blocks.tensor_scale.to(wide))
-        if dtype != wide:
-            flat[piece] = products
-        if not is_finite(products):  # conversions, and Inf times 0, make NaNs of several patterns
-            flat[piece].masked_fill_(products.isnan(), torch.nan)
+        if _tabled(blocks):
+            _look_up(codes[piece], shared[piece], fmt.element, fmt.scale, flat[piece])
+        else:
+            flat[piece] = _products(codes[piece], shared[piece], blocks)
+            flat[piece].masked_fill_(flat[piece].isnan(), torch.nan)  # Inf times 0 is one of another pattern
     return values.flatten(-2).narrow(-1, 0, blocks.shape[axis]).movedim(-1, axis).contiguous()
 
 
-def _lane(blocks: Blocks, dtype: torch.dtype) -> torch.dtype:
-    """The dtype to multiply in: it holds all elements and scales, and either the product is rounded only once."""
-    if blocks.tensor_scale is not None:
-        return torch.float64
-    return torch.float32 if dtype == torch.float16 else dtype
+def _products(codes: Tensor, scales: Tensor, blocks: Blocks) -> Tensor:
+    """Values in float64, which are still to be rounded."""
+    fmt, factors = blocks.fmt, [] if blocks.tensor_scale is None else [blocks.tensor_scale]
+    values = torch.empty(len(codes), fmt.tile[1], dtype=torch.float64, device="cpu")
+    if fmt.scale == float32:
+        factors, scales = [scales, *factors], torch.full_like(scales, BIAS, dtype=torch.int32)
+    _look_up(codes, scales, fmt.element, e8m0 if fmt.scale == float32 else fmt.scale, values)
+    for factor in factors:
+        values.mul_(factor.to(torch.float64))
+    return values
 
 
-def _look_up(codes: Tensor, element: Element, out: Tensor) -> Tensor:
-    """Values of stored elements; a byte that holds two is looked up as one."""
-    table = _table(element, out.dtype)
-    torch.index_select(table, 0, codes.reshape(-1).to(torch.int32), out=out.view(-1).view(table.dtype))
-    return out
+def _look_up(codes: Tensor, scales: Tensor, element: Element, scale: Minifloat, out: Tensor) -> None:
+    """Values of stored elements and scales by both codes together; a byte of two elements is looked up as one."""
+    table = _table(element, scale, out.dtype)
+    index = codes.to(torch.int32).add_(scales.to(torch.int32) << 8)
+    torch.index_select(table, 0, index.view(-1), out=out.view(-1).view(table.dtype))
 
 
-def _scale_values(codes: Tensor, scale: Minifloat, dtype: torch.dtype) -> Tensor:
-    """A column of scales."""
-    if codes.dtype == torch.float32:
-        return codes.view(-1, 1).to(dtype)
-    return _values(scale, dtype).index_select(0, codes.to(torch.int32)).view(-1, 1)
-
-
-@lru_cache(maxsize=32)
-def _values(fmt: Format | Element, dtype: torch.dtype) -> Tensor:
-    """The values of all codes of 8 bits, or of as many as there are."""
+@lru_cache(maxsize=16)
+def _table(element: Element, scale: Minifloat, dtype: torch.dtype) -> Tensor:
+    """Values for every scale and byte; of two elements of 4 bits side by side, as one number of twice the width."""
     row = FLOAT_ROWS[dtype]
     with torch.inference_mode(False):
-        codes = torch.arange(1 << fmt.width, dtype=torch.int64, device="cpu")
-        return encode(decode(codes, fmt), row).to(SIGNED[row.width]).view(dtype)
-
-
-@lru_cache(maxsize=32)
-def _table(element: Element, dtype: torch.dtype) -> Tensor:
-    """Values for every byte; of two elements of 4 bits side by side, as one number of twice the width."""
-    values = _values(element, dtype)
-    with torch.inference_mode(False):
+        codes = torch.arange(1 << element.width, dtype=torch.int64, device="cpu")
+        scales = decode(torch.arange(256, dtype=torch.int64, device="cpu")[:, None], scale)
+        patterns = encode(_times(codes, element, scales, scale.significand_bits), row)
+        values = patterns.to(SIGNED[row.width]).view(dtype)
         if element.width != 4:
-            return values.repeat(1 << (8 - element.width))
-        low, high = torch.meshgrid(values, values, indexing="xy")
-        pairs = torch.stack([low, high], dim=-1)
-        return pairs.view(_PAIRS[dtype]).view(-1)
+            return values.repeat(1, 1 << (8 - element.width)).view(-1)
+        low, high = values[:, None, :].expand(-1, 16, -1), values[:, :, None].expand(-1, -1, 16)
+        return torch.stack([low, high], dim=-1).view(_PAIRS[dtype]).view(-1)
