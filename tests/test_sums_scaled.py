@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import ScalingType, SwizzleType
 
 from refnum import Block, ContractError, DTypeError, ShapeError, mx, mx_mm, scaled_mm
-from refnum.formats import e2m1, e8m0, mxfp4, mxfp8_e4m3, mxfp8_e5m2, nvfp4
+from refnum.formats import e2m1, e8m0, float32, mxfp4, mxfp8_e4m3, mxfp8_e5m2, nvfp4
 from refnum.mx import Blocks
 from refnum.testing import assert_bit_equal
 
@@ -105,3 +105,13 @@ def test_errors_say_what_was_got_and_what_is_allowed(
 
 def test_blocks_without_a_torch_dtype_have_no_views() -> None:
     assert mx.quantize(torch.ones(32), Block(e2m1, e8m0, 32)).to_torch()[0].dtype == torch.float4_e2m1fn_x2
+
+
+def test_float32_scales_take_no_factor() -> None:
+    """Three factors of 24, 24 and 8 bits would be more than float64 holds, and exact sums start from float64."""
+    fmt = Block(e2m1, float32, 32)
+    parts = torch.zeros(2, 16, dtype=torch.uint8), torch.ones(2, 1)
+    with pytest.raises(ContractError) as caught:
+        Blocks(*parts, fmt, torch.Size((2, 32)), -1, torch.tensor(0.3))
+    for part in ("no tensor_scale for block(e2m1,float32,32)", "float32", "Allowed is None", "part of the scales"):
+        assert part in str(caught.value)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..boundary import check_block, check_tensor
-from ..errors import DTypeError, FormatError, ShapeError
+from ..errors import ContractError, DTypeError, FormatError, ShapeError
 from ..formats import Block, Element, e2m1, e4m3, e4m3fnuz, e5m2, e5m2fnuz, e8m0, float32
 from .packing import pack4, unpack4
 
@@ -49,10 +49,12 @@ class Blocks:
     axis : int
         The axis along which elements share a scale, counted from the last one: -1.
     tensor_scale : Tensor, optional
-        A factor of all values, 0-d float32.
+        A factor of all values, 0-d float32; not where scales are float32.
 
     Raises
     ------
+    ContractError
+        When a tensor scale comes with float32 scales.
     FormatError
         When ``fmt`` is no block format.
     DTypeError
@@ -87,6 +89,11 @@ class Blocks:
                     f"{tuple(got)}. Undo a shuffle or a transposition first."
                 )
         check_tensor_scale("Blocks", self.tensor_scale)
+        if self.fmt.scale == float32 and self.tensor_scale is not None:
+            raise ContractError(
+                f"Blocks has no tensor_scale for {self.fmt}, whose scales are float32: float64 would not hold the "
+                "values. Allowed is None. Make the factor part of the scales."
+            )
 
     def __repr__(self) -> str:
         """The format and the shapes; the codes are many.

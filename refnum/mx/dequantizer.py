@@ -52,7 +52,7 @@ def dequantize(blocks: Blocks, dtype: torch.dtype = torch.float32) -> Tensor:
     DTypeError
         When the argument is not Blocks, or the dtype is none of the four.
 
-    Exactness: correctly rounded, and exact in float64 unless a tensor scale is added to float32 scales.
+    Exactness: correctly rounded, and exact in float64.
     Rounding: once, to nearest, ties to even.
     Special: a NaN scale or element gives NaN; overflow gives Inf; subnormal results are kept.
     Standard: OCP MX 1.0 section 6.2; what it leaves open, an overflow, is as in IEEE 754.
@@ -122,9 +122,8 @@ def _serves(blocks: Blocks, dtype: torch.dtype) -> bool:
         return False
     if _tabled(blocks):
         return True
-    # float32 holds no product of an element and a float32 scale, but float64 does: that is rounded once, or not at all.
-    single = dtype in (torch.float32, torch.float64) and (blocks.fmt.scale != float32 or blocks.tensor_scale is None)
-    return single and not flushes()
+    # float64 holds elements times scales times a factor: that is rounded once, or not at all.
+    return dtype in (torch.float32, torch.float64) and not flushes()
 
 
 def _tabled(blocks: Blocks) -> bool:
@@ -154,14 +153,13 @@ def _by_table(blocks: Blocks, dtype: torch.dtype) -> Tensor:
 
 def _products(codes: Tensor, scales: Tensor, blocks: Blocks) -> Tensor:
     """Values in float64, which are still to be rounded."""
-    fmt, factors = blocks.fmt, [] if blocks.tensor_scale is None else [blocks.tensor_scale]
-    values = torch.empty(len(codes), fmt.tile[1], dtype=torch.float64, device="cpu")
-    if fmt.scale == float32:
-        factors, scales = [scales, *factors], torch.full_like(scales, BIAS, dtype=torch.int32)
-    _look_up(codes, scales, fmt.element, e8m0 if fmt.scale == float32 else fmt.scale, values)
-    for factor in factors:
-        values.mul_(factor.to(torch.float64))
-    return values
+    values = torch.empty(len(codes), blocks.fmt.tile[1], dtype=torch.float64, device="cpu")
+    if blocks.tensor_scale is None:  # scales are no codes: elements are looked up under the scale 1
+        scale, unit, factor = e8m0, torch.full_like(scales, BIAS, dtype=torch.int32), scales
+    else:
+        scale, unit, factor = blocks.fmt.scale, scales, blocks.tensor_scale
+    _look_up(codes, unit, blocks.fmt.element, scale, values)
+    return values.mul_(factor.to(torch.float64))
 
 
 def _look_up(codes: Tensor, scales: Tensor, element: Element, scale: Minifloat, out: Tensor) -> None:
