@@ -16,13 +16,12 @@ from ..core.decode import Exact, decode, nonzero
 from ..core.exact import limbs_for, select
 from ..core.round import encode
 from ..fast.chunks import pieces
-from ..fast.conversions import INTEGER, converted
 from ..fast.fma import fma
 from ..fast.hardware import flushes_subnormals, fuses_addcmul
 from ..fast.vectors import least_unit
 from ..formats import float32
-from .exact import canonical_nan
 from .operands import on_cpu, product_shape
+from .results import finished
 
 TILE = 1 << 17  #: results of a tile, whose accumulator stays in the cache
 TERMS = 1 << 10  #: terms that are cut into columns and rows at a time
@@ -47,10 +46,7 @@ def chain_mm(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype, *, s
         sums = sums.mT.contiguous()
         _accumulate(sums, operands[1].mT, operands[0].mT, take)
         sums = sums.mT
-    nan = sums.isnan()
-    result = converted(sums, dtype).contiguous()
-    result.view(INTEGER[dtype]).masked_fill_(nan, canonical_nan(dtype))
-    return result
+    return finished(sums, dtype)
 
 
 def _accumulate(sums: Tensor, a: Tensor, b: Tensor, take: Step) -> None:

@@ -24,6 +24,7 @@ from ..fast.hardware import multiplies_in_float32
 from ..fast.vectors import REACH, Place, Vectors, exact_in, fit_float32, float64_error, least_unit, power_of_2
 from ..formats import Minifloat, float32, float64
 from .operands import on_cpu, product_shape
+from .results import canonical_nan
 
 TERMS = 1 << 28  #: products that may be added between two carry passes
 SIDE = 512  #: vectors of a tile at most
@@ -66,11 +67,6 @@ def is_served(bias: Tensor | None) -> bool:
 
 
 # ---- NaN and Inf -----------------------------------------------------------------------------------
-
-
-def canonical_nan(dtype: torch.dtype) -> int:
-    """The pattern of the NaN that contracts write: the largest one."""
-    return torch.iinfo(INTEGER[dtype]).max
 
 
 def _specials(a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:

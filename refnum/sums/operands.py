@@ -1,4 +1,4 @@
-"""What all sums of products of posits share: shapes, patterns in, patterns or floats out."""
+"""What sums of products share: shapes, operands widened exactly; for posits patterns in, patterns or floats out."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import torch
 from torch import Tensor
 
 from ..boundary import FLOAT_ROWS, broadcast_shape, container
+from ..codec import decode as values_of
 from ..codec import encode, floats_of, quantize
 from ..core import round as core_round
 from ..core.decode import decode
 from ..fast import magic
 from ..fast.chunks import elementwise
-from ..formats import Minifloat, Posit, float32, float64, holds, keeps
+from ..formats import Minifloat, Posit, e4m3, e4m3fnuz, e5m2, e5m2fnuz, float32, float64, holds, keeps
+
+#: torch's dtypes of 8 bits, and their formats
+FP8: dict[torch.dtype, Minifloat] = {
+    torch.float8_e4m3fn: e4m3,
+    torch.float8_e5m2: e5m2,
+    torch.float8_e4m3fnuz: e4m3fnuz,
+    torch.float8_e5m2fnuz: e5m2fnuz,
+}
 
 
 def product_shape(a: Tensor, b: Tensor) -> torch.Size:
@@ -28,6 +37,13 @@ def batch_shape(a: Tensor, b: Tensor) -> torch.Size:
 def on_cpu(*operands: Tensor) -> bool:
     """Whether fast forms can look at the values: plain tensors on the CPU."""
     return all(type(x) is Tensor and x.device.type == "cpu" for x in operands)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Floats of at most 32 bits as float32, which holds them; others as they are."""
+    if x.dtype in FP8:
+        return values_of(x.view(torch.uint8), FP8[x.dtype], dtype=torch.float32)
+    return x.to(torch.float32) if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def patterns_of(x: Tensor, fmt: Posit) -> Tensor:
