@@ -21,6 +21,8 @@ from .sums.operands import product_shape
 from .sums.posits import posit_mm as posit_mm
 from .sums.posits import posit_mm_reference, quire_dot_reference, rounded_operand
 from .sums.posits import quire_dot as quire_dot
+from .sums.products import exact_product, exact_sum, gemm_reference
+from .sums.products import gemm as gemm
 from .sums.scaled import scaled_mm as scaled_mm
 
 
@@ -148,7 +150,40 @@ _MX_MM = (
 )
 
 
+# ---- gemm ----------------------------------------------------------------------------------------
+
+
+def _gemm_fake(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype: torch.dtype) -> Tensor:
+    return a.new_empty(product_shape(a, b), dtype=out_dtype)
+
+
+def _gemm_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    a, b, bias, *_ = inputs
+    ctx.bias_like = None if bias is None else (bias.shape, bias.dtype)
+    ctx.save_for_backward(a, b)
+
+
+def _gemm_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    # Each gradient is exact/v1: a sum that is rounded once, over a batch that was broadcast, too.
+    a, b = ctx.saved_tensors
+    to_a = exact_product(upstream, b.mT, a.shape, a.dtype) if ctx.needs_input_grad[0] else None
+    to_b = exact_product(a.mT, upstream, b.shape, b.dtype) if ctx.needs_input_grad[1] else None
+    to_bias = None
+    if ctx.needs_input_grad[2]:
+        shape, dtype = ctx.bias_like
+        to_bias = exact_sum(upstream, shape, dtype)
+    return to_a, to_b, to_bias, None, None
+
+
 ROWS = (
+    Row(
+        "gemm",
+        "(Tensor a, Tensor b, Tensor? bias, str contract, ScalarType out_dtype) -> Tensor",
+        gemm_reference,
+        _gemm_fake,
+        _gemm_setup,
+        _gemm_backward,
+    ),
     Row(
         "mx_mm",
         f"({', '.join(_MX_MM)}) -> Tensor",

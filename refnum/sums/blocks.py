@@ -18,8 +18,8 @@ from ..mx.blocks import Blocks
 from ..mx.dequantizer import dequantize
 from ..mx.elements import unit_scale
 from ..mx.scales import BIAS, NAN
-from . import chain, contracts, exact
-from .operands import on_cpu
+from . import contracts, exact
+from .operands import on_cpu, placed_bias
 
 RESULTS = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -84,7 +84,7 @@ def mx_mm(
     x, y = (_matrix(side) for side in (a, b))
     shape = _product_shape(x, y)
     if bias is not None:
-        bias = _bias(bias, shape, a, b)
+        bias = placed_bias("mx_mm", bias, shape, _dims(a), _dims(b))
     result: Tensor = torch.ops.refnum.mx_mm(*flat(x), *flat(y), bias, row.name, out_dtype)
     if _dims(b) == 1:
         result = result.squeeze(-1)
@@ -145,18 +145,6 @@ def _product_shape(a: Blocks | Tensor, b: Blocks | Tensor) -> torch.Size:
     return result_shape(a.shape, b.shape)
 
 
-def _bias(bias: Tensor, shape: torch.Size, a: Blocks | Tensor, b: Blocks | Tensor) -> Tensor:
-    """The bias in the shape of the product of matrices, before 1-D operands lose their axis again."""
-    want = [*shape[:-2], *([] if _dims(a) == 1 else [shape[-2]]), *([] if _dims(b) == 1 else [shape[-1]])]
-    try:
-        return bias.expand(want).reshape(shape)
-    except RuntimeError:
-        raise ShapeError(
-            f"mx_mm cannot add a bias of shape {tuple(bias.shape)} to a result of shape {tuple(want)}. Make it "
-            "broadcast to that."
-        ) from None
-
-
 # ---- the operation -------------------------------------------------------------------------------
 
 
@@ -210,14 +198,11 @@ def mx_mm_reference(
     """`mx_mm` of checked operands with at least two axes."""
     x = operand(Flat(a, a_scales, a_factor, a_fmt, a_shape))
     y = operand(Flat(b, b_scales, b_factor, b_fmt, b_shape))
-    match contract:
-        case "exact/v1":
-            return _exact_mm(x, y, bias, out_dtype)
-        case "chain/v1":
-            return chain.chain_mm(in_float32(x), in_float32(y).mT, bias, out_dtype)
-        case _:
-            product = torch.matmul(in_float32(x), in_float32(y).mT)
-            return (product if bias is None else product + bias.to(torch.float32)).to(out_dtype)
+    if contract == "exact/v1":
+        return _exact_mm(x, y, bias, out_dtype)
+    multiply = contracts.find("mx_mm", contract).multiply
+    assert multiply is not None
+    return multiply(in_float32(x), in_float32(y).mT, None if bias is None else bias.to(torch.float32), out_dtype)
 
 
 def in_float32(x: Blocks | Tensor) -> Tensor:

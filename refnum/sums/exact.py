@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from ..codec import encode as encode_floats
 from ..core.decode import INFINITE, LIMB, Exact, decode, nonzero
 from ..core.exact import DIGIT, WORD, add_to_words, carry_words, from_words, product_limbs, select
 from ..core.round import encode
@@ -23,7 +24,7 @@ from ..fast.expansions import rounded, rounded_to_odd, sums_of_products
 from ..fast.hardware import multiplies_in_float32
 from ..fast.vectors import REACH, Place, Vectors, exact_in, fit_float32, float64_error, least_unit, power_of_2
 from ..formats import Minifloat, float32, float64
-from .operands import on_cpu, product_shape
+from .operands import FP8, on_cpu, product_shape
 from .results import canonical_nan
 
 TERMS = 1 << 28  #: products that may be added between two carry passes
@@ -43,6 +44,8 @@ def exact_mm(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> T
     The bias broadcasts to the result. A sum that is 0 is -0 where every term is -0, else +0; NaN is written as the
     largest pattern.
     """
+    if dtype in FP8:
+        return _exact_mm_in_8_bits(a, b, bias, dtype)
     given = [a, b] if bias is None else [a, b, bias]
     if not on_cpu(*given):
         return mm_by_words(a, b, bias, dtype)
@@ -56,6 +59,29 @@ def exact_mm(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> T
     finite = [side.masked_fill(~side.isfinite(), 0.0) for side in given]
     result = exact_mm(finite[0], finite[1], finite[2] if rest else None, dtype)
     return _write_specials(result, _specials(a, b, bias))
+
+
+def _exact_mm_in_8_bits(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    # A sum lies between the neighbours of what it is as a float32. Where they round alike, so does it; elsewhere words
+    # decide.
+    sums = exact_mm(a, b, bias, torch.float32)
+    codes, low, high = (encode_floats(end, FP8[dtype]) for end in (sums, _neighbour(sums, -1), _neighbour(sums, 1)))
+    places = (low != high).nonzero()
+    batch = sums.shape[:-2]
+    x, y = a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:]).mT
+    for part in _parts(len(places), max(1, PIECE // max(1, a.shape[-1]))):
+        *matrix, i, j = place = places[part].unbind(1)
+        left, right = x[(*matrix, i)][:, None, :], y[(*matrix, j)][:, :, None]
+        z = None if bias is None else bias.expand(sums.shape)[place][:, None, None]
+        codes[place] = _codes(left, right, z, FP8[dtype]).view(-1).to(torch.uint8)
+    return codes.contiguous().view(dtype)
+
+
+def _neighbour(x: Tensor, step: int) -> Tensor:
+    """The next float32 in magnitude; what is 0, infinite or NaN stays: no result of 8 bits is in doubt there."""
+    bits = x.view(torch.int32)
+    magnitude = bits & 0x7FFFFFFF
+    return torch.where((magnitude == 0) | (magnitude >= 0x7F800000), bits, bits + step).view(torch.float32)
 
 
 def is_served(bias: Tensor | None) -> bool:

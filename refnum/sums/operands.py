@@ -10,6 +10,7 @@ from ..codec import decode as values_of
 from ..codec import encode, floats_of, quantize
 from ..core import round as core_round
 from ..core.decode import decode
+from ..errors import ShapeError
 from ..fast import magic
 from ..fast.chunks import elementwise
 from ..formats import Minifloat, Posit, e4m3, e4m3fnuz, e5m2, e5m2fnuz, float32, float64, holds, keeps
@@ -37,6 +38,20 @@ def batch_shape(a: Tensor, b: Tensor) -> torch.Size:
 def on_cpu(*operands: Tensor) -> bool:
     """Whether fast forms can look at the values: plain tensors on the CPU."""
     return all(type(x) is Tensor and x.device.type == "cpu" for x in operands)
+
+
+def placed_bias(function: str, bias: Tensor, shape: torch.Size, a_dims: int, b_dims: int) -> Tensor:
+    """The bias, so that it broadcasts to a product of matrices: 1-D operands have not lost their axis yet."""
+    want = (*shape[:-2], *shape[-2:][a_dims == 1 : 1 + (b_dims > 1)])
+    try:
+        bias.expand(want)
+    except RuntimeError:
+        raise ShapeError(
+            f"{function} cannot add a bias of shape {tuple(bias.shape)} to a result of shape {want}. Make it broadcast "
+            "to that."
+        ) from None
+    bias = bias.unsqueeze(-1) if b_dims == 1 and bias.dim() else bias
+    return bias.unsqueeze(-2) if a_dims == 1 and bias.dim() else bias
 
 
 def widened(x: Tensor) -> Tensor:
