@@ -16,6 +16,8 @@ from torch import Tensor
 import refnum
 from refnum import Minifloat, Posit, Quire, mx, posit
 from refnum.boundary import FLOAT_ROWS, SIGNED, container
+from refnum.sums.contracts import CONTRACTS, FAMILIES, find
+from refnum.sums.operands import FP8
 from refnum.testing import cases
 
 COUNT = 120  #: elements of an elementwise operand: 2 * 3 * 4 * 5
@@ -317,6 +319,41 @@ def gradient(function: Callable[..., Tensor], *operands: Tensor) -> Tensor:
     return torch.cat([leaf.grad.reshape(-1) for leaf in leaves if leaf.grad is not None])
 
 
+def few_specials(dtype: torch.dtype, seed: int) -> Tensor:
+    """As `floats`, for operands of products: Inf and NaN among the first 12 alone."""
+    x = floats(torch.float32 if dtype in FP8 else dtype, seed)
+    x[12:] = torch.where(x[12:].abs() < 2.0**60, x[12:], 1.0)
+    return x.to(dtype)
+
+
+def _gemms() -> list[Call]:
+    calls = []
+    for row in (find("calls", name) for name in (*CONTRACTS, *FAMILIES)):
+        if row.multiply is None or row.name.startswith("unversioned"):
+            continue
+        kind = row.operands[0]
+        if kind.is_floating_point:
+            a, b, bias = few_specials(kind, 41), few_specials(kind, 42), floats(row.biases[0], 43)[:10]
+        else:
+            a, b = (counted(0, 120, dtype=torch.uint8).view(kind) for _ in range(2))
+            bias = floats(row.biases[0], 43)[:10] if row.biases else None
+        addends = () if bias is None else (bias,)
+        calls.append(
+            Call(
+                f"gemm {row.name}",
+                lambda a, b, *c, row=row: refnum.gemm(a.view(10, 12), b.view(12, 10), *c, contract=row),
+                (a, b, *addends),
+                False,
+            )
+        )
+    whole_numbers = whole(44, 6, 70), whole(45, 70, 40)
+    calls.append(Call("gemm of many terms", refnum.gemm, whole_numbers, False))
+    calls.append(
+        Call("gemm exact of many terms", lambda a, b: refnum.gemm(a, b, contract="exact/v1"), whole_numbers, False)
+    )
+    return calls
+
+
 def _gradients() -> list[Call]:
     a, b, c, f32 = whole(19, 5, 9), whole(20, 9, 4), whole(21, 5, 4), floats(torch.float32, 22)
     return [
@@ -340,6 +377,12 @@ def _gradients() -> list[Call]:
             False,
         ),
         Call(
+            "gradient of gemm",
+            lambda *x: gradient(refnum.gemm, *x),
+            (a, b, c),
+            False,
+        ),
+        Call(
             "gradient of quire_dot",
             lambda *x: gradient(lambda a, b: refnum.quire_dot(a, b, P16), *x),
             (a, b.T[:1]),
@@ -348,7 +391,7 @@ def _gradients() -> list[Call]:
     ]
 
 
-CALLS = (*_scalar_formats(), *_posit_functions(), *_conversions(), *_quires(), *_sums(), *_blocks())
+CALLS = (*_scalar_formats(), *_posit_functions(), *_conversions(), *_quires(), *_sums(), *_blocks(), *_gemms())
 GRADIENTS = tuple(_gradients())
 
 

@@ -97,7 +97,15 @@ def samples() -> list[Sample]:
         ("torch.mm", _mx_mm(f4, f4, contract="unversioned/torch.mm")),
         ("no rows", _mx_mm(_leaf(plain[:, :0]), f4)),
     ]
+    big = whole(17, 2, 1, 64, 4)
+    gemms = [(name, (_leaf(plain), _leaf(big), _leaf(bias), name, torch.float32)) for name in PROMISED]
+    gemms += [
+        ("no bias", (_leaf(plain.bfloat16()), _leaf(big.bfloat16()), None, "exact/v1", torch.bfloat16)),
+        ("no terms", (_leaf(plain[..., :0]), _leaf(big[..., :0, :]), _leaf(bias), "chain/v1", torch.float32)),
+        ("no rows", (_leaf(plain[:, :0]), _leaf(big), None, "chain/v1", torch.float32)),
+    ]
     return [
+        *(Sample("gemm", *s) for s in gemms),
         *(Sample("posit_mm", *s) for s in mm),
         *(Sample("quire_dot", *s) for s in dot),
         *(Sample("mx_mm", *s) for s in blocks),
@@ -121,6 +129,7 @@ def _mx_mm(
     return *flat(a), *flat(b), bias, contract, out_dtype
 
 
+PROMISED = ("chain/v1", "exact/v1")
 SAMPLES = samples()
 
 

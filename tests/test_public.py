@@ -19,7 +19,7 @@ __version__ formats lab mx nn posit testing
 Posit Minifloat FixedPoint Block posit8 posit16 posit32 posit64
 e2m1 e2m3 e3m2 e4m3 e5m2 e4m3fnuz e5m2fnuz e8m0 float16 bfloat16 tf32
 mxfp4 mxfp6_e2m3 mxfp6_e3m2 mxfp8_e4m3 mxfp8_e5m2 mxint8 nvfp4
-encode decode quantize Quire quire_dot posit_mm mx_mm scaled_mm status use_backend
+encode decode quantize Quire quire_dot posit_mm mx_mm scaled_mm gemm status use_backend
 RefnumError FormatError ShapeError DTypeError ContractError NonFiniteError UncoveredError BackendError
 MissingExtraError MismatchError
 """.split()
@@ -49,6 +49,7 @@ SIGNATURES = {
     "posit_mm": "(a, b, fmt, *, mode='quire', c=None, out_dtype=None, grad='rounded', alpha=1.0, beta=0.0, k_pad=8)",
     "quire_dot": "(a, b, fmt)",
     "mx_mm": "(a, b, bias=None, *, contract='exact/v1', out_dtype=torch.bfloat16)",
+    "gemm": "(a, b, bias=None, *, contract='chain/v1', out_dtype=None)",
     "scaled_mm": "(mat_a, mat_b, scale_a, scale_recipe_a, scale_b, scale_recipe_b, swizzle_a=None, swizzle_b=None, "
     "bias=None, output_dtype=torch.bfloat16, contraction_dim=(), use_fast_accum=False, *, contract='exact/v1')",
     "mx.quantize": "(x, fmt, *, profile='ocp', scale=None, rounding=None, axis=-1, pad=False, tensor_scale=None, "
