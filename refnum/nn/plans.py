@@ -17,6 +17,7 @@ from ..codec import quantize
 from ..errors import ContractError, DTypeError, FormatError, UncoveredError
 from ..formats import Format, Minifloat, Posit
 from .interception import check_held, intercept
+from .layers import Linear
 from .products import Arithmetic
 
 CONTRACTS = {"posit_quire/v1": "quire"}  #: what a product may be under, and posit_mm's mode for it
@@ -234,6 +235,8 @@ def _check_layer(name: str, layer: nn.Module, plan: Plan) -> None:
 
 
 def _obstacle(layer: nn.Module) -> str:
+    if any(isinstance(module, Linear) for module in layer.modules()):
+        return "its products follow contracts of its own"
     if isinstance(layer, UNPLANNABLE):
         return "its products are computed inside torch, out of reach"
     if any(nn.parameter.is_lazy(parameter) for parameter in layer.parameters()):
