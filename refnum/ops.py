@@ -17,6 +17,7 @@ from .codec import quantize
 from .formats import Posit
 from .sums import blocks
 from .sums.blocks import mx_mm as mx_mm
+from .sums.dequantized import in_float32
 from .sums.operands import product_shape
 from .sums.posits import posit_mm as posit_mm
 from .sums.posits import posit_mm_reference, quire_dot_reference, rounded_operand
@@ -135,7 +136,7 @@ def _mx_mm_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
     with torch.autocast(upstream.device.type, enabled=False):
         for place, own, other, product in ((0, a, b, upstream), (5, b, a, upstream.mT)):
             if ctx.plain[place // 5] and ctx.needs_input_grad[place]:
-                gradient = product @ blocks.in_float32(blocks.operand(other))
+                gradient = product @ in_float32(blocks.operand(other))
                 gradients[place] = gradient.sum_to_size(own.values.shape).to(own.values.dtype)
     if ctx.needs_input_grad[10]:
         shape, dtype = ctx.bias_like

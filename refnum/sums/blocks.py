@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,16 +9,11 @@ import torch
 from torch import Tensor
 
 from ..boundary import broadcast_shape, check_device, check_floats
-from ..errors import DTypeError, ShapeError
-from ..fast.slices import SURPLUS
-from ..fast.vectors import Vectors, fit_float32, power_of_2
-from ..formats import Block, Minifloat, e8m0, float32, parse
+from ..errors import ContractError, DTypeError, ShapeError
+from ..formats import Block, parse
 from ..mx.blocks import Blocks
-from ..mx.dequantizer import dequantize
-from ..mx.elements import unit_scale
-from ..mx.scales import BIAS, NAN
-from . import contracts, exact
-from .operands import on_cpu, placed_bias
+from . import contracts
+from .operands import placed_bias
 
 RESULTS = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -80,6 +74,11 @@ def mx_mm(
         dequantized operands.
     """
     row = contracts.find("mx_mm", contract)
+    if row.multiply_blocks is None:
+        raise ContractError(
+            f"mx_mm cannot follow {row.name}, which takes no blocks: {row.definition}. Use exact/v1, or dequantize and "
+            "refnum.gemm."
+        )
     _check(a, b, bias, out_dtype)
     x, y = (_matrix(side) for side in (a, b))
     shape = _product_shape(x, y)
@@ -198,74 +197,6 @@ def mx_mm_reference(
     """`mx_mm` of checked operands with at least two axes."""
     x = operand(Flat(a, a_scales, a_factor, a_fmt, a_shape))
     y = operand(Flat(b, b_scales, b_factor, b_fmt, b_shape))
-    if contract == "exact/v1":
-        return _exact_mm(x, y, bias, out_dtype)
-    multiply = contracts.find("mx_mm", contract).multiply
+    multiply = contracts.find("mx_mm", contract).multiply_blocks
     assert multiply is not None
-    return multiply(in_float32(x), in_float32(y).mT, None if bias is None else bias.to(torch.float32), out_dtype)
-
-
-def in_float32(x: Blocks | Tensor) -> Tensor:
-    """Values, rounded to float32 where that does not hold them."""
-    return dequantize(x, torch.float32) if isinstance(x, Blocks) else x.to(torch.float32)
-
-
-def _exact_mm(a: Blocks | Tensor, b: Blocks | Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-    x, y = _exactly(a), _exactly(b)
-    left, right = _bounds(a, x), _bounds(b, y)
-    if left and right and fit_float32(left, right) and exact.is_served(bias):
-        return exact.exact_products(left, right, bias, dtype)
-    return exact.exact_mm(x, y.mT, bias, dtype)
-
-
-def _exactly(x: Blocks | Tensor) -> Tensor:
-    """All values, exactly: in float32 where they are float32s."""
-    if isinstance(x, Tensor):
-        return x.to(torch.float32)
-    return dequantize(x, torch.float32 if _holds(x) else torch.float64)
-
-
-def _holds(x: Blocks) -> bool:
-    """Whether float32 holds the values: significands are short, and nothing is too small; but some are too large."""
-    if x.tensor_scale is not None or x.fmt.scale == float32:
-        return False
-    # A NaN scale gives NaN, in any dtype.
-    nan = x.fmt.scale.nan
-    assert nan is not None
-    codes = torch.where(x.scales == nan, 0, x.scales)
-    return not codes.numel() or _scale_of(int(codes.amax()), x.fmt) + x.fmt.element.max_scale < float32.max_scale
-
-
-def _scale_of(code: int, fmt: Block) -> int:
-    """log2 of the scale with this code, rounded down; codes ascend with their values."""
-    assert fmt.scale.bias is not None
-    return max(int(fmt.scale.subnormals), code >> fmt.scale.mantissa) - fmt.scale.bias
-
-
-# ---- bounds from scales --------------------------------------------------------------------------
-
-
-def _bounds(x: Blocks | Tensor, values: Tensor) -> Vectors | None:
-    """The rows of blocks with bounds that their scales give, which are few; None where scales say too little.
-
-    An element is a multiple of the least one, and no larger than the largest; both times its scale.
-    """
-    if isinstance(x, Tensor) or not (x.scales.numel() and on_cpu(values)) or values.dtype != torch.float32:
-        return None
-    element, rows = x.fmt.element, x.fmt.tile[0]
-    if isinstance(element, Minifloat) and element.specials != "none":
-        return None
-    least, most = int(x.scales.amin()), int(x.scales.amax())
-    if not (
-        x.fmt.scale == e8m0
-        and least
-        and most < NAN
-        and _scale_of(least, x.fmt) + unit_scale(element) >= float32.min_scale
-    ):
-        return None
-    scales = x.scales.repeat_interleave(rows, -2)[..., : x.shape[-2], :] if rows > 1 else x.scales
-    power = power_of_2(scales.to(torch.int64) - BIAS)
-    longest = (element.max_value + 2.0 ** unit_scale(element)) * math.sqrt(x.fmt.tile[1])
-    lengths = torch.linalg.vector_norm(power, dim=-1) * (longest * SURPLUS)
-    units = scales.amin(-1).to(torch.int64) + (unit_scale(element) - BIAS)
-    return Vectors(values, lengths, units)
+    return multiply(x, y, None if bias is None else bias.to(torch.float32), out_dtype)

@@ -15,13 +15,18 @@ import torch
 from torch import Tensor
 
 from ..errors import ContractError, UncoveredError
+from ..mx.blocks import Blocks
 from .chain import chain_mm
+from .dequantized import exact_blocks_mm, in_float32
 from .exact import exact_mm
 from .operands import FP8, widened
 from .results import RESULTS
 
 #: ``a @ b + bias`` of checked operands with at least two axes, rounded to a dtype
 Multiply = Callable[[Tensor, Tensor, Tensor | None, torch.dtype], Tensor]
+
+#: ``a @ b.mT + bias`` of operands of which at least one is Blocks
+MultiplyBlocks = Callable[[Blocks | Tensor, Blocks | Tensor, Tensor | None, torch.dtype], Tensor]
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, *FP8)
 WIDE = (torch.float32, torch.float64)
@@ -34,6 +39,7 @@ class Contract:
     name: str  #: with its version and its parameters
     definition: str = field(compare=False)  #: in a few words
     multiply: Multiply | None = field(compare=False, repr=False)  #: None where the sum is no tensor, or of blocks alone
+    multiply_blocks: MultiplyBlocks | None = field(default=None, compare=False, repr=False)  #: None where it takes none
     operands: tuple[torch.dtype, ...] = field(default=FLOATS, compare=False)  #: of a and of b
     results: tuple[torch.dtype, ...] = field(default=RESULTS, compare=False)  #: the first where operands are not one
     biases: tuple[torch.dtype, ...] = field(default=(torch.float32,), compare=False)  #: of the bias; none without any
@@ -63,6 +69,15 @@ def _of_float32(kernel: Callable[..., Tensor], **parameters: Any) -> Multiply:
     return multiply
 
 
+def _of_dequantized(kernel: Callable[..., Tensor], **parameters: Any) -> MultiplyBlocks:
+    """The kernel for blocks that are dequantized to float32."""
+
+    def multiply(a: Blocks | Tensor, b: Blocks | Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+        return kernel(in_float32(a), in_float32(b).mT, bias, dtype, **parameters)
+
+    return multiply
+
+
 def _torch_mm(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
     product = torch.matmul(a, b)
     return (product if bias is None else product + bias).to(dtype)
@@ -75,6 +90,7 @@ CONTRACTS = {
             "exact/v1",
             "the exact sum, the bias included, rounded once to the result",
             _of_float32(exact_mm),
+            exact_blocks_mm,
             operands=(*FLOATS, torch.float64),
             results=(*RESULTS, torch.float64),
             biases=WIDE,
@@ -84,11 +100,13 @@ CONTRACTS = {
             "chain/v1",
             "k ascending, acc = fma(a, b, acc) in float32 from the bias or +0; rounded once more",
             _of_float32(chain_mm),
+            _of_dequantized(chain_mm),
         ),
         Contract(
             "unversioned/torch.mm",
             "torch.matmul of float32 values, then the bias; no promise of bits",
             _of_float32(_torch_mm),
+            _of_dequantized(_torch_mm),
         ),
     )
 }
