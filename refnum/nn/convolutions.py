@@ -1,6 +1,6 @@
 """Convolutions as sums of products: windows of the input times the weight.
 
-Each result is one sum over (channel, kernel position...) in this order, with the weight on the left. Padding is zeros
+Each result is one sum over (channel, kernel position...) in this order, with the weight on the right. Padding is zeros
 of the mode: true ones but for ``cuposit``, which knows none.
 """
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .products import Arithmetic, Named, addend_gradient, contract
+from .arithmetic import Arithmetic
+from .products import Named, addend_gradient, contract
 
 Ints = int | Sequence[int]
 
@@ -139,7 +140,7 @@ def _correlate(
     run: Arithmetic, x: Tensor, weight: Tensor, bias: Tensor | None, strides: list[int], dilations: list[int]
 ) -> Tensor:
     """x [N, G, C, space...] with weight [G, O, C, kernel...]: [N, G * O, result...], the bias in the sum."""
-    if run.backward == "format" and torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+    if run.differentiates and torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         result: Tensor = _Correlation.apply(run, x, weight, bias, strides, dilations)  # type: ignore[no-untyped-call]
     else:
         result = _correlated(run, x, weight, bias, strides, dilations)
@@ -157,11 +158,11 @@ def _correlated(
     space, kernel = _axes(len(strides))
     windows = Named(_windows(x, weight.shape[3:], strides, dilations), ("n", "g", "c", *space, *kernel))
     addend = None if bias is None else Named(bias.view(weight.shape[:2]), ("g", "o"))
-    return contract(run, Named(weight, ("g", "o", "c", *kernel)), windows, ("n", "g", "o", *space), addend)
+    return contract(run, windows, Named(weight, ("g", "o", "c", *kernel)), ("n", "g", "o", *space), addend)
 
 
 class _Correlation(torch.autograd.Function):
-    """`_correlated` whose gradients are correlations in the format: each element one sum, rounded once."""
+    """`_correlated` whose gradients are correlations in an arithmetic, too: each element one sum."""
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
@@ -174,9 +175,10 @@ class _Correlation(torch.autograd.Function):
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Any, ...]:  # type: ignore[no-untyped-def]
         x, weight = ctx.saved_tensors
-        upstream, how = grads[0], (ctx.run, ctx.strides, ctx.dilations)
-        to_x = _input_gradient(*how, upstream, x, weight) if ctx.needs_input_grad[1] else None
-        to_weight = _weight_gradient(*how, upstream, x, weight) if ctx.needs_input_grad[2] else None
+        upstream, knobs = grads[0], (ctx.strides, ctx.dilations)
+        (to_input, _), (to_kernel, _) = ctx.run.gradient(0), ctx.run.gradient(1)
+        to_x = _input_gradient(to_input, *knobs, upstream, x, weight) if ctx.needs_input_grad[1] else None
+        to_weight = _weight_gradient(to_kernel, *knobs, upstream, x, weight) if ctx.needs_input_grad[2] else None
         to_bias = None
         if ctx.needs_input_grad[3]:
             space = _axes(len(ctx.strides))[0]
@@ -203,4 +205,4 @@ def _weight_gradient(
 ) -> Tensor:
     space, kernel = _axes(len(strides))
     windows = Named(_windows(x, weight.shape[3:], strides, dilations), ("n", "g", "c", *space, *kernel))
-    return contract(run, Named(upstream, ("n", "g", "o", *space)), windows, ("g", "o", "c", *kernel))
+    return contract(run, windows, Named(upstream, ("n", "g", "o", *space)), ("g", "o", "c", *kernel))

@@ -1,4 +1,4 @@
-"""Which operations are run in a format, and which have products that cannot be: tables of rows."""
+"""Which operations are run in an arithmetic, and which have products that cannot be: tables of rows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .arithmetic import Arithmetic
 from .attention import attend
 from .convolutions import convolution, convolve, convolve_transposed
-from .products import Arithmetic, Named, aligned, contract
+from .products import Named, aligned, contract
 
 #: An operation whose name holds one of these has products, unless it also holds one of FALSE_HITS.
 KEYWORDS = (
@@ -47,7 +48,7 @@ def _sum(equation: str) -> Callable[..., Tensor]:
     left, right, axes = equation.replace("->", ",").split(",")
 
     def handler(run: Arithmetic, c: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-        if run.mode != "cuposit" and (alpha != 1 or beta not in (0, 1)):
+        if not run.scales and (alpha != 1 or beta not in (0, 1)):
             raise Refusal(f"alpha={alpha} and beta={beta} would round in between; alpha is 1, and beta 0 or 1")
         addend = None if beta == 0 else aligned(c, axes)
         return contract(run, Named(a, left), Named(b, right), axes, addend, alpha=alpha, beta=beta)
@@ -170,7 +171,7 @@ def _diagonal(x: Tensor, axes: tuple[Hashable, ...]) -> Named:
 
 Handler = Callable[..., Tensor | None]
 
-#: name of a torch function, method or aten operation -> what computes it in the format; None says: no product in it
+#: name of a torch function, method or aten operation -> what computes it in an arithmetic; None says: no product in it
 COVERED: dict[str, Handler] = {
     "mm": _named(_product("mk,kn->mn"), "input", "mat2"),
     "bmm": _named(_product("bmk,bkn->bmn"), "input", "mat2"),

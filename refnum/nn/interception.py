@@ -1,9 +1,9 @@
-"""Running a model in a format: two nets around torch, one above autograd and one below.
+"""Running a model in an arithmetic: two nets around torch, one above autograd and one below.
 
 Above, a function mode sees the public calls (F.linear, torch.matmul, x @ y ...) with and without gradients and in
-inference mode alike, and hands the covered ones to ``posit_mm``, whose derivative autograd then knows. Below, a
+inference mode alike, and hands the covered ones to an `Arithmetic`, whose derivatives autograd then knows. Below, a
 dispatch mode sees every operation that any other code reaches (C++ layers, scripted modules, ``out=`` variants): what
-has products there was not computed in the format, so it is refused or, if asked for, counted.
+has products there was not computed as asked, so it is refused or, if so chosen, counted.
 """
 
 from __future__ import annotations
@@ -24,22 +24,19 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map_only
 
 from ..boundary import FLOAT_ROWS, check_choice, check_posit
-from ..errors import DTypeError, FormatError, UncoveredError
-from ..formats import Posit, holds
+from ..errors import DTypeError, UncoveredError
+from ..formats import Posit
 from ..sums.posits import MODES
+from .arithmetic import Arithmetic, PositArithmetic
 from .attention import body_of, multi_head
 from .coverage import Handler, Refusal, covered, has_products, namespace
-from .products import Arithmetic
-
-AUTOCAST_DEVICES = ("cpu", "cuda", "xpu", "mps")
-CASTS = {torch.float16: "half", torch.bfloat16: "bfloat16", torch.float32: "float", torch.float64: "double"}
-RESULTS_IN_FORMAT = ("quire", "posit")  #: modes whose results are posits, so that the dtype must hold them
+from .triad import AUTOCAST_DEVICES
 
 
 class Count(NamedTuple):
     """How often an operation was called."""
 
-    handled: int  #: computed in the format
+    handled: int  #: computed in the format, or by the contract
     native: int  #: computed by torch
 
 
@@ -99,11 +96,11 @@ def intercept(fmt: Posit, *, mode: str = "quire", uncovered: str = "raise", back
     check_choice("nn.intercept", "mode", mode, MODES)
     check_choice("nn.intercept", "uncovered", uncovered, ("raise", "report"))
     check_choice("nn.intercept", "backward", backward, ("float32", "format"))
-    return Interception(Arithmetic(fmt, mode, backward), uncovered)
+    return Interception(PositArithmetic(fmt, mode, backward), uncovered)
 
 
 class Interception:
-    """What `intercept` returns: the context manager, and afterwards the account of what it saw."""
+    """What `intercept` and `deterministic` return: the context manager, and afterwards the account of what it saw."""
 
     def __init__(self, arithmetic: Arithmetic, uncovered: str) -> None:
         self.arithmetic, self.uncovered = arithmetic, uncovered
@@ -125,13 +122,14 @@ class Interception:
         posit8, mode quire, backward float32
         no products
         """
-        run = self.arithmetic
-        head = f"{run.fmt}, mode {run.mode}, backward {run.backward}"
+        head, column = str(self.arithmetic), self.arithmetic.column
         if not self.counts:
             return f"{head}\nno products"
         width = max(map(len, ["operation", *self.counts]))
-        rows = [("operation", "in format", "native"), *((name, *count) for name, count in self.counts.items())]
-        return "\n".join([head, *(f"{name:<{width}}  {handled:>9}  {native:>6}" for name, handled, native in rows)])
+        rows = [("operation", column, "native"), *((name, *count) for name, count in self.counts.items())]
+        return "\n".join(
+            [head, *(f"{name:<{width}}  {handled:>{len(column)}}  {native:>6}" for name, handled, native in rows)]
+        )
 
     __str__ = report
 
@@ -154,15 +152,16 @@ class Interception:
             raise self._refused from error  # its interpreter has lost type and text
 
     def count_handled(self, name: str) -> None:
-        """One more call in the format."""
+        """One more call that was computed as asked."""
         self._handled[name] += 1
 
     def leave_to_torch(self, name: str, reason: str) -> None:
         """One more call of an operation that is not covered: an error, or counted."""
         if self.uncovered == "raise":
             self._refused = UncoveredError(
-                f"nn.intercept does not cover {name}: {reason}. Covered are the operations that its documentation "
-                "lists. Write it with them, call it outside of the context, or choose uncovered='report'.",
+                f"{self.arithmetic.function} does not cover {name}: {reason}. Covered are the operations that its "
+                "documentation lists. Write it with them, call it outside of the context, or choose "
+                "uncovered='report'.",
                 op=name,
                 reason=reason,
             )
@@ -219,7 +218,7 @@ class Sight(NamedTuple):
     """What is to be done with a function of torch."""
 
     name: str
-    handler: Handler | None = None  #: computes it in the format
+    handler: Handler | None = None  #: computes it
     parts: bool = False  #: a Python function: its parts are seen when its body runs
     products: bool = False  #: has products
 
@@ -266,7 +265,7 @@ class _Calls(TorchFunctionMode):
             _check_call(sight, args, kwargs)
             for x in _tensors(args, kwargs):
                 if x.dtype in FLOAT_ROWS:
-                    check_held("nn.intercept", sight.name, x.dtype, run)
+                    run.check_held(run.function, sight.name, x.dtype)
             result = self._handled(sight, func, args, kwargs)
         except DTypeError:
             with _looking_away(self.entry):
@@ -346,25 +345,6 @@ def _check_call(sight: Sight, args: Any, kwargs: dict[str, Any]) -> None:
             raise Refusal(f"an operand is {'nested' if x.is_nested else x.layout}; covered are dense tensors")
         if (x.is_floating_point() or x.is_complex()) and x.dtype not in FLOAT_ROWS:
             raise Refusal(f"an operand is {x.dtype}; covered are float16, bfloat16, float32 and float64")
-
-
-def check_held(function: str, what: str, dtype: torch.dtype, run: Arithmetic) -> None:
-    """Results fit the dtype: there is no second rounding, and a model keeps its dtype."""
-    if run.mode not in RESULTS_IN_FORMAT:
-        if dtype != torch.float32:
-            raise FormatError(
-                f"{function} cannot run {what} in mode {run.mode} on {dtype} tensors: its sums are float32. "
-                "Use model.float() and inputs of that dtype."
-            )
-        return
-    if holds(FLOAT_ROWS[dtype], run.fmt):
-        return
-    casts = " or ".join(f"model.{cast}()" for wide, cast in CASTS.items() if holds(FLOAT_ROWS[wide], run.fmt))
-    raise FormatError(
-        f"{function} cannot run {what} in {run.fmt} on {dtype} tensors, which do not hold all its values "
-        f"({run.fmt.significand_bits} significant bits, scales up to 2**{run.fmt.max_scale}). "
-        + (f"Use {casts} and inputs of that dtype." if casts else "No dtype does. Choose a narrower format.")
-    )
 
 
 # ---- below autograd ------------------------------------------------------------------------------

@@ -16,9 +16,9 @@ from ..boundary import FLOAT_ROWS
 from ..codec import quantize
 from ..errors import ContractError, DTypeError, FormatError, UncoveredError
 from ..formats import Format, Minifloat, Posit
-from .interception import check_held, intercept
+from .arithmetic import PositArithmetic
+from .interception import intercept
 from .layers import Linear
-from .products import Arithmetic
 
 CONTRACTS = {"posit_quire/v1": "quire"}  #: what a product may be under, and posit_mm's mode for it
 
@@ -84,12 +84,12 @@ class Plan:
             )
 
     @property
-    def arithmetic(self) -> Arithmetic | None:
+    def arithmetic(self) -> PositArithmetic | None:
         """How products are run; None: by torch."""
         if isinstance(self.product, str):
             assert isinstance(self.weight, Posit)
-            return Arithmetic(self.weight, CONTRACTS[self.product])
-        return None if self.product is None else Arithmetic(self.product)
+            return PositArithmetic(self.weight, CONTRACTS[self.product])
+        return None if self.product is None else PositArithmetic(self.product)
 
 
 Key = str | type[nn.Module]
@@ -231,7 +231,7 @@ def _check_layer(name: str, layer: nn.Module, plan: Plan) -> None:
             if fmt is not None:
                 quantize(parameter.detach().flatten()[:0], fmt)
         if plan.arithmetic is not None and parameter.dtype in FLOAT_ROWS:
-            check_held("nn.convert", repr(name), parameter.dtype, plan.arithmetic)
+            plan.arithmetic.check_held("nn.convert", repr(name), parameter.dtype)
 
 
 def _obstacle(layer: nn.Module) -> str:

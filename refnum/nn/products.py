@@ -1,35 +1,17 @@
-"""A sum of products in a format: two operands whose axes have names, one `posit_mm`, one rounding a result.
+"""A sum of products in an arithmetic: two operands whose axes have names, one product of matrices.
 
 Whatever is a matrix product in disguise (linear, einsum, convolutions on windows, attention) comes down to `contract`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..formats import Posit
-from ..ops import posit_mm
-
-SUMS_TAKE_C = ("quire", "posit")  #: modes in which the addend is rounded to the format and enters the sum
-
-
-@dataclass(frozen=True, slots=True)
-class Arithmetic:
-    """How products are run."""
-
-    fmt: Posit  #: the format
-    mode: str = "quire"  #: as in posit_mm
-    backward: str = "float32"  #: products of the gradients: float32 (the model's own dtype) or format
-
-    def multiply(self, a: Tensor, b: Tensor, c: Tensor | None, alpha: float, beta: float) -> Tensor:
-        """One `posit_mm`."""
-        knobs: dict[str, Any] = {} if self.mode != "cuposit" else {"alpha": alpha, "beta": beta if c is not None else 0}
-        return posit_mm(a, b, self.fmt, mode=self.mode, c=c, **knobs)
+from .arithmetic import Arithmetic
 
 
 class Named(NamedTuple):
@@ -62,7 +44,7 @@ def contract(
     a, b = _trimmed(a, sizes), _trimmed(b, sizes)
     c = None if c is None else _trimmed(c, sizes)
     tensors = [x.tensor for x in (a, b, c) if x is not None]
-    if run.backward == "format" and torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
+    if run.differentiates and torch.is_grad_enabled() and any(x.requires_grad for x in tensors):
         names = (a.axes, b.axes, () if c is None else c.axes, tuple(axes))
         result: Tensor = _Contraction.apply(  # type: ignore[no-untyped-call]
             run, names, (alpha, beta), a.tensor, b.tensor, None if c is None else c.tensor
@@ -124,7 +106,7 @@ def _matrix(x: Named, sizes: dict[Hashable, int], *groups: list[Hashable]) -> Te
 
 
 class _Contraction(torch.autograd.Function):
-    """`contract` whose gradients are contractions in the format, too: each element one sum, rounded once."""
+    """`contract` whose gradients are contractions in an arithmetic, too: each element one sum."""
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
@@ -147,16 +129,21 @@ class _Contraction(torch.autograd.Function):
         alpha, beta = ctx.knobs
         upstream = Named(grads[0], ctx.names[3])
         scaled = upstream if alpha == 1 else Named(grads[0] * alpha, ctx.names[3])
-        to_a = _spread(ctx.run, scaled, b, a) if ctx.needs_input_grad[3] else None
-        to_b = _spread(ctx.run, a, scaled, b) if ctx.needs_input_grad[4] else None
+        operands = {"left": a, "right": b, "upstream": scaled}
+        to_a, to_b = (
+            _spread(ctx.run, place, operands, like) if ctx.needs_input_grad[3 + place] else None
+            for place, like in enumerate((a, b))
+        )
         to_c = addend_gradient(ctx.run, upstream, ctx.names[2], beta) if ctx.needs_input_grad[5] else None
         return None, None, None, to_a, to_b, to_c
 
 
-def _spread(run: Arithmetic, a: Named, b: Named, like: Named) -> Tensor:
-    """A contraction to the shape of an operand; along an axis that was its alone, all elements are equal."""
+def _spread(run: Arithmetic, place: int, operands: Mapping[str, Named], like: Named) -> Tensor:
+    """The gradient of an operand, in its shape; along an axis that was its alone, all elements are equal."""
+    how, (_, first, second) = run.gradient(place)
+    a, b = operands[first], operands[second]
     shared = [axis for axis in like.axes if axis in a.axes or axis in b.axes]
-    result = contract(run, a, b, shared)
+    result = contract(how, a, b, shared)
     for place, axis in enumerate(like.axes):
         if axis not in shared:
             result = result.unsqueeze(place)
@@ -164,9 +151,10 @@ def _spread(run: Arithmetic, a: Named, b: Named, like: Named) -> Tensor:
 
 
 def addend_gradient(run: Arithmetic, upstream: Named, axes: Sequence[Hashable], beta: float = 1.0) -> Tensor:
-    """The gradient of the addend: a sum in the format where the addend is in the format, else a plain one."""
-    if run.mode in SUMS_TAKE_C:
-        return contract(run, Named(upstream.tensor.new_ones(()), ()), upstream, axes)
+    """The gradient of the addend: a sum in an arithmetic, or a plain one."""
+    how = run.of_addend()
+    if how is not None:
+        return contract(how, Named(upstream.tensor.new_ones(()), ()), upstream, axes)
     places = [place for place, axis in enumerate(upstream.axes) if axis not in axes]
     total = upstream.tensor.sum(places) if places else upstream.tensor
     return total if beta == 1 else total * beta
