@@ -99,7 +99,7 @@ def _exact(row: Row) -> Iterator[Figure]:
 def _chain(row: Row) -> Iterator[Figure]:
     x, y = _operands(row)
     a, b = x.values, y.values.mT.contiguous()
-    want = chain_mm(a[:CORNER], b[:, :CORNER], None, row.dtype, step="definition")
+    want = chain_mm(a[:CORNER], b[:, :CORNER], None, row.dtype, arithmetic="definition")
     sums = partial(chain_mm, a, b, None, row.dtype)
     must_equal(f"chain {row.data}", sums()[:CORNER, :CORNER], want)
     times = medians({"mm": lambda: a @ b, "chain": sums})

@@ -1,12 +1,14 @@
 """Sums of products of floats with k ascending, a fused multiply-add a step: contract ``chain/v1``.
 
-A step takes the k-th products into an accumulator of float32. It is defined through ``core``. Beside it stand two with
-the same bits where the machine flushes nothing: one in float64, and the machine's own where a probe has found it fused.
+Float32's two operations, a step of a chain and a sum of two, are defined through ``core``. Beside the definition stand
+two ways to the same bits where the machine flushes nothing: one takes steps in float64, the other is the machine's own,
+where a probe has found it fused. The other orders of float32 are made of the same operations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,62 +17,99 @@ from ..core import exact
 from ..core.decode import Exact, decode, nonzero
 from ..core.exact import limbs_for, select
 from ..core.round import encode
-from ..fast.chunks import pieces
-from ..fast.fma import fma
+from ..fast import fma
+from ..fast.chunks import elementwise, pieces
 from ..fast.hardware import flushes_subnormals, fuses_addcmul
 from ..fast.vectors import least_unit
 from ..formats import float32
 from .operands import on_cpu, product_shape
 from .results import finished
 
-TILE = 1 << 17  #: results of a tile, whose accumulator stays in the cache
+TILE = 1 << 17  #: results of the largest tile
 TERMS = 1 << 10  #: terms that are cut into columns and rows at a time
 
-Step = Callable[[Tensor, Tensor, Tensor], Tensor]  #: accumulator, column [.., M, 1], row [.., 1, N] -> accumulator
+#: adds to sums of float32, in place, the products of columns [.., M, 1] and rows [.., 1, N], one pair after the other
+AddProducts = Callable[[Tensor, Iterable[Tensor], Iterable[Tensor]], None]
 
 
-def chain_mm(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype, *, step: str | None = None) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class Arithmetic:
+    """Float32's operations, in one of several ways that have the same bits."""
+
+    add_products: AddProducts  #: each step is rounded once
+    add: Callable[[Tensor, Tensor], Tensor]  #: two tensors of one shape
+    tile: int = TILE  #: results that are worked on at a time
+
+    def chain(self, a: Tensor, b: Tensor, start: Tensor | None = None) -> Tensor:
+        """[.., M, N] sums of the products of a [.., M, K] and b [.., K, N]: fma by fma, from the start or from +0."""
+        shape = (*a.shape[:-1], b.shape[-1])
+        sums = torch.zeros(shape, dtype=torch.float32, device=a.device)
+        if start is not None:
+            sums.copy_(start)
+        for first in range(0, a.shape[-1], TERMS):
+            part = slice(first, first + TERMS)
+            self.add_products(sums, a[..., part, None].unbind(-2), b[..., part, None, :].unbind(-3))
+        return sums
+
+
+#: from a [.., M, K], b [.., K, N] and the bias [.., M, N] or None to sums [.., M, N]
+Order = Callable[[Tensor, Tensor, Tensor | None, Arithmetic], Tensor]
+
+
+def chain_mm(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype, *, arithmetic: str | None = None) -> Tensor:
     """``a @ b + bias`` of float32 operands with at least two axes: fma by fma from the bias or +0, rounded to a dtype.
 
-    ``step`` names one of `STEPS`, to force it; by itself the fastest that has the definition's bits here is taken.
+    ``arithmetic`` names one of `ARITHMETICS`, to force it; by itself the fastest is taken that has the definition's bits
+    here.
     """
-    operands = [x.detach().resolve_neg() for x in (a, b, bias) if x is not None]
+    return ordered_mm(a, b, bias, dtype, from_bias, arithmetic=arithmetic)
+
+
+def from_bias(a: Tensor, b: Tensor, bias: Tensor | None, arithmetic: Arithmetic) -> Tensor:
+    """The order of `chain_mm`."""
+    return arithmetic.chain(a, b, bias)
+
+
+def ordered_mm(
+    a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype, order: Order, *, arithmetic: str | None = None
+) -> Tensor:
+    """``a @ b + bias`` of float32 operands in an order, tile by tile, rounded to a dtype.
+
+    Beyond the result in float32 it takes the memory of a few tiles, as many as the order holds at a time.
+    """
+    a, b, *rest = (x.detach().resolve_neg() for x in (a, b, bias) if x is not None)
     shape = product_shape(a, b)
-    take = STEPS[step or _fastest(operands, max(TILE, *shape[-2:]))]
-    sums = torch.zeros(shape, dtype=torch.float32, device=a.device)
-    if bias is not None:
-        sums.copy_(operands[2])  # broadcast
+    way = ARITHMETICS[arithmetic or _fastest([a, b, *rest], max(TILE, *shape[-2:]))]
+    z = rest[0].expand(shape) if rest else None
     if shape[-2] <= shape[-1]:
-        _accumulate(sums, operands[0], operands[1], take)
-    else:  # rows of a tile shall be long
-        sums = sums.mT.contiguous()
-        _accumulate(sums, operands[1].mT, operands[0].mT, take)
-        sums = sums.mT
-    return finished(sums, dtype)
+        return finished(_tile_by_tile(a, b, z, order, way), dtype)
+    # Rows of a tile shall be long: the transposed product has the same bits.
+    return finished(_tile_by_tile(b.mT, a.mT, None if z is None else z.mT, order, way).mT, dtype)
 
 
-def _accumulate(sums: Tensor, a: Tensor, b: Tensor, take: Step) -> None:
-    """Let the step take the columns of a and the rows of b, k ascending, into contiguous sums, tile by tile."""
-    if not sums.numel():
-        return
-    batch = sums.shape[:-2]
-    a, b = a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
-    for place in pieces(sums.shape[:-1], max(1, TILE // sums.shape[-1])):
-        x, y, accumulator = a[place], b[place[: len(batch)]], sums[place]
-        for start in range(0, a.shape[-1], TERMS):
-            part = slice(start, start + TERMS)
-            columns, rows = x[..., part, None].unbind(-2), y[..., part, None, :].unbind(-3)
-            for column, row in zip(columns, rows, strict=True):
-                accumulator = take(accumulator, column, row)
-        sums[place] = accumulator
+def _tile_by_tile(a: Tensor, b: Tensor, z: Tensor | None, order: Order, arithmetic: Arithmetic) -> Tensor:
+    shape = product_shape(a, b)
+    batch = shape[:-2]
+    sums = torch.empty(shape, dtype=torch.float32, device=a.device)
+    if sums.numel():
+        a, b = a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
+        for place in pieces(shape[:-1], max(1, arithmetic.tile // shape[-1])):
+            sums[place] = order(a[place], b[place[: len(batch)]], None if z is None else z[place], arithmetic)
+    return sums
 
 
-# ---- steps -------------------------------------------------------------------------------------------
+# ---- float32's operations ------------------------------------------------------------------------------
 
 
-def _step_by_definition(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
+def _add_products_by_definition(sums: Tensor, columns: Iterable[Tensor], rows: Iterable[Tensor]) -> None:
+    for x, y in zip(columns, rows, strict=True):
+        sums.copy_(fma_by_definition(x, y, sums))
+
+
+def fma_by_definition(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """x * y + z of float32, rounded once, where x and y broadcast to z."""
     bits = (side.expand(z.shape).view(torch.int32) for side in (x, y, z))
-    return fma_bits(*bits).to(torch.int32).view(torch.float32)
+    return elementwise(fma_bits, *bits, dtype=torch.int32).view(torch.float32)
 
 
 def fma_bits(*bits: Tensor) -> Tensor:
@@ -91,23 +130,32 @@ def fma_bits(*bits: Tensor) -> Tensor:
     return encode(Exact(sign, total.significand, total.exponent, kind), float32)
 
 
-def _step_in_float64(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return fma(x, y, z)
+def add_by_definition(x: Tensor, y: Tensor) -> Tensor:
+    """x + y of float32, rounded once; the shapes are one."""
+    return fma_by_definition(torch.ones((), dtype=torch.float32, device=x.device), x, y)  # 1 * x is x, -0 too
 
 
-def _step_by_addcmul(z: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    return z.addcmul_(x, y)
+def _add_products_by_addcmul(sums: Tensor, columns: Iterable[Tensor], rows: Iterable[Tensor]) -> None:
+    for x, y in zip(columns, rows, strict=True):
+        sums.addcmul_(x, y)
 
 
-STEPS: dict[str, Step] = {
-    "definition": _step_by_definition,
-    "float64": _step_in_float64,
-    "addcmul": _step_by_addcmul,
+ARITHMETICS: dict[str, Arithmetic] = {
+    "definition": Arithmetic(_add_products_by_definition, add_by_definition),
+    "float64": Arithmetic(fma.add_products, torch.add, 1 << 15),
+    "addcmul": Arithmetic(_add_products_by_addcmul, torch.add),
 }
+
+STEPS = {"definition": lambda z, x, y: fma_by_definition(x, y, z)}
+
+
+def add(x: Tensor, y: Tensor) -> Tensor:
+    """x + y of float32, rounded once; the shapes are one."""
+    return ARITHMETICS[_fastest([x, y], x.numel())].add(x, y)
 
 
 def _fastest(operands: list[Tensor], elements: int) -> str:
-    """The fastest step with the definition's bits on this machine, under this moment's settings, for these values."""
+    """The fastest way with the definition's bits on this machine, under this moment's settings, for these values."""
     if not on_cpu(*operands) or (flushes_subnormals(elements) and not _stay_normal(*operands)):
         return "definition"
     return "addcmul" if fuses_addcmul() else "float64"
