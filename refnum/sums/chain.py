@@ -59,8 +59,8 @@ Order = Callable[[Tensor, Tensor, Tensor | None, Arithmetic], Tensor]
 def chain_mm(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype, *, arithmetic: str | None = None) -> Tensor:
     """``a @ b + bias`` of float32 operands with at least two axes: fma by fma from the bias or +0, rounded to a dtype.
 
-    ``arithmetic`` names one of `ARITHMETICS`, to force it; by itself the fastest is taken that has the definition's bits
-    here.
+    ``arithmetic`` names one of `ARITHMETICS`, to force it; by itself the fastest is taken that has the bits of the
+    definition here.
     """
     return ordered_mm(a, b, bias, dtype, from_bias, arithmetic=arithmetic)
 
@@ -145,9 +145,6 @@ ARITHMETICS: dict[str, Arithmetic] = {
     "float64": Arithmetic(fma.add_products, torch.add, 1 << 15),
     "addcmul": Arithmetic(_add_products_by_addcmul, torch.add),
 }
-
-STEPS = {"definition": lambda z, x, y: fma_by_definition(x, y, z)}
-
 
 def add(x: Tensor, y: Tensor) -> Tensor:
     """x + y of float32, rounded once; the shapes are one."""
