@@ -87,8 +87,8 @@ def _check_result(dtype: torch.dtype, bias: list[Tensor], terms: int, largest: i
         raise DTypeError(f"int/v1 has no {bias[0].dtype} for bias. Allowed is int32. Convert it.")
     if terms > LARGEST // largest:
         raise ContractError(
-            f"int/v1 got K={terms}, a sum of which could wrap in int32. Allowed is K up to {LARGEST // largest} for these "
-            "operands. Sum shorter parts, and add them in int64."
+            f"int/v1 got K={terms}, a sum of which could wrap in int32. Allowed is K up to {LARGEST // largest} for "
+            "these operands. Sum shorter parts, and add them in int64."
         )
     room = LARGEST - terms * largest
     for z in bias:
