@@ -13,6 +13,7 @@ Derivatives of these are these again (`GRADIENTS`), so that derivatives of any o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ from ..errors import ContractError, DTypeError, ShapeError
 from ..ops import LIBRARY, Row
 from ..sums.contracts import Contract, find
 from ..sums.operands import FP8, product_shape, widened
+from ..sums.replays import dispatch_input_gradient, dispatch_weight_gradient
+from ..sums.results import finished
+from .gradients import sink_of
 
 EXACT = "exact/v1"
 AUTOCAST_DEVICES = ("cpu", "cuda", "xpu", "mps")
@@ -113,8 +117,64 @@ def linear(
     _check_shapes(x, weight, bias)
     rows = x.reshape(prod(x.shape[:-1]), x.shape[-1])
     dtype = x.dtype if x.dtype in row.results and x.dtype not in FP8 else row.results[0]
-    result: Tensor = torch.ops.refnum.triad(rows, weight.mT, bias, "output", list(triad), dtype)
+    result = _collected(rows, weight, bias, triad, dtype) if trains else _product(rows, weight, bias, triad, dtype)
     return result.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, triad: Triad, dtype: torch.dtype) -> Tensor:
+    result: Tensor = torch.ops.refnum.triad(x, weight.mT, bias, "output", list(triad), dtype)
+    return result
+
+
+# ---- accumulators of exact gradients -------------------------------------------------------------
+
+
+def _collected(x: Tensor, weight: Tensor, bias: Tensor | None, triad: Triad, dtype: torch.dtype) -> Tensor:
+    """The product, with parameters that have an accumulator connected to that instead of having a gradient."""
+    terms: list[tuple[Tensor, Callable[[Tensor], None]]] = []
+    collector = sink_of(weight) if triad.weight == EXACT else None
+    if collector is not None:
+        terms.append((weight, partial(collector.add_products, x=x.detach())))
+        weight = weight.detach()
+    collector = sink_of(bias) if bias is not None and triad.bias == EXACT else None
+    if bias is not None and collector is not None:
+        terms.append((bias, collector.add_rows))
+        bias = bias.detach()
+    result = _product(x, weight, bias, triad, dtype)
+    places = (_Terms.apply(parameter, result.detach(), add) for parameter, add in terms)  # type: ignore[no-untyped-call]
+    return _Joined.apply(result, *places) if terms else result  # type: ignore[no-untyped-call]
+
+
+class _Terms(torch.autograd.Function):
+    """A place in the graph where the gradient of a result arrives if a parameter's is asked for."""
+
+    @staticmethod
+    def forward(ctx, parameter: Tensor, result: Tensor, add: Callable[[Tensor], None]) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.add = add
+        return result.new_empty(()).expand(result.shape)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[None, None, None]:  # type: ignore[no-untyped-def]
+        if torch.is_grad_enabled():
+            raise ContractError(
+                "nn.linear cannot differentiate a gradient that nn.accumulate collects: the sum has not ended. Allowed "
+                "is create_graph=False. Leave the context for second derivatives."
+            )
+        ctx.add(grads[0])
+        return None, None, None
+
+
+class _Joined(torch.autograd.Function):
+    """The result, whose gradient goes to all places, too."""
+
+    @staticmethod
+    def forward(ctx, result: Tensor, *places: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        ctx.count = 1 + len(places)
+        return result.view_as(result)
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
+        return tuple(grads[0] for _ in range(ctx.count))
 
 
 # ---- contracts -----------------------------------------------------------------------------------
@@ -280,11 +340,20 @@ GRADIENTS: dict[str, tuple[Derivative | None, Derivative]] = {
 }
 
 
+#: contract and kind of a product -> what runs it, where that is not one `gemm`
+REPLAYS: dict[tuple[str, str], Callable[[Tensor, Tensor, torch.dtype], Tensor]] = {
+    ("sgbi.dispatch/0.1.1", "input"): lambda dy, w, dtype: dispatch_input_gradient(dy, w),
+    ("sgbi.dispatch/0.1.1", "weight"): lambda x, dy, dtype: finished(dispatch_weight_gradient(x, dy), dtype),
+}
+
+
 def triad_reference(
     left: Tensor, right: Tensor, bias: Tensor | None, kind: str, contracts: list[str], dtype: torch.dtype
 ) -> Tensor:
     """A product of its kind, of operands in its form, batches of one shape, plus a bias."""
     name = {"repeat": EXACT, **Triad(*contracts)._asdict()}[kind]
+    if (name, kind) in REPLAYS:
+        return REPLAYS[name, kind](left.detach().resolve_neg(), right.detach().resolve_neg(), dtype)
     a, b = FORMS[kind](left, right)
     row = find("nn.linear", name)
     if bias is not None and bias.dtype not in row.biases:
