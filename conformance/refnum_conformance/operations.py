@@ -20,6 +20,9 @@ D   matrices of floats, ``[cases, rows, columns]`` of the result
 d   the same of float32, whatever ``dtype`` says
 k   blocks, ``[cases, 1 + size]``: the code of the scale, then those of the elements
 K   matrices of blocks, ``[cases, rows, blocks, 1 + size]``: products are summed along rows of both sides
+A   matrices of ``a_dtype``, ``[cases, M, K]``: floats by their bits, or integers
+B   the same of ``b_dtype``, transposed: ``[cases, N, K]``
+C   vectors of ``bias_dtype``, ``[cases, N]``: what every row of the result has added
 y   bytes, ``[cases, bytes]``
 s   what is seen of a quire: rounded, and the rest after subtracting that, rounded: ``[cases, 2]``
 ==  =========================================================================================
@@ -38,8 +41,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .oracles import block_rows, blocks, minifloat, orders, posit, quire
-from .oracles.minifloat import FLOATS, Row
+from .oracles import block_rows, blocks, float_orders, minifloat, orders, posit, quire
+from .oracles.minifloat import DTYPES, FLOATS, Row
 
 Array = NDArray[Any]
 Options = Mapping[str, Any]
@@ -50,6 +53,28 @@ INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 TWO_LEVELS = ("ocp/v1", "torchao/v1")  #: profiles of NVFP4 with a scale of the whole tensor
 TENSOR_SCALES = (2.0**-7, float(np.float32(0.7)), float(np.float32(1e-30)))
 UNSIGNED_ZEROS = ("microxcaling/v1", "microxcaling.flush/v1")  #: profiles that leave the sign of a zero open
+FP8 = ("float8_e4m3fn", "float8_e5m2", "float8_e4m3fnuz", "float8_e5m2fnuz")
+#: dtypes of both sides of a product -> those of results
+WIDENED: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("float32", "float32"): ("float32", "bfloat16", "float16", *FP8),
+    ("bfloat16", "bfloat16"): ("bfloat16", "float32"),
+    ("float16", "float16"): ("float16", "float32"),
+    ("float8_e4m3fn", "float8_e4m3fn"): ("float32", "bfloat16"),
+    ("float8_e4m3fn", "float8_e5m2"): ("float32",),
+    ("float8_e5m2fnuz", "float8_e4m3fnuz"): ("float32", "float8_e5m2fnuz"),
+}
+MIXED: Mapping[tuple[str, str], tuple[str, ...]] = {
+    **WIDENED,
+    ("float64", "float64"): ("float64", "float32", "bfloat16", "float16", "float8_e4m3fn"),
+    ("float32", "bfloat16"): ("float32", "float64"),
+    ("float64", "float8_e5m2"): ("float64", "bfloat16"),
+}
+INT8: Mapping[tuple[str, str], tuple[str, ...]] = {
+    (a, b): ("int32",) for a in ("int8", "uint8") for b in ("int8", "uint8")
+}
+#: what is multiplied
+PAIRS = tuple(dict.fromkeys((*MIXED, *INT8)))
+
 #: what formats meet in products, besides their own kind
 PARTNERS = {"mxfp4": ("mxfp8_e4m3",), "mxfp8_e5m2": ("mxint8",), "mxfp6_e3m2": ("nvfp4",), "nvfp4": ("mxfp6_e2m3",)}
 
@@ -186,6 +211,27 @@ def _multiplied(fmt: Options) -> tuple[Options, ...]:
     )
 
 
+def _summed(
+    results: Mapping[tuple[str, str], tuple[str, ...]], *choices: Options
+) -> Callable[..., tuple[Options, ...]]:
+    """Results of every dtype, by every choice."""
+
+    def variants(fmt: Options) -> tuple[Options, ...]:
+        found = results.get((fmt["a_dtype"], fmt["b_dtype"]), ())
+        return tuple({"dtype": dtype, **choice} for dtype in found for choice in choices or ({},))
+
+    return variants
+
+
+def _with_bias(variants: Callable[..., tuple[Options, ...]], *dtypes: str) -> Callable[..., tuple[Options, ...]]:
+    """The same with a bias of one of these dtypes, in turn."""
+
+    def both(fmt: Options) -> tuple[Options, ...]:
+        return tuple({**row, "bias_dtype": dtypes[i % len(dtypes)]} for i, row in enumerate(variants(fmt)))
+
+    return both
+
+
 def scales(fmt: Options) -> tuple[int, int]:
     """log2 of the least and of the largest magnitude of a format, rounded down.
 
@@ -272,6 +318,15 @@ def _sums(name: str, args: str, out: str, public: str, oracle: Callable[..., Any
     return Op(name, args, out, public, oracle, variants)
 
 
+def _gemm(name: str, oracle: Callable[..., Any], variants: Any, *biases: str) -> tuple[Op, Op]:
+    """Without a bias, and with one."""
+    out = "i" if name == "int" else "M"
+    return (
+        Op(f"gemm_{name}", "AB", out, "gemm", oracle, variants),
+        Op(f"gemm_{name}_add", "ABC", out, "gemm", oracle, _with_bias(variants, *biases)),
+    )
+
+
 OPERATIONS: tuple[Op, ...] = (
     # 5.2
     _posit("negate", "p", "p", posit.negate),
@@ -345,6 +400,9 @@ OPERATIONS: tuple[Op, ...] = (
     _sums("mx_mm_exact_add", "KKd", "M", "mx_mm", block_rows.exact_mm, _multiplied),
     _sums("mx_mm_chain", "KK", "M", "mx_mm", block_rows.chain_mm, _multiplied),
     _sums("mx_mm_chain_add", "KKd", "M", "mx_mm", block_rows.chain_mm, _multiplied),
+    # Matrices of floats
+    *_gemm("exact", float_orders.exact_mm, _summed(MIXED), "float32", "float64"),
+    *_gemm("chain", float_orders.chain_mm, _summed(WIDENED), "float32"),
 )
 
 BY_NAME: Mapping[str, Op] = {op.name: op for op in OPERATIONS}
@@ -357,7 +415,7 @@ def canonical(op: Op, x: Array, options: Options) -> Array:
     """Results in a form in which equal ones have equal bits: all NaNs are one, and a text is what it reads back as."""
     match op.out:
         case "f" | "F" | "M":
-            row = FLOATS[options.get("to_dtype", options["dtype"])]
+            row = DTYPES[options.get("to_dtype", options["dtype"])]
             return _one_zero(_one_nan(x, row), row, options)
         case "k":
             return _one_block(x, options)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import block_inputs, block_vectors, inputs, vectors
-from .operations import BY_NAME, OPERATIONS, Op, Options, record
+from . import block_inputs, block_vectors, gemm_inputs, gemm_vectors, inputs, vectors
+from .operations import BY_NAME, OPERATIONS, PAIRS, Op, Options, record
 from .oracles import blocks
 from .oracles.minifloat import FLOATS, Row
 
@@ -67,10 +67,17 @@ class Amount:
     samples: int  #: sets of operands for each function and format
     variant: int  #: the same for each combination where a function has many options, or each set many numbers
     every: bool  #: whether small formats are gone through completely
+    terms: tuple[int, ...] = (0, 1, 5, 33)  #: of the sums in products of matrices of floats
 
 
-FULL = Amount(samples=20_000, variant=2_000, every=True)
+#: beside the lengths at which blocks, chunks and slabs end, and kernels change their ways
+LONG = tuple(n + i for n in (16, 32, 64, 128, 256, 385, 1024) for i in (-1, 0, 1))
+
+FULL = Amount(samples=20_000, variant=2_000, every=True, terms=(*range(6), *LONG))
 QUICK = Amount(samples=300, variant=60, every=False)
+
+
+SIDES = ("a_dtype", "b_dtype")  #: options that say what a product of floats is of
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,9 @@ class Job:
     def choices(self) -> Options:
         """The options that are not the format."""
         # `signed` is both of a minifloat and of to_int.
-        fields = next((names for names in (("n", "es"), ("fmt", "b_fmt")) if names[0] in self.options), Row._fields)
+        fields = next(
+            (names for names in (("n", "es"), ("fmt", "b_fmt"), SIDES) if names[0] in self.options), Row._fields
+        )
         return {name: value for name, value in self.options.items() if name not in fields}
 
     @property
@@ -105,7 +114,11 @@ def describe(options: Options) -> str:
     ('posit(16,1)', 'e4m3 bias 7 fn saturate')
     >>> describe({"fmt": "mxfp4"}), describe({"fmt": "mxfp4", "b_fmt": "nvfp4"})
     ('mxfp4', 'mxfp4 by nvfp4')
+    >>> describe({"a_dtype": "float32", "b_dtype": "float32"})
+    'float32'
     """
+    if "a_dtype" in options:
+        return " by ".join(dict.fromkeys(options[name] for name in SIDES))
     if "fmt" in options:
         return " by ".join(options[name] for name in ("fmt", "b_fmt") if name in options)
     if "n" in options:
@@ -117,7 +130,7 @@ def describe(options: Options) -> str:
 def jobs(amount: Amount, seed: int) -> Iterator[Job]:
     """All jobs, in the order of the table."""
     for op in OPERATIONS:
-        yield from _sampled(op, amount, seed)
+        yield from (_products if op.args.startswith("AB") else _sampled)(op, amount, seed)
         if amount.every:
             yield from _every_block(op) if op.name in BLOCKS else _every(op)
     yield from golden()
@@ -125,7 +138,7 @@ def jobs(amount: Amount, seed: int) -> Iterator[Job]:
 
 def golden() -> Iterator[Job]:
     """The golden vectors."""
-    for i, g in enumerate(itertools.chain(vectors.golden(), _golden_blocks())):
+    for i, g in enumerate(itertools.chain(vectors.golden(), _golden_blocks(), gemm_vectors.golden())):
         # Some formats are in two files, and some options in several products.
         yield Job(BY_NAME[g.row], g.options, "as recorded", f"golden{i}", lambda g=g: g.operands, g.want)  # type: ignore[misc]
 
@@ -170,6 +183,17 @@ def _sampled(op: Op, amount: Amount, seed: int) -> Iterator[Job]:
             for variant in variants:
                 options = {**fmt, **variant}
                 yield Job(op, options, f"{formats}, samples", "samples", _columns(op, options, size, seed))
+
+
+def _products(op: Op, amount: Amount, seed: int) -> Iterator[Job]:
+    """Sums of every length, which is not among the options: a target sees it."""
+    pairs = (dict(zip(SIDES, pair, strict=True)) for pair in PAIRS)
+    rows = [{**pair, **variant} for pair in pairs for variant in op.variants(pair)]
+    for i, options in enumerate(rows):
+        first = i % len(amount.terms)  # so that jobs a few apart differ in both
+        for terms in (*amount.terms[first:], *amount.terms[:first]):
+            operands = functools.partial(gemm_inputs.columns, op, options, terms, amount.variant, seed)
+            yield Job(op, options, f"{describe(options)}, samples", f"samples-K={terms}", operands)
 
 
 def _columns(op: Op, options: Options, size: int, seed: int) -> Callable[[], tuple[Array, ...]]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .operations import Options, canonical, record
-from .oracles.minifloat import FLOATS
+from .oracles.minifloat import DTYPES
 from .plan import Job, describe
 from .sources import SOURCES, Source
 from .targets import TargetError
@@ -177,7 +177,9 @@ def _word(kind: str, x: Any, options: Options) -> str:
 def _width(kind: str, options: Options) -> int:
     match kind:
         case "f" | "F" | "M":
-            return FLOATS[options["dtype"]].width
+            return DTYPES[options["dtype"]].width
+        case "A" | "B" | "C":
+            return _bits(options[{"A": "a_dtype", "B": "b_dtype", "C": "bias_dtype"}[kind]])
         case "c":
             return record(options).width
         case "r":
@@ -187,9 +189,14 @@ def _width(kind: str, options: Options) -> int:
         case "d":
             return 32
         case "m" if "dtype" in options:
-            return FLOATS[options["dtype"]].width
+            return DTYPES[options["dtype"]].width
         case _:
             return int(options["n"])
+
+
+def _bits(dtype: str) -> int:
+    """Of floats, or of integers, which are named after them."""
+    return DTYPES[dtype].width if dtype in DTYPES else int(dtype.strip("uint"))
 
 
 # Sums over jobs ------------------------------------------------------------------------------------------------------

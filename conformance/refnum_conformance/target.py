@@ -288,3 +288,31 @@ def _under(contract: str) -> Callable[..., Array]:
 
 mx_mm_exact = mx_mm_exact_add = _under("exact/v1")
 mx_mm_chain = mx_mm_chain_add = _under("chain/v1")
+
+
+# Matrices of floats: the right side is transposed --------------------------------------------------------------------
+
+
+def _gemm(contract: str) -> Callable[..., Array]:
+    """A contract by its name, with places for its parameters."""
+
+    def row(
+        a: Array,
+        b: Array,
+        *bias: Array,
+        a_dtype: str,
+        b_dtype: str,
+        dtype: str,
+        bias_dtype: str = "",
+        **parameters: Any,
+    ) -> Array:
+        x, y = _floats(a, a_dtype), _floats(b, b_dtype).mT
+        addend = _floats(bias[0], bias_dtype)[:, None] if bias else None
+        name = contract.format(**parameters)
+        return _bits(refnum.gemm(x, y, addend, contract=name, out_dtype=getattr(torch, dtype)))
+
+    return row
+
+
+gemm_exact = gemm_exact_add = _gemm("exact/v1")
+gemm_chain = gemm_chain_add = _gemm("chain/v1")

@@ -10,6 +10,7 @@
 `minifloat`         sign-magnitude formats of any width, the IEEE ones among them
 `blocks`            blocks that share a scale, in every profile, and exact sums of their products
 `block_rows`        the same, and products of matrices, as rows of the operations table
+`float_orders`      products of matrices of floats under each contract: exact, chains, trees, replays; of integers
 ==================  ==================================================================================
 
 Posits go in by their low n bits, as signed or unsigned integers, and come out sign-extended. NaR's value is None.

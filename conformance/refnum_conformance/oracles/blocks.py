@@ -518,16 +518,23 @@ def dot(a: Sequence[Number], b: Sequence[Number], bias: Number | None = None, dt
     >>> dot(values(128, [2, 10], FORMATS["mxfp4"]), values(127, [7, 1], FORMATS["mxfp4"])) == bits_of(Dyadic(11, 0))
     True
     """
-    terms = [product(x, y) for x, y in zip(a, b, strict=True)] + ([] if bias is None else [bias])
+    sign, magnitude = total([product(x, y) for x, y in zip(a, b, strict=True)] + ([] if bias is None else [bias]))
     row = FLOATS[dtype]
+    if magnitude is Special.NAN:
+        return (1 << (row.width - 1)) - 1  # the NaN of contracts
+    return minifloat.encode(sign, magnitude, row)
+
+
+def total(terms: Sequence[Number]) -> Number:
+    """The exact sum: 0 is negative where all terms are -0; Infs of both signs are NaN."""
     infinities = {negative for negative, x in terms if x is Special.INF}
     if len(infinities) == 2 or any(x is Special.NAN for _, x in terms):
-        return (1 << (row.width - 1)) - 1  # the NaN of contracts
+        return False, Special.NAN
     if infinities:
-        return minifloat.encode(infinities.pop(), Special.INF, row)
-    total = Dyadic(0, 0)
+        return infinities.pop(), Special.INF
+    found = Dyadic(0, 0)
     for negative, x in terms:
         assert isinstance(x, Dyadic)
-        total = plus(total, minifloat.signed(negative, x))
-    negative = total.m < 0 if total.m else bool(terms) and all(minus for minus, _ in terms)
-    return minifloat.encode(negative, Dyadic(abs(total.m), total.e), row)
+        found = plus(found, minifloat.signed(negative, x))
+    negative = found.m < 0 if found.m else bool(terms) and all(minus for minus, _ in terms)
+    return negative, Dyadic(abs(found.m), found.e)

@@ -67,6 +67,14 @@ FLOATS = {
     "float64": Row(11, 52, 1023, overflow="inf"),
 }
 
+#: with torch's names of those of 8 bits
+DTYPES = FLOATS | {
+    "float8_e4m3fn": Row(4, 3, 7, "fn"),
+    "float8_e5m2": Row(5, 2, 15),
+    "float8_e4m3fnuz": Row(4, 3, 8, "fnuz"),
+    "float8_e5m2fnuz": Row(5, 2, 16, "fnuz"),
+}
+
 
 def magnitude(code: int, row: Row) -> Dyadic:
     """The number that a magnitude code stands for, counting on beyond the largest one."""
@@ -96,9 +104,7 @@ def signed(negative: bool, x: Dyadic) -> Dyadic:
     return Dyadic(-x.m, x.e) if negative else x
 
 
-def encode(
-    negative: bool, x: Real | Special, row: Row, rounding: str = "nearest_even", random_bits: int = 0
-) -> int:
+def encode(negative: bool, x: Real | Special, row: Row, rounding: str = "nearest_even", random_bits: int = 0) -> int:
     """The code of a number with the sign ``negative`` and the magnitude of x."""
     if x is Special.NAN:
         return row.nan or 0
