@@ -9,8 +9,10 @@ the same digits sooner.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -23,7 +25,11 @@ from ..errors import DTypeError, ShapeError
 from ..fast.chunks import CHUNK
 from ..fast.conversions import INTEGER
 from ..formats import Minifloat
+from . import ranks
 from .operands import FP8, placed_bias
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 CARRIED = 1 << WORD  #: no digit is larger after a carry pass
 MOST = 1 << 61  #: no digit is ever larger: two can be added
@@ -140,6 +146,25 @@ class ExactPartial:
         flags = torch.stack([nan, plus & ~nan, minus & ~nan, other])
         return replace(self, digits=digits[first:].clone(), least=least, flags=flags, bound=CARRIED)
 
+    def all_reduce(self, group: ProcessGroup | None = None) -> ExactPartial:
+        """The sums over all ranks of a process group, by default of all: on every rank the same bits.
+
+        All ranks must call it, with sums of one shape; else every one raises. Three collectives: a header of 2 KiB, the
+        digits (sums of int64), the flags (maxima of uint8), on the device of the digits. Ranks that stay away are
+        waited for as long as the group's timeout says; then, or when a connection breaks, it raises BackendError.
+        """
+        return over_ranks("ExactPartial.all_reduce", group, lambda: (self, {}))
+
+    def reduce_scatter(self, group: ProcessGroup | None = None, *, axis: int = -2) -> ExactPartial:
+        """The part of this rank, along an axis, of the sums over all ranks: the ranks' parts are equal in size."""
+        function = "ExactPartial.reduce_scatter"
+
+        def divisible() -> tuple[ExactPartial, ranks.Facts]:
+            check_axis(function, axis, self.shape, ranks.position(function, group)[1])
+            return self, {"axis": axis}
+
+        return over_ranks(function, group, divisible, partial(ranks.reduce_scatter, axis=axis))
+
     def round(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The sums [.., M, N], rounded once to nearest, ties to even: with the bits of contract exact/v1.
 
@@ -177,6 +202,32 @@ def common_grid(grids: Sequence[tuple[int, int]]) -> tuple[int, int]:
     return min((least for least, _ in used), default=0), max((end for _, end in used), default=0)
 
 
+def over_ranks(
+    function: str,
+    group: ProcessGroup | None,
+    make: Callable[[], tuple[ExactPartial, ranks.Facts]],
+    reduce: Callable[..., Tensor] = ranks.all_reduce,
+) -> ExactPartial:
+    """The sums over all ranks of what each one makes, and facts of its own for `ranks.agree`."""
+
+    def prepare() -> tuple[ExactPartial, ranks.Facts]:
+        mine, own = make()
+        ranks.check_transport(function, group, mine.digits)
+        mine = mine if mine.bound <= CARRIED else mine.carried()
+        return mine, {"shape": list(mine.shape), "grid": [mine.least, mine.end], "empty": mine.empty, **own}
+
+    mine, facts = ranks.agree(function, group, prepare)
+    # Digits are at most 2**32 on each of at most 2**29 ranks, so that no sum is larger than MOST.
+    least, end = common_grid([fact["grid"] for fact in facts])
+    return ExactPartial(
+        reduce(function, group, mine.regrid(least, end).digits, "SUM"),
+        least,
+        reduce(function, group, mine.flags, "MAX"),
+        empty=all(fact["empty"] for fact in facts),
+        bound=len(facts) * CARRIED,
+    )
+
+
 # ---- checks --------------------------------------------------------------------------------------
 
 
@@ -203,3 +254,16 @@ def check_operands(function: str, a: Tensor, b: Tensor, bias: Tensor | None = No
     batch = broadcast_shape(function, a=a.shape[:-2], b=b.shape[:-2])
     if bias is not None:
         placed_bias(function, bias, torch.Size((*batch, a.shape[-2], b.shape[-1])), a.dim(), b.dim())
+
+
+def check_axis(function: str, axis: object, shape: torch.Size, count: int) -> None:
+    """The sums have this axis, and it divides into so many parts."""
+    if not isinstance(axis, int) or not -len(shape) <= axis < 0:
+        raise ShapeError(
+            f"{function} got axis={axis!r}. Allowed are {-len(shape)} to -1, counted from the end. Choose one."
+        )
+    if shape[axis] % count:
+        raise ShapeError(
+            f"{function} cannot divide axis {axis} of {tuple(shape)} among {count} ranks. Its size must be a multiple. "
+            "Pad it, or use all_reduce."
+        )
