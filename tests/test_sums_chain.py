@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,13 +37,21 @@ from torch import Tensor
 import refnum
 from refnum.fast import hardware
 from refnum.fast.expansions import two_sum
+from refnum.fast.fma import fma
 from refnum.sums import chain
-from refnum.sums.chain import STEPS, chain_mm
+from refnum.sums.chain import ARITHMETICS, add, chain_mm
 from refnum.sums.exact import exact_mm
 from refnum.testing import assert_bit_equal
 
 FUSED = hardware.fuses_addcmul()
-USABLE = tuple(step for step in STEPS if FUSED or step != "addcmul")
+USABLE = tuple(name for name in ARITHMETICS if FUSED or name != "addcmul")
+
+
+def stepped(name: str, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """x * y + z in an arithmetic."""
+    sums = z.clone()
+    ARITHMETICS[name].add_products(sums, [x], [y])
+    return sums
 
 
 def folded(x: Tensor) -> Tensor:
@@ -82,14 +93,14 @@ def test_steps_round_once(kind: str, xyz: list[Tensor]) -> None:
     terms = [[Term.of(pattern, row) for pattern in patterns(side).tolist()] for side in xyz]
     want = [rounded_sum([z, x * y], row) for x, y, z in zip(*terms, strict=True)]
     for step in USABLE:
-        got = STEPS[step](xyz[2].clone(), xyz[0], xyz[1])
+        got = stepped(step, *xyz)
         assert [code & 0xFFFFFFFF for code in folded(got).tolist()] == want, step
 
 
 def test_recorded_steps() -> None:
     for family, (x, y, z, want) in recorded_fmas():
         for step in USABLE:
-            assert torch.equal(folded(STEPS[step](z.clone(), x, y)), patterns(want)), (family, step)
+            assert torch.equal(folded(stepped(step, x, y, z)), patterns(want)), (family, step)
 
 
 @settings(deadline=None, max_examples=100)
@@ -105,8 +116,8 @@ def test_any_step(data: st.DataObject) -> None:
     x, y, z = (Term.of(bits, row) for bits in triple)
     want = rounded_sum([z, x * y], row)
     for step in USABLE:
-        u, v, w = (torch.tensor([bits], dtype=torch.int32).view(torch.float32) for bits in triple)
-        assert folded(STEPS[step](w.clone(), u, v)).item() & 0xFFFFFFFF == want, step
+        sides = (torch.tensor([bits], dtype=torch.int32).view(torch.float32) for bits in triple)
+        assert folded(stepped(step, *sides)).item() & 0xFFFFFFFF == want, step
 
 
 # ---- chains -------------------------------------------------------------------------------------------------------
@@ -120,7 +131,7 @@ def test_every_kind_of_operands(kind: str, biased: bool) -> None:
         addend = bias if biased else None
         want = product(chain_dot, a, b, addend, dtype)
         for step in (None, *USABLE):
-            assert_bit_equal(chain_mm(a, b, addend, dtype, step=step), want)
+            assert_bit_equal(chain_mm(a, b, addend, dtype, arithmetic=step), want)
 
 
 def test_recorded_chains() -> None:
@@ -129,7 +140,7 @@ def test_recorded_chains() -> None:
         want = case.want[torch.float32]
         steps = (None, *USABLE) if case.about["K"] <= 17 else (None, "float64") if case.about["K"] <= 129 else (None,)
         for step in steps:
-            assert_bit_equal(chain_mm(case.a, case.b, case.bias, torch.float32, step=step), want)
+            assert_bit_equal(chain_mm(case.a, case.b, case.bias, torch.float32, arithmetic=step), want)
         count += 1
     assert count == 125
 
@@ -138,9 +149,9 @@ def test_recorded_chains() -> None:
 def test_steps_agree_in_vectors_and_in_their_tails(kind: str) -> None:
     for n in (*range(1, 40), 63, 65, 1003):
         a, b, bias = operands(kind, 3, 5, n, seed=n)
-        want = chain_mm(a, b, bias, torch.float32, step="definition")
+        want = chain_mm(a, b, bias, torch.float32, arithmetic="definition")
         for step in (None, *USABLE):
-            assert_bit_equal(chain_mm(a, b, bias, torch.float32, step=step), want)
+            assert_bit_equal(chain_mm(a, b, bias, torch.float32, arithmetic=step), want)
 
 
 @pytest.mark.parametrize(("m", "k", "n"), [(1, 70, 300), (300, 70, 1), (257, 20, 301), (2, 385, 3)])
@@ -148,7 +159,7 @@ def test_steps_agree_in_vectors_and_in_their_tails(kind: str) -> None:
 def test_fast_steps_agree_in_large_products(m: int, k: int, n: int, dtype: torch.dtype) -> None:
     for kind in ("normal", "ties of a chain", "wide"):
         a, b, bias = operands(kind, m, k, n, seed=m)
-        want = chain_mm(a, b, bias, dtype, step="float64")
+        want = chain_mm(a, b, bias, dtype, arithmetic="float64")
         assert_bit_equal(chain_mm(a, b, bias, dtype), want)
 
 
@@ -169,7 +180,7 @@ def test_the_order_is_that_of_k() -> None:
 def test_products_are_not_rounded() -> None:
     a, b = torch.tensor([[1.0, 1 + 2.0**-23]]), torch.tensor([[-1.0], [1 - 2.0**-23]])
     for step in USABLE:
-        assert chain_mm(a, b, None, torch.float32, step=step).item() == -(2.0**-46)
+        assert chain_mm(a, b, None, torch.float32, arithmetic=step).item() == -(2.0**-46)
 
 
 def test_no_term_is_padded() -> None:
@@ -177,9 +188,9 @@ def test_no_term_is_padded() -> None:
     for k in range(1, 12):
         a, b = torch.full((1, k), -(2.0**-80)), torch.full((k, 1), 2.0**-80)
         for step in (None, *USABLE):
-            assert chain_mm(a, b, torch.tensor([-0.0]), torch.float32, step=step).item().hex() == "-0x0.0p+0"
-            assert chain_mm(0 * a, b, torch.tensor([-0.0]), torch.float32, step=step).item().hex() == "-0x0.0p+0"
-            assert chain_mm(0 * a, -b, torch.tensor([-0.0]), torch.float32, step=step).item().hex() == "0x0.0p+0"
+            assert chain_mm(a, b, torch.tensor([-0.0]), torch.float32, arithmetic=step).item().hex() == "-0x0.0p+0"
+            assert chain_mm(0 * a, b, torch.tensor([-0.0]), torch.float32, arithmetic=step).item().hex() == "-0x0.0p+0"
+            assert chain_mm(0 * a, -b, torch.tensor([-0.0]), torch.float32, arithmetic=step).item().hex() == "0x0.0p+0"
 
 
 def test_sums_of_nothing_are_the_bias() -> None:
@@ -193,8 +204,161 @@ def test_sums_of_nothing_are_the_bias() -> None:
 def test_nan_is_the_largest_pattern() -> None:
     a, b = torch.tensor([[torch.inf, 1.0]]), torch.tensor([[0.0], [1.0]])
     for step, dtype in itertools.product(USABLE, RESULTS):
-        got = chain_mm(a, b, None, dtype, step=step)
+        got = chain_mm(a, b, None, dtype, arithmetic=step)
         assert patterns(got).item() == torch.iinfo(patterns(got).dtype).max
+
+
+# ---- fmaf in C ----------------------------------------------------------------------------------------------------
+
+
+class Compiled:
+    """What a C compiler makes of fmaf_chain.c."""
+
+    def __init__(self, library: Path) -> None:
+        self.library = ctypes.CDLL(str(library))
+
+    def steps(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+        result = torch.empty_like(z)
+        self._call("steps", (x, y, z, result), (len(z),))
+        return result
+
+    def chain(self, a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
+        a, b = a.contiguous(), b.contiguous()
+        result = torch.empty(a.shape[0], b.shape[1])
+        self._call("chain", (a, b, bias, result), (*a.shape, b.shape[1]))
+        return result
+
+    def _call(self, name: str, tensors: tuple[Tensor | None, ...], sizes: tuple[int, ...]) -> None:
+        assert all(x is None or (x.dtype == torch.float32 and x.is_contiguous()) for x in tensors)
+        function = getattr(self.library, name)
+        function.restype, function.argtypes = None, [ctypes.c_void_p] * len(tensors) + [ctypes.c_size_t] * len(sizes)
+        function(*(None if x is None else x.data_ptr() for x in tensors), *sizes)
+
+
+@pytest.fixture(scope="session")
+def c(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler on the PATH, whose library's fmaf would be the oracle")
+    library = tmp_path_factory.mktemp("fmaf") / "chain.so"
+    source = Path(__file__).parent / "fmaf_chain.c"
+    options = ["-O2", "-std=c99", "-ffp-contract=off", "-shared", "-fPIC"]
+    subprocess.run([compiler, *options, "-o", library, source, "-lm"], check=True)
+    return Compiled(library)
+
+
+@pytest.mark.parametrize("kind", DATA)
+def test_chains_in_c(kind: str, c: Compiled) -> None:
+    for k in (0, 1, 2, 3, 5, 17, 64, 257, 1100):
+        a, b, bias = operands(kind, 21, k, 37, seed=k)
+        for addend in (None, bias):
+            want = folded(c.chain(a, b, addend))
+            for step in USABLE if k <= 3 else (None, "float64"):
+                got = chain_mm(a, b, addend, torch.float32, arithmetic=step)
+                assert torch.equal(folded(got), want), (k, step)
+
+
+def _many(n: int = 1 << 18) -> Iterator[tuple[str, tuple[Tensor, Tensor, Tensor]]]:
+    """x, y, z of which x * y + z is hard to round."""
+    draw = Draw(2)
+    small = [2.0**-i for i in range(1, 24)]
+    yield "bits", (draw.bits(n), draw.bits(n), draw.bits(n))
+    head = (1 + draw.whole(0, 1 << 23, n) * 2.0**-23) * draw.signs(n)
+    yield "ties", ((1 + draw.choice(small, n)) * draw.signs(n), 2.0**-24 * (1 - draw.choice(small, n)), head)
+    # Products are half of a unit, or so little less or more that float64 sums lose it.
+    near = torch.tensor([(1.0, 1.0), (1 + 2.0**-23, 1 - 2.0**-23), (1 + 2.0**-12, 1 - 4095 * 2.0**-24)])
+    u, v = near[draw.whole(0, 3, n)].unbind(1)
+    subnormal = draw.whole(1 << 21, 1 << 23, n) * draw.signs(n) * 2.0**-149
+    yield "subnormal ties", (u * 2.0**-75 * draw.signs(n), v * 2.0**-75, subnormal)
+    yield "next to overflow", (u * 2.0**52 * draw.signs(n), v * 2.0**51, draw.signs(n) * (2.0**128 - 2.0**104))
+
+
+@pytest.mark.parametrize(("kind", "xyz"), list(_many()), ids=lambda x: x if isinstance(x, str) else "")
+def test_steps_in_c(kind: str, xyz: tuple[Tensor, Tensor, Tensor], c: Compiled) -> None:
+    x, y, z = (side.float() for side in xyz)
+    want = folded(c.steps(x, y, z))
+    for step in USABLE[1:]:
+        assert torch.equal(folded(stepped(step, x, y, z)), want), step
+    # One by one, none hides behind another one that is in doubt.
+    for i in range(50):
+        assert folded(stepped("float64", x[i : i + 1], y[i : i + 1], z[i : i + 1])).item() == want[i].item()
+    if kind != "bits":
+        naive = (x.double() * y.double() + z.double()).float()
+        assert not torch.equal(folded(naive), want), "a test that cannot fail"
+
+
+# ---- wrong orders -------------------------------------------------------------------------------------------------
+
+Chain = Callable[[Tensor, Tensor], Tensor]
+
+
+def _by_steps(step: Callable[[Tensor, Tensor, Tensor], Tensor], ks: Callable[[int], range] = range) -> Chain:
+    def chain(a: Tensor, b: Tensor) -> Tensor:
+        sums = torch.zeros(len(a), b.shape[1])
+        for k in ks(a.shape[1]):
+            sums = step(a[:, k, None], b[k, None], sums)
+        return sums
+
+    return chain
+
+
+def _blocks_of_384(a: Tensor, b: Tensor) -> Tensor:
+    parts = [chain_mm(x, y, None, torch.float32) for x, y in zip(a.split(384, 1), b.split(384), strict=True)]
+    return sum(parts[1:], parts[0])
+
+
+WRONG: dict[str, Chain] = {
+    "descending": _by_steps(fma, lambda k: range(k - 1, -1, -1)),
+    "from the second": _by_steps(fma, lambda k: range(1, k)),
+    "products rounded": _by_steps(lambda x, y, z: x * y + z),
+    "float64 rounded": _by_steps(lambda x, y, z: (x.double() * y.double() + z.double()).float()),
+    "float64 at the end": lambda a, b: (a.double() @ b.double()).float(),
+    "blocks of 384": _blocks_of_384,
+}
+
+
+def _follows_the_chain(product: Chain, longest: int) -> bool:
+    """Whether a product has the chain's bits on all that is tried."""
+    for k in (k for k in (1, 2, 17, 384, 385, 1000) if k <= longest):
+        for kind in ("normal", "ties of a chain", "subnormal results"):
+            a, b, _ = operands(kind, 8, k, 40, seed=k)
+            if not torch.equal(folded(product(a, b)), folded(chain_mm(a, b, None, torch.float32))):
+                return False
+    return True
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_orders_are_noticed(name: str) -> None:
+    assert _follows_the_chain(_by_steps(fma), 1000)
+    assert not _follows_the_chain(WRONG[name], 1000)
+
+
+def test_short_sums_would_not_notice() -> None:
+    """Libraries cut K in blocks, MKL after 384 terms: until there they look like a chain."""
+    assert _follows_the_chain(_blocks_of_384, 384)
+    a, b, _ = operands("normal", 8, 385, 40)
+    assert not torch.equal(_blocks_of_384(a, b), chain_mm(a, b, None, torch.float32))
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="torch.mm is not MKL's here")
+def test_torch_mm_is_no_chain() -> None:
+    assert not _follows_the_chain(torch.mm, 1000)
+
+
+# ---- sums of two --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "xyz"), list(triples()), ids=lambda x: x if isinstance(x, str) else "")
+def test_sums_of_two(kind: str, xyz: list[Tensor]) -> None:
+    row = FLOATS["float32"]
+    for x, y in itertools.permutations(xyz, 2):
+        terms = ([Term.of(pattern, row) for pattern in patterns(side).tolist()] for side in (x, y))
+        want = [rounded_sum([u, v], row) for u, v in zip(*terms, strict=True)]
+        for form in (add, *(ARITHMETICS[name].add for name in USABLE)):
+            assert [code & 0xFFFFFFFF for code in folded(form(x, y)).tolist()] == want
+        with SETTINGS["flush denormal"]():
+            flushed = add(x, y)
+        assert [code & 0xFFFFFFFF for code in folded(flushed).tolist()] == want
 
 
 # ---- batches, layout, tiles ---------------------------------------------------------------------------------------
@@ -216,7 +380,8 @@ BATCHES = [
 def test_batches_are_their_matrices(
     left: tuple[int, ...], right: tuple[int, ...], tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chain, "TILE", tile)
+    for name, arithmetic in ARITHMETICS.items():
+        monkeypatch.setitem(ARITHMETICS, name, replace(arithmetic, tile=tile))
     monkeypatch.setattr(chain, "TERMS", tile)
     draw = Draw(12)
     a, b = draw.normal(*left), draw.normal(*right)
@@ -247,9 +412,9 @@ def test_no_operand_is_changed(step: str) -> None:
     sides = operands("normal", 6, 5, 7)
     before = [x.clone() for x in sides]
     for m in (1, 6):
-        chain_mm(sides[0][:m], sides[1], sides[2], torch.float32, step=step)
-        chain_mm(sides[0][:m], sides[1], sides[2].expand(m, 7).contiguous(), torch.float32, step=step)
-    chain_mm(sides[1].mT, sides[0].mT, None, torch.float32, step=step)
+        chain_mm(sides[0][:m], sides[1], sides[2], torch.float32, arithmetic=step)
+        chain_mm(sides[0][:m], sides[1], sides[2].expand(m, 7).contiguous(), torch.float32, arithmetic=step)
+    chain_mm(sides[1].mT, sides[0].mT, None, torch.float32, arithmetic=step)
     for x, y in zip(sides, before, strict=True):
         assert torch.equal(patterns(x), patterns(y))
 
@@ -283,10 +448,10 @@ def test_flushed_subnormals_are_noticed() -> None:
 
 def test_a_machine_that_does_not_fuse_adds_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b, bias = operands("ties of a chain", 5, 6, 7)
-    want = chain_mm(a, b, bias, torch.float32, step="definition")
+    want = chain_mm(a, b, bias, torch.float32, arithmetic="definition")
     for module in (chain, hardware):
         monkeypatch.setattr(module, "fuses_addcmul", lambda: False)
-    monkeypatch.setitem(STEPS, "addcmul", None)
+    monkeypatch.setitem(ARITHMETICS, "addcmul", None)
     assert_bit_equal(chain_mm(a, b, bias, torch.float32), want)
     assert hardware.fma_status().startswith("fma: float64 rounded to odd (a probe found torch.addcmul not fused")
 
@@ -304,7 +469,7 @@ def _rounded_in_float64(x: Tensor, y: Tensor, z: Tensor, end: float) -> Tensor:
 
 
 def _only_where(wrong: Callable[[Tensor], bool | Tensor]) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    return lambda x, y, z: torch.where(torch.as_tensor(wrong(z)), x * y + z, STEPS["float64"](z, x, y))
+    return lambda x, y, z: torch.where(torch.as_tensor(wrong(z)), x * y + z, fma(x, y, z))
 
 
 UNFUSED: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
@@ -321,7 +486,7 @@ UNFUSED: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("wrong", UNFUSED)
 def test_the_probe_finds_what_is_not_fused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Tensor, "addcmul_", lambda z, x, y: z.copy_(STEPS["float64"](z, x, y)))
+    monkeypatch.setattr(Tensor, "addcmul_", lambda z, x, y: z.copy_(fma(x, y, z)))
     assert hardware.fuses_addcmul.__wrapped__()
     monkeypatch.setattr(Tensor, "addcmul_", lambda z, x, y: z.copy_(UNFUSED[wrong](x, y, z)))
     assert not hardware.fuses_addcmul.__wrapped__()
