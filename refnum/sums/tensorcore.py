@@ -12,22 +12,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..codec import decode as values_of
 from ..core.decode import INFINITE, LIMB, NAN, NUMBER, Exact, decode, nonzero
 from ..core.exact import from_integer, select
 from ..core.round import encode
 from ..errors import ContractError, UncoveredError
-from ..fast.chunks import pieces
+from ..fast.chunks import elementwise, pieces
 from ..fast.conversions import converted
 from ..formats import Block, Minifloat, bfloat16, e4m3, e5m2, e8m0, float16, float32, float64, mxfp4, nvfp4, tf32
 from ..mx.blocks import Blocks
+from .chain import add as add_float32
 from .operands import batch_shape, on_cpu, widened
 from .results import RESULTS, finished
+from .tree import join
 
 ZERO = -126  #: the exponent of 0, whatever its format
 SIDE = 1 << 9  #: rows and columns of a tile at most
@@ -152,8 +156,8 @@ def check_blocks(function: str, name: str, x: Blocks, instruction: Instruction) 
     if x.fmt not in instruction.blocks:
         allowed = " and ".join(map(str, instruction.blocks)) or "no Blocks"
         raise ContractError(
-            f"{function} under tc.{instruction.name}/v1 cannot take {x.fmt} for {name}. Allowed are {allowed}. Quantize "
-            "to one of those, or choose another contract."
+            f"{function} under tc.{instruction.name}/v1 cannot take {x.fmt} for {name}. Allowed are {allowed}. "
+            "Quantize to one of those, or choose another contract."
         )
     if x.tensor_scale is not None:
         reason = "the instruction has no factor for a whole tensor"
@@ -181,7 +185,25 @@ def tensorcore_mm(
 
     ``form`` names one of `FORMS`, to force it.
     """
-    return _product(_codes(a, instruction), _codes(b.mT, instruction), bias, dtype, instruction, _accumulate, form)
+    return _product(_codes(a, instruction), _codes(b.mT, instruction), bias, dtype, instruction, _chained, form)
+
+
+def tensorcore_split_mm(
+    a: Tensor,
+    b: Tensor,
+    bias: Tensor | None,
+    dtype: torch.dtype,
+    *,
+    instruction: Instruction,
+    chunk: int = 128,
+    form: str | None = None,
+) -> Tensor:
+    """As `tensorcore_mm`, but of each ``chunk`` terms from +0; a tree joins those sums in float32, then the bias.
+
+    The bias is of float32, whatever the instruction accumulates in.
+    """
+    x, y = _codes(a, instruction), _codes(b.mT, instruction)
+    return _product(x, y, bias, dtype, instruction, partial(_joined, chunk=chunk), form)
 
 
 def tensorcore_blocks_mm(
@@ -194,15 +216,15 @@ def tensorcore_blocks_mm(
     form: str | None = None,
 ) -> Tensor:
     """``x @ y.mT + bias`` of Blocks along the last axis, [.., M, K] and [.., N, K]; else as `tensorcore_mm`."""
-    codes = (_codes_of_blocks(side, instruction) for side in (x, y))
-    return _product(*codes, bias, dtype, instruction, _accumulate, form)
+    left, right = (_codes_of_blocks(side, instruction) for side in (x, y))
+    return _product(left, right, bias, dtype, instruction, _chained, form)
 
 
 # ---- operands ----------------------------------------------------------------------------------------
 
 
 class Codes(NamedTuple):
-    """Vectors as codes, cut into terms; a whole number of blocks."""
+    """Vectors as codes, cut into terms."""
 
     elements: Tensor  #: [.., R, terms, group]
     fmt: Minifloat
@@ -213,6 +235,12 @@ class Codes(NamedTuple):
         """Some of the vectors, by the axes before the last two, and some terms."""
         scales = None if self.scales is None else self.scales[place][..., terms]
         return self._replace(elements=self.elements[place][..., terms, :], scales=scales)
+
+    def filled(self, block: int) -> Codes:
+        """Filled up with zeros, scales too, to whole blocks of so many terms."""
+        missing = -self.elements.shape[-2] % block
+        scales = None if self.scales is None else pad(self.scales, (0, missing))
+        return self._replace(elements=pad(self.elements, (0, 0, 0, missing)), scales=scales) if missing else self
 
     def expand(self, batch: torch.Size) -> Codes:
         """The same matrices for each place of a batch."""
@@ -225,21 +253,17 @@ def _codes(x: Tensor, instruction: Instruction) -> Codes:
     codes = x.detach().resolve_neg().view(CODES[x.dtype.itemsize])
     if fmt == tf32:
         codes = codes >> (float32.mantissa - tf32.mantissa)
-    return Codes(_filled(codes, instruction.terms)[..., None], fmt)
+    return Codes(codes[..., None], fmt)
 
 
 def _codes_of_blocks(x: Blocks, instruction: Instruction) -> Codes:
     element, scale = x.fmt.element, x.fmt.scale
     assert isinstance(element, Minifloat)
-    block = instruction.terms * instruction.group
-    elements = _filled(x.codes, block).unflatten(-1, (-1, instruction.group))
-    scales = _filled(x.scales, block // x.fmt.tile[1]).repeat_interleave(x.fmt.tile[1] // instruction.group, -1)
+    group = instruction.group
+    elements = pad(x.codes, (0, -x.shape[-1] % group))
+    elements = elements.view(*elements.shape[:-1], elements.shape[-1] // group, group)
+    scales = x.scales.repeat_interleave(x.fmt.tile[1] // group, -1)[..., : elements.shape[-2]]
     return Codes(elements, element, scales, ue4m3 if scale == e4m3 else scale)
-
-
-def _filled(codes: Tensor, block: int) -> Tensor:
-    """Codes, filled up with zeros to whole blocks."""
-    return torch.nn.functional.pad(codes, (0, -codes.shape[-1] % block))
 
 
 # ---- tiles -------------------------------------------------------------------------------------------
@@ -285,17 +309,26 @@ def _tiles(shape: torch.Size) -> Iterator[tuple[Place, slice]]:
                 yield place, slice(start, start + SIDE)
 
 
-def _accumulate(
-    bias: Tensor | None, shape: torch.Size, x: Codes, y: Codes, instruction: Instruction, add: Add
-) -> Tensor:
+def _chained(bias: Tensor | None, shape: torch.Size, x: Codes, y: Codes, instruction: Instruction, add: Add) -> Tensor:
     """The bias or +0, and all blocks after each other."""
     sums = torch.zeros(shape, dtype=torch.float32, device=x.elements.device)
     if bias is not None:
         sums.copy_(bias)
     for start in range(0, x.elements.shape[-2], TERMS):
         part = slice(start, start + TERMS)
-        sums = add(sums, x.at((), part), y.at((), part), instruction)
+        left, right = (side.at((), part).filled(instruction.terms) for side in (x, y))
+        sums = add(sums, left, right, instruction)
     return sums
+
+
+def _joined(
+    bias: Tensor | None, shape: torch.Size, x: Codes, y: Codes, instruction: Instruction, add: Add, *, chunk: int
+) -> Tensor:
+    """Sums of chunks from +0, joined by a tree; then the bias."""
+    starts = range(0, max(1, x.elements.shape[-2]), chunk)
+    parts = (slice(start, start + chunk) for start in starts)
+    total = join(_chained(None, shape, x.at((), part), y.at((), part), instruction, add) for part in parts)
+    return total if bias is None else add_float32(total, bias)
 
 
 # ---- on integers: the definition ---------------------------------------------------------------------
@@ -400,27 +433,38 @@ def _shifted(x: Tensor, left: Tensor) -> Tensor:
 
 # ---- in float64: the same bits sooner ----------------------------------------------------------------
 
-FRACTION = float64.mantissa
+assert float64.bias is not None
+BIAS, FRACTION = float64.bias, float64.mantissa
 FIELD = 0x7FF << FRACTION  #: of the exponent
 
 
 class _Factors(NamedTuple):
-    """Factors of terms, term by term: values, and exponents as the definition has them."""
+    """Factors of terms, term by term, so that those of rows and those of columns broadcast to products."""
 
-    values: Tensor  #: [terms, .., R, group] float64
-    exponents: Tensor  #: [terms, .., R] int16
+    values: Tensor  #: [terms, .., R, group] or [terms, .., group, C] float64
+    exponents: Tensor  #: [terms, .., R, 1] or [terms, .., 1, C] int16, as the definition has them
+
+    def blocks(self, place: Place, count: int) -> Iterator[_Factors]:
+        """So many terms at a time, of some of the vectors."""
+        parts = (torch.split(x[(slice(None), *place)], count) for x in self)
+        return map(_Factors, *parts)
+
+    @property
+    def mT(self) -> _Factors:  # noqa: N802 - as torch's
+        """Rows for columns."""
+        return _Factors(self.values.mT, self.exponents.mT)
 
 
 class _Memory:
     """Temporaries of a tile: its products, and numbers of the size of its sums."""
 
-    def __init__(self, terms: int, shape: torch.Size, top: int) -> None:
-        self.products = torch.empty(terms, *shape, dtype=torch.float64, device="cpu")
-        self.exponents = torch.empty(terms, *shape, dtype=torch.int16, device="cpu")
+    def __init__(self, shape: torch.Size, instruction: Instruction) -> None:
+        products = (instruction.terms, *shape)
+        self.products = torch.empty(products, dtype=torch.float64, device="cpu")
+        self.exponents = torch.empty(products, dtype=torch.int16, device="cpu")
         self.largest = torch.empty(shape, dtype=torch.int16, device="cpu")
-        self.power, self.inverse = torch.empty(2, *shape, dtype=torch.int64, device="cpu")
-        self.total, self.work = torch.empty(2, *shape, dtype=torch.float64, device="cpu")
-        self.top = torch.tensor(top, dtype=torch.int64, device="cpu")
+        self.total, self.power, self.inverse = torch.empty(3, *shape, dtype=torch.float64, device="cpu")
+        self.patterns = tuple(x.view(torch.int64) for x in (self.total, self.power, self.inverse))
 
 
 def _unit(instruction: Instruction) -> int:
@@ -429,83 +473,87 @@ def _unit(instruction: Instruction) -> int:
 
 
 def _add_in_float64(sums: Tensor, x: Codes, y: Codes, instruction: Instruction) -> Tensor:
-    unit, count = _unit(instruction), instruction.terms
-    u, v = _factors(x, instruction), _factors(y, instruction)
-    u.values.mul_(2.0**-unit)
-    u.exponents.add_(float64.bias - unit)  # as the field of a float64
+    unit = _unit(instruction)
+    rows, columns = _factors(x, instruction), _factors(y, instruction).mT
+    rows.values.mul_(2.0**-unit)
+    rows.exponents.add_(BIAS - unit)
     totals = converted(sums, torch.float64).mul(2.0**-unit)
     memory = None
-    for place in pieces(totals.shape[:-1], max(1, PRODUCTS // (count * totals.shape[-1]))):
+    for place in pieces(totals.shape[:-1], max(1, PRODUCTS // (instruction.terms * totals.shape[-1]))):
         tile = totals[place]
         if memory is None or memory.total.shape != tile.shape:
-            memory = _Memory(count, tile.shape, ((2046 + instruction.fraction) << FRACTION) - (1 << 64))
-        everything = slice(None)
-        rows, columns = (everything, *place), (everything, *place[: totals.dim() - 2])
-        for start in range(0, x.elements.shape[-2], count):
-            part = slice(start, start + count)
-            left = _Factors(u.values[part][rows], u.exponents[part][rows])
-            right = _Factors(v.values[part][columns], v.exponents[part][columns])
-            _add_block(tile, left, right, memory, instruction)
+            memory = _Memory(tile.shape, instruction)
+        left = rows.blocks(place, instruction.terms)
+        right = columns.blocks(place[: totals.dim() - 2], instruction.terms)
+        for u, v in zip(left, right, strict=True):
+            _add_block(tile, u, v, memory, instruction)
     return converted(totals.add_(0.0).mul_(2.0**unit), torch.float32)
 
 
 def _factors(x: Codes, instruction: Instruction) -> _Factors:
     values = values_of(x.elements.movedim(-2, 0).contiguous(), x.fmt)
-    exponents = _exponents(values, x.fmt).squeeze(-1) if instruction.group == 1 else None
     if x.scales is None:
-        assert exponents is not None
-        return _Factors(values, exponents)
-    scales = values_of(x.scales.movedim(-1, 0).contiguous(), x.scale)
-    powers = _exponents(scales, x.scale)
-    return _Factors(values.mul_(scales[..., None]), powers if exponents is None else exponents.add_(powers))
+        return _Factors(values, _exponents(values, x.fmt))
+    scales = values_of(x.scales.movedim(-1, 0).contiguous(), x.scale)[..., None]
+    exponents = _exponents(scales, x.scale)
+    if instruction.group == 1:
+        exponents += _exponents(values, x.fmt)
+    return _Factors(values.mul_(scales), exponents)
 
 
 def _exponents(values: Tensor, fmt: Minifloat) -> Tensor:
     """int16 exponents as `_fixed` has them; that of Inf and NaN does not matter."""
-    exponents = (values.view(torch.int64) >> FRACTION).bitwise_and_(0x7FF).sub_(float64.bias)
-    return exponents.clamp_(fmt.min_scale, fmt.max_scale).masked_fill_(values == 0, ZERO).to(torch.int16)
+
+    def kernel(bits: Tensor) -> Tensor:
+        field = (bits >> FRACTION).bitwise_and_(0x7FF)
+        return (field - BIAS).clamp_(fmt.min_scale, fmt.max_scale).masked_fill_(field == 0, ZERO)
+
+    return elementwise(kernel, values.view(torch.int64), dtype=torch.int16)
 
 
 def _add_block(sums: Tensor, x: _Factors, y: _Factors, memory: _Memory, instruction: Instruction) -> None:
     """Replace accumulators, in units of the least one, by the next ones."""
     held, kept, rounding = instruction.accumulator
-    unit = _unit(instruction)
-    products, power, inverse, total, work = memory.products, memory.power, memory.inverse, memory.total, memory.work
+    unit, bits = _unit(instruction), sums.view(torch.int64)
+    products, total, power, inverse = memory.products, memory.total, memory.power, memory.inverse
+    own_bits, power_bits, inverse_bits = memory.patterns
     # F1. 2**e of the largest exponent e, as patterns: those of floats have the order of their patterns.
-    torch.add(x.exponents[..., :, None], y.exponents[..., None, :], out=memory.exponents)
+    torch.add(x.exponents, y.exponents, out=memory.exponents)
     torch.amax(memory.exponents, 0, out=memory.largest)
-    power.copy_(memory.largest.clamp_(min=float64.bias + ZERO - unit)).bitwise_left_shift_(FRACTION)
-    own = torch.bitwise_and(sums.view(torch.int64), FIELD, out=work.view(torch.int64))
+    power_bits.copy_(memory.largest.clamp_(min=BIAS + ZERO - unit)).bitwise_left_shift_(FRACTION)
+    torch.bitwise_and(bits, FIELD, out=own_bits)
     if held.min_scale > ZERO:
-        own.clamp_(min=(float64.bias + held.min_scale - unit) << FRACTION).mul_(sums != 0)
-    torch.maximum(power, own, out=power)
-    # F2. 2**(fraction - e), by which terms become integers. Each is exact, and so is their sum.
-    torch.sub(memory.top, power, out=inverse)
+        own_bits.clamp_(min=(BIAS + held.min_scale - unit) << FRACTION).mul_(sums != 0)
+    torch.maximum(power_bits, own_bits, out=power_bits)
+    # F2. 2**(fraction - e), by which terms become integers: each product of them is exact, and so is the sum.
+    torch.bitwise_xor(power_bits, FIELD, out=inverse_bits).add_(instruction.fraction - 1 << FRACTION)
     multiply = torch.mul if instruction.group == 1 else torch.matmul
-    multiply(x.values, y.values.mT, out=products)
-    products.mul_(inverse.view(torch.float64)).trunc_()
-    torch.sum(products, 0, out=total)
-    total.add_(torch.mul(sums, inverse.view(torch.float64), out=work).trunc_())
-    torch.mul(total, power.view(torch.float64), out=sums)
-    # F3. 2**fraction times the sum. What reaches 2**(max_scale + 1) becomes Inf on its way through 2**1024.
-    ROUNDINGS[rounding](sums, work, kept, instruction.fraction)
+    multiply(x.values, y.values, out=products)
+    torch.sum(products.mul_(inverse).trunc_(), 0, out=total)
+    total.add_(inverse.mul_(sums).trunc_())
+    # F3. 2**fraction times the sum.
+    torch.mul(total, power, out=sums)
+    ROUNDINGS[rounding](sums, total, kept, instruction.fraction)
 
 
 def _cut(sums: Tensor, work: Tensor, kept: Minifloat, fraction: int) -> None:
-    up = float64.max_scale - kept.max_scale + kept.min_scale - kept.mantissa
-    sums.mul_(2.0 ** (up - fraction)).mul_(2.0**-up).trunc_()
-    sums.view(torch.int64).bitwise_and_(-1 << (FRACTION - kept.mantissa))
+    _overflow(sums, kept, fraction)
+    sums.trunc_().view(torch.int64).bitwise_and_(-1 << (FRACTION - kept.mantissa))
 
 
 def _round_to_nearest(sums: Tensor, work: Tensor, kept: Minifloat, fraction: int) -> None:
     # Adding 1.5 * 2**52 units and taking them away again rounds to a whole number of units.
     sums.mul_(2.0**-fraction)
     large = torch.bitwise_and(sums.view(torch.int64), FIELD, out=work.view(torch.int64))
-    large.clamp_(min=(float64.bias + kept.mantissa) << FRACTION)
+    large.clamp_(min=(BIAS + kept.mantissa) << FRACTION)
     large.add_(((FRACTION - kept.mantissa) << FRACTION) + (1 << (FRACTION - 1)))
-    sums.add_(work).sub_(work)
+    _overflow(sums.add_(work).sub_(work), kept, 0)
+
+
+def _overflow(sums: Tensor, kept: Minifloat, fraction: int) -> None:
+    """Divide by 2**fraction; what then is 2 * 2**max_scale or more becomes Inf, on its way through 2**1024."""
     up = float64.max_scale - kept.max_scale + kept.min_scale - kept.mantissa
-    sums.mul_(2.0**up).mul_(2.0**-up)
+    sums.mul_(2.0 ** (up - fraction)).mul_(2.0**-up)
 
 
 ROUNDINGS = {"toward_zero": _cut, "nearest_even": _round_to_nearest}
