@@ -18,7 +18,8 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 CONSTRAINTS = ("--constraint", "constraints.txt")
 MINIMUMS = ("torch==2.10.*", "numpy==1.26.*")
 TESTING = ("demo", "conformance", "exact", "pytest-xdist", "nbclient", "ipykernel", "torchao")  # what the tests can use
-SLOW = ("tests/test_compile.py", "tests/test_mx_quantizer.py", "tests/test_mx_oracle.py")  # every compile, every vector
+# every compile, every vector, every tensor core
+SLOW = ("tests/test_compile.py", "tests/test_mx_quantizer.py", "tests/test_mx_oracle.py", "tests/test_sums_products.py")
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # a test worker or a yardstick has one core to itself
 # glibc gives large blocks back when they are freed, or not, as it happens; fresh pages cost more than what is measured.
 KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 33), "MALLOC_MMAP_THRESHOLD_": str(1 << 33)}

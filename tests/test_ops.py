@@ -103,6 +103,7 @@ def samples() -> list[Sample]:
         ("no bias", (_leaf(plain.bfloat16()), _leaf(big.bfloat16()), None, "exact/v1", torch.bfloat16)),
         ("no terms", (_leaf(plain[..., :0]), _leaf(big[..., :0, :]), _leaf(bias), "chain/v1", torch.float32)),
         ("no rows", (_leaf(plain[:, :0]), _leaf(big), None, "chain/v1", torch.float32)),
+        ("integers", (plain.to(torch.int8), big.to(torch.int8), None, "int/v1", torch.int32)),
     ]
     return [
         *(Sample("gemm", *s) for s in gemms),
@@ -129,7 +130,7 @@ def _mx_mm(
     return *flat(a), *flat(b), bias, contract, out_dtype
 
 
-PROMISED = ("chain/v1", "exact/v1")
+PROMISED = ("chain/v1", "exact/v1", "tree/v1(Kc=16)", "tc.hopper.tf32/v1", "sgbi.dispatch/0.1.1")
 SAMPLES = samples()
 
 

@@ -36,13 +36,24 @@ def rows() -> Iterator[Contract]:
 
 
 ROWS_OF_GEMM = list(rows())
+#: tensor cores that stand for those of other architectures and shapes, which are run with the slow tests
+SOME_TC = ("tc.turing.f16", "tc.ampere.tf32", "tc.hopper.bf16", "tc.hopper.fp8", "tc.hopper.fp8.acc16", "tc.cdna1.bf16")
+SOME_TC += ("tc.cdna2.f16", "tc.cdna3.bf16", "tc.cdna3.fp8")
+SPREAD = [
+    pytest.param(
+        row,
+        marks=[pytest.mark.slow] * (row.name.startswith("tc.") and row.name.removesuffix("/v1") not in SOME_TC),
+        id=row.name,
+    )
+    for row in ROWS_OF_GEMM
+]
 
 
 def drawn(dtype: torch.dtype, *shape: int, seed: int = 0) -> Tensor:
     """Normal values, a few zeros among them, or integers, in a dtype of operands."""
     g = torch.Generator().manual_seed(seed)
     if not dtype.is_floating_point:
-        return torch.randint(-8, 8, shape, generator=g).abs().to(dtype)
+        return torch.randint(0, 8, shape, generator=g).to(dtype)
     x = torch.randn(shape, generator=g) * (torch.rand(shape, generator=g) > 0.05)
     return x.to(dtype)
 
@@ -50,7 +61,8 @@ def drawn(dtype: torch.dtype, *shape: int, seed: int = 0) -> Tensor:
 def same(got: Tensor, want: Tensor) -> bool:
     """Whether two results have the same bits."""
     assert got.dtype == want.dtype
-    return torch.equal(got.contiguous().view(torch.uint8), want.contiguous().view(torch.uint8))
+    assert got.shape == want.shape
+    return torch.equal(got.reshape(-1).contiguous().view(torch.uint8), want.reshape(-1).contiguous().view(torch.uint8))
 
 
 # ---- dtypes -------------------------------------------------------------------------------------------------------
@@ -168,10 +180,9 @@ def test_no_terms_give_the_bias_or_plus_0(row: Contract) -> None:
     got = gemm(a, b, contract=row)
     assert got.shape == (2, 3)
     assert not got.contiguous().view(torch.uint8).any()
-    for z in row.biases[:1]:
-        bias = torch.tensor([-0.0, 1.5, -2.0]).to(z)
-        got = gemm(a, b, bias, contract=row, out_dtype=row.results[0])
-        assert got[0, 1:].tolist() == [1.5, -2.0]
+    bias = torch.tensor([-0.0, 3.0, -2.0]).to(row.biases[0])
+    got = gemm(a, b, bias, contract=row, out_dtype=row.results[0])
+    assert got[0, 1:].tolist() == [3.0, -2.0]
 
 
 # ---- what bits depend on ------------------------------------------------------------------------------------------
@@ -179,7 +190,7 @@ def test_no_terms_give_the_bias_or_plus_0(row: Contract) -> None:
 SIZES = (*range(1, 131), 255, 256, 257, 1023, 1024, 1025)
 
 
-@pytest.mark.parametrize("row", ROWS_OF_GEMM, ids=str)
+@pytest.mark.parametrize("row", SPREAD)
 def test_rows_and_columns_do_not_know_how_many_they_are(row: Contract) -> None:
     dtype, terms = row.operands[0], 70
     a, b = drawn(dtype, SIZES[-1], terms), drawn(dtype, terms, 3, seed=1)
@@ -192,7 +203,7 @@ def test_rows_and_columns_do_not_know_how_many_they_are(row: Contract) -> None:
         assert same(gemm(b.T, a.T[:, :n], contract=row), flipped[:, :n]), n
 
 
-@pytest.mark.parametrize("row", ROWS_OF_GEMM, ids=str)
+@pytest.mark.parametrize("row", SPREAD)
 def test_batches_strides_and_threads_move_nothing(row: Contract) -> None:
     dtype = row.operands[0]
     a, b = drawn(dtype, 3, 40, 65), drawn(dtype, 65, 37, seed=1)
@@ -246,7 +257,7 @@ def test_gradients(left: tuple[int, ...], right: tuple[int, ...]) -> None:
         return gemm(*tensors, contract="exact/v1")
 
     assert torch.autograd.gradcheck(call, (a, b, bias))
-    assert torch.autograd.gradgradcheck(call, (a, b, bias))
+    assert torch.autograd.gradgradcheck(call, (a, b, bias), fast_mode=True)
 
 
 def test_gradients_are_rounded_once_over_a_batch_that_was_broadcast() -> None:

@@ -80,6 +80,7 @@ def mx_mm(
             "refnum.gemm."
         )
     _check(a, b, bias, out_dtype)
+    _check_for(row, a=a, b=b)
     x, y = (_matrix(side) for side in (a, b))
     shape = _product_shape(x, y)
     if bias is not None:
@@ -118,6 +119,15 @@ def _check(a: Blocks | Tensor, b: Blocks | Tensor, bias: Tensor | None, out_dtyp
     check_device("mx_mm", **tensors)
     if out_dtype not in RESULTS:
         raise DTypeError(f"mx_mm cannot return {out_dtype}. Allowed are float32, bfloat16 and float16. Choose one.")
+
+
+def _check_for(row: contracts.Contract, **operands: Blocks | Tensor) -> None:
+    """The operands are of the formats that the contract takes, if it names any."""
+    for name, x in operands.items() if row.check_blocks else ():
+        if not isinstance(x, Blocks):
+            raise DTypeError(f"mx_mm under {row.name} needs Blocks for {name}, got a tensor. Use mx.quantize for it.")
+        assert row.check_blocks is not None
+        row.check_blocks("mx_mm", name, x)
 
 
 def _dims(x: Blocks | Tensor) -> int:

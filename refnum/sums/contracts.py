@@ -1,14 +1,16 @@
 """Contracts of sums of products: from name and version to a definition.
 
 A row says what is summed how, of which dtypes, and what runs it. A family of rows has parameters, which stand in its
-name: ``tree/v1(Kc=256)``. No rule looks at the batch, at the count of threads or at that of ranks.
+name: ``tree/v1(Kc=256)``. No rule looks at the batch, at the count of threads or at that of ranks; but for
+``sgbi.dispatch``, which replays another library's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,20 +18,25 @@ from torch import Tensor
 
 from ..errors import ContractError, UncoveredError
 from ..mx.blocks import Blocks
+from . import tensorcore
 from .chain import chain_mm
 from .dequantized import exact_blocks_mm, in_float32
 from .exact import exact_mm
+from .integers import int_mm
 from .operands import FP8, widened
+from .replays import dispatch_forward_mm, replay_mm
 from .results import RESULTS
+from .tensorcore import tensorcore_blocks_mm, tensorcore_mm
+from .tree import tree_mm
 
 #: ``a @ b + bias`` of checked operands with at least two axes, rounded to a dtype
 Multiply = Callable[[Tensor, Tensor, Tensor | None, torch.dtype], Tensor]
-
 #: ``a @ b.mT + bias`` of operands of which at least one is Blocks
 MultiplyBlocks = Callable[[Blocks | Tensor, Blocks | Tensor, Tensor | None, torch.dtype], Tensor]
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, *FP8)
 WIDE = (torch.float32, torch.float64)
+LARGEST = (1 << 31) - 1  #: of a count of terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,7 @@ class Contract:
 
     name: str  #: with its version and its parameters
     definition: str = field(compare=False)  #: in a few words
-    multiply: Multiply | None = field(compare=False, repr=False)  #: None where the sum is no tensor, or of blocks alone
+    multiply: Multiply | None = field(default=None, compare=False, repr=False)  #: None where it takes no tensors
     multiply_blocks: MultiplyBlocks | None = field(default=None, compare=False, repr=False)  #: None where it takes none
     operands: tuple[torch.dtype, ...] = field(default=FLOATS, compare=False)  #: of a and of b
     results: tuple[torch.dtype, ...] = field(default=RESULTS, compare=False)  #: the first where operands are not one
@@ -46,6 +53,9 @@ class Contract:
     mixed: bool = field(
         default=False, compare=False
     )  #: whether a and b may differ in dtype, as two of 8 bits always may
+
+    #: (function, name, operand) raises where an operand of multiply_blocks is none for it
+    check_blocks: Callable[[str, str, Blocks], None] | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return self.name
@@ -57,30 +67,70 @@ class Family:
 
     name: str  #: with its version
     defaults: Mapping[str, int | str]  #: of the parameters, in the order of the full name
-    row: Callable[..., Contract]  #: the row of its full name and parameters
+    row: Callable[..., Contract]  #: of the name of the function that asks and of all parameters, the row
 
 
-def _of_float32(kernel: Callable[..., Tensor], **parameters: Any) -> Multiply:
-    """The kernel for operands that are widened to float32."""
+# ---- rows ----------------------------------------------------------------------------------------
+
+
+def _of_float32(name: str, definition: str, kernel: Callable[..., Tensor], **parameters: Any) -> Contract:
+    """A row of an order in float32, to which operands are widened and blocks dequantized."""
 
     def multiply(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
         return kernel(widened(a), widened(b), bias, dtype, **parameters)
 
-    return multiply
-
-
-def _of_dequantized(kernel: Callable[..., Tensor], **parameters: Any) -> MultiplyBlocks:
-    """The kernel for blocks that are dequantized to float32."""
-
-    def multiply(a: Blocks | Tensor, b: Blocks | Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    def multiply_blocks(a: Blocks | Tensor, b: Blocks | Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
         return kernel(in_float32(a), in_float32(b).mT, bias, dtype, **parameters)
 
-    return multiply
+    return Contract(name, definition, multiply, multiply_blocks)
+
+
+def _exact(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    return exact_mm(widened(a), widened(b), bias, dtype)
 
 
 def _torch_mm(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
     product = torch.matmul(a, b)
     return (product if bias is None else product + bias).to(dtype)
+
+
+def _tree(function: str, Kc: int) -> Contract:  # noqa: N803 - the parameter's name
+    return _of_float32(
+        full_name("tree/v1", Kc=Kc),
+        f"chains of {Kc} terms from +0, joined in pairs, level by level, in float32; then the bias",
+        tree_mm,
+        chunk=Kc,
+    )
+
+
+def _replay(function: str, c: int) -> Contract:
+    return _of_float32(
+        full_name("sgbi.splitm_f64/0.1.1", c=c),
+        f"sgemm-bi: chains of {c} terms from +0, added in float64, k ascending; cast to float32; then the bias",
+        replay_mm,
+        order="splitm_f64",
+        chunk=c,
+    )
+
+
+def _integers(name: str, dtypes: tuple[torch.dtype, ...], bits: int) -> Contract:
+    definition = f"integers of {bits} bits, the exact sum in int32; no K at which one could wrap"
+    multiply = partial(int_mm, bits=bits)
+    return Contract(name, definition, multiply, None, dtypes, (torch.int32,), (torch.int32,), mixed=True)
+
+
+def _tensor_cores() -> Iterator[Contract]:
+    for row in tensorcore.INSTRUCTIONS.values():
+        yield Contract(
+            f"tc.{row.name}/v1",
+            row.definition,
+            None if row.blocks else partial(tensorcore_mm, instruction=row),
+            partial(tensorcore_blocks_mm, instruction=row) if row.blocks else None,
+            row.operands,
+            row.results,
+            row.biases,
+            check_blocks=partial(tensorcore.check_blocks, instruction=row) if row.blocks else None,
+        )
 
 
 CONTRACTS = {
@@ -89,34 +139,51 @@ CONTRACTS = {
         Contract(
             "exact/v1",
             "the exact sum, the bias included, rounded once to the result",
-            _of_float32(exact_mm),
+            _exact,
             exact_blocks_mm,
             operands=(*FLOATS, torch.float64),
             results=(*RESULTS, torch.float64),
             biases=WIDE,
             mixed=True,
         ),
-        Contract(
-            "chain/v1",
-            "k ascending, acc = fma(a, b, acc) in float32 from the bias or +0; rounded once more",
-            _of_float32(chain_mm),
-            _of_dequantized(chain_mm),
+        Contract("exact_partial/v1", "the exact sum, not rounded, which is no tensor: refnum.exact_partial gives it"),
+        _of_float32(
+            "chain/v1", "k ascending, acc = fma(a, b, acc) in float32 from the bias or +0; rounded once more", chain_mm
         ),
-        Contract(
-            "unversioned/torch.mm",
-            "torch.matmul of float32 values, then the bias; no promise of bits",
-            _of_float32(_torch_mm),
-            _of_dequantized(_torch_mm),
+        _integers("int/v1", (torch.int8, torch.uint8), 8),
+        _integers("int/v1(bits=4)", (torch.int8,), 4),
+        *_tensor_cores(),
+        *(
+            _of_float32(f"sgbi.{order}/0.1.1", f"sgemm-bi: {definition}", replay_mm, order=order)
+            for order, definition in (
+                ("chain", "chain/v1"),
+                ("slab8", "chains over eighths of K from +0, joined in pairs; then the bias"),
+                ("lane32", "a chain for each k modulo 32, then v[i] += v[i + h], h halving from 16; then the bias"),
+                ("splitk32", "chains of 32 terms, added one by one; the other terms as fma onto that; then the bias"),
+                ("splitk64", "chains of 64 terms, the last perhaps shorter, added one by one; then the bias"),
+            )
+        ),
+        _of_float32("sgbi.dispatch/0.1.1", "sgemm-bi: one of its orders, by M, K and N", dispatch_forward_mm),
+        _of_float32(
+            "unversioned/torch.mm", "torch.matmul of float32 values, then the bias; no promise of bits", _torch_mm
         ),
     )
 }
-FAMILIES: dict[str, Family] = {}
-#: contracts that are known by name and have no definition: why
+FAMILIES = {
+    row.name: row
+    for row in (
+        Family("tree/v1", {"Kc": 256}, _tree),
+        Family("sgbi.splitm_f64/0.1.1", {"c": 16}, _replay),
+    )
+}
+#: contracts that have a name and no definition: why
 UNCOVERED: dict[str, str] = {}
-#: short names of the newest versions
-ALIASES = {"exact": "exact/v1", "chain": "chain/v1"}
+#: full names of the newest versions by short ones
+NEWEST = {name.partition("/")[0]: name for name in (*CONTRACTS, *FAMILIES) if "(" not in name}
 
-_NAME = re.compile(r"(?P<family>[\w.]+)(?:\((?P<before>[^()]*)\))?/(?P<version>[\w.]+)(?:\((?P<behind>[^()]*)\))?")
+# ---- names ---------------------------------------------------------------------------------------
+
+_NAME = re.compile(r"(?P<family>[\w.]+)(?:\((?P<before>[^()]*)\))?(?:/(?P<version>[\w.]+)(?:\((?P<behind>[^()]*)\))?)?")
 
 
 def find(function: str, contract: object) -> Contract:
@@ -127,40 +194,46 @@ def find(function: str, contract: object) -> Contract:
         raise ContractError(
             f"{function} needs the name of a contract, got {contract!r}. Allowed are {_known()}. Choose one."
         )
-    name = ALIASES.get(contract, contract)
     for prefix, reason in UNCOVERED.items():
-        if name.startswith(prefix):
-            raise UncoveredError(f"{function} cannot follow {name}: {reason}", op=name, reason=reason)
+        if contract.startswith(prefix):
+            raise UncoveredError(f"{function} cannot follow {contract}: {reason}.", op=contract, reason=reason)
+    name = contract if "/" in contract else NEWEST.get(contract, contract)
     if name in CONTRACTS:
         return CONTRACTS[name]
     match = _NAME.fullmatch(name)
-    family = FAMILIES.get(f"{match['family']}/{match['version']}") if match else None
+    family = _family(match) if match else None
     if match is None or family is None:
         raise ContractError(f"{function} has no contract={contract!r}. Choose one of {_known()}.")
     given = ",".join(filter(None, (match["before"], match["behind"])))
-    return _member(function, family, given)
+    return family.row(function, **_parameters(function, family, given))
 
 
-def _member(function: str, family: Family, given: str) -> Contract:
-    """The row of a family with the parameters that a name gives, and defaults for the others."""
-    parameters: dict[str, int | str] = dict(family.defaults)
+def _family(match: re.Match[str]) -> Family | None:
+    name = f"{match['family']}/{match['version']}" if match["version"] else NEWEST.get(match["family"], "")
+    return FAMILIES.get(name)
+
+
+def _parameters(function: str, family: Family, given: str) -> dict[str, int | str]:
+    """Those that a name gives, and defaults for the others."""
+    parameters = dict(family.defaults)
     for part in filter(None, (part.strip() for part in given.split(","))):
         key, _, text = (piece.strip() for piece in part.partition("="))
-        if key not in family.defaults or not text:
+        if key not in parameters or not text:
             allowed = ", ".join(f"{name}={value}" for name, value in family.defaults.items())
             raise ContractError(
                 f"{function} has no parameter {part!r} of {family.name}. Allowed are {allowed}. Set those."
             )
-        if isinstance(family.defaults[key], int):
-            if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 31:
-                raise ContractError(
-                    f"{function} needs a positive integer for {key} of {family.name}, got {text!r}. Write {key}="
-                    f"{family.defaults[key]}, for example."
-                )
-            parameters[key] = int(text)
-        else:
-            parameters[key] = text
-    return family.row(function, **parameters)
+        parameters[key] = text if isinstance(family.defaults[key], str) else _count(function, family, key, text)
+    return parameters
+
+
+def _count(function: str, family: Family, key: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= LARGEST):
+        raise ContractError(
+            f"{function} needs a count for {key} of {family.name}, got {text!r}. Allowed are integers from 1 to "
+            f"{LARGEST}. Write {key}={family.defaults[key]}, for example."
+        )
+    return int(text)
 
 
 def full_name(family: str, **parameters: int | str) -> str:
