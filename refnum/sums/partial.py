@@ -178,7 +178,7 @@ class ExactPartial:
         check_dtype("ExactPartial.round", "for a result", dtype)
         row, results = ROUNDED[dtype], self.shape.numel()
         codes = torch.empty(results, dtype=torch.uint8 if dtype in FP8 else INTEGER[dtype], device=self.device)
-        digits, flags = self.digits.reshape(-1, results), self.flags.view(4, results)
+        digits, flags = self.digits.flatten(1), self.flags.flatten(1)
         for start in range(0, results, CHUNK):
             part = slice(start, start + CHUNK)
             codes[part] = self._codes(digits[:, part], flags[:, part], row)
