@@ -89,13 +89,14 @@ ROWS = list(rows())
 
 # ---- the four sums ------------------------------------------------------------------------------------------------
 
+of_any_four = pytest.mark.parametrize(
+    "names", list(itertools.product(DOTS, repeat=4)), ids=lambda names: " ".join(name[:5] for name in names)
+)
 HARD = ["normal", "ties", "ties of a chain", "cancelling", "subnormal results", "zeros", "overflow", "specials"]
 
 
 @pytest.mark.parametrize("kind", HARD)
-@pytest.mark.parametrize(
-    "names", list(itertools.product(DOTS, repeat=4)), ids=lambda names: " ".join(n[:5] for n in names)
-)
+@of_any_four
 def test_output_and_gradients_are_those_of_the_oracle(names: tuple[str, ...], kind: str) -> None:
     """Whatever follows what: no contract stands in for another."""
     c, triad = case(kind), Triad(*names)
@@ -278,6 +279,26 @@ def test_8_bits_come_out_as_float32() -> None:
     assert_bit_equal(linear(x, w, B), product(chain_dot, x.to(F32), w.to(F32).mT, B, F32))
 
 
+@pytest.mark.parametrize(
+    ("contract", "dtype", "bias_dtype"),
+    [
+        ("tc.hopper.bf16/v1", BF16, F32),
+        ("tc.hopper.bf16/v1", BF16, BF16),
+        ("tc.ampere.f16.acc16/v1", F16, F16),
+        ("tc.hopper.tf32/v1", F32, F32),
+    ],
+)
+def test_a_layer_on_tensor_cores(contract: str, dtype: torch.dtype, bias_dtype: torch.dtype) -> None:
+    c = case("normal", 20, 40, 24, dtype)
+    c = c._replace(bias=c.bias.to(bias_dtype))
+    accumulated = c.bias if contract == "tc.ampere.f16.acc16/v1" else wide(c.bias)
+    y, dx, dw, db = computed(c, contract=contract)
+    assert_bit_equal(y, gemm(c.x, c.weight.mT, accumulated, contract=contract))
+    assert_bit_equal(dx, gemm(c.dy, c.weight, contract=contract))
+    assert_bit_equal(dw, gemm(c.dy.mT, c.x, contract=EXACT))
+    assert_bit_equal(db, gemm(torch.ones(1, 20), c.dy, contract=EXACT, out_dtype=bias_dtype)[0])
+
+
 # ---- derivatives of derivatives -----------------------------------------------------------------------------------
 
 
@@ -303,9 +324,7 @@ def test_third_derivatives_are_derivatives() -> None:
     assert torch.autograd.gradgradcheck(gradient, doubles(1))
 
 
-@pytest.mark.parametrize(
-    "names", list(itertools.product(DOTS, repeat=4)), ids=lambda names: " ".join(n[:5] for n in names)
-)
+@of_any_four
 def test_second_derivatives_follow_the_same_contracts(names: tuple[str, ...]) -> None:
     """A sum over K follows that of the output, one over N that of the input, one over M that of the weight."""
     triad, c = Triad(*names), case("normal", 40, 40, 40)
@@ -589,6 +608,11 @@ BAD = {
         DTypeError,
         lambda: linear(X.bfloat16(), W.bfloat16(), B.half()),
         "bias of torch.float16 | with torch.bfloat16 | bfloat16, float32",
+    ),
+    "a bias wider than its accumulator": Bad(
+        DTypeError,
+        lambda: linear(X.half(), W.half(), B, contract="tc.ampere.f16.acc16/v1"),
+        "under tc.ampere.f16.acc16/v1 | bias of torch.float32 | Allowed are float16 | Convert it",
     ),
     "two devices": Bad(DTypeError, lambda: linear(X, W.to("meta")), "x on cpu, weight on meta | Move them together"),
     "lengths": Bad(ShapeError, lambda: linear(X, W.mT), "x (6, 7) | weight (7, 5) | [.., K] and [N, K] | Transpose"),

@@ -99,7 +99,8 @@ def linear(
     UncoveredError
         When a replay of another library does not cover the shape.
 
-    Exactness: bit-exact by contract, gradients of any order as well; a row's bits do not depend on the other rows.
+    Exactness: bit-exact by contract, gradients of any order as well; the bits of a row depend on no other row, but under
+        sgbi.dispatch, which goes by their count.
     Rounding: by contract; then once to the dtype of x, a gradient to that of what it belongs to.
     Special: by contract, as `refnum.gemm`. No rows: no result, gradients +0.
     Standard: IEEE 754-2019 section 5.4.1 for fma; contracts are refnum's.
