@@ -68,9 +68,7 @@ def _magnitude(name: str, x: Tensor, bits: int) -> int:
     """The largest magnitude that an operand may have."""
     if (bits, x.dtype) not in RANGES:
         allowed = ", ".join(str(dtype).removeprefix("torch.") for width, dtype in RANGES if width == bits)
-        raise DTypeError(
-            f"int/v1(bits={bits}) has no {x.dtype} for {name}. Allowed are {allowed or 'none'}. Convert it."
-        )
+        raise DTypeError(f"int/v1(bits={bits}) has no {x.dtype} for {name}. Allowed are {allowed}. Convert it.")
     least, most = RANGES[bits, x.dtype]
     if bits < torch.iinfo(x.dtype).bits and x.numel() and not least <= int(x.min()) <= int(x.max()) <= most:
         raise ContractError(
