@@ -8,10 +8,13 @@ whole      small integers beside a c in which their half units are ties
 subnormal  factors of the format that are subnormal or just not
 tiny       products that vanish beside each other, and c at the lower end of float32
 zeros      zeros of either sign, hardly a product that is not, c of -0 or subnormal
+minus      products that are -0 or vanish below 0, c the same
 zerobig    zeros beside the largest numbers, and others much smaller
 far        c far above or below the products
+below      a few products of 1 and -1, c so small that it counts or just does not
+sticky     half units of c, and products so small that they decide or just do not
 cancel     c takes the products away
-huge       products near the end of float32 and beyond
+huge       products near the end of float32, at it, and beyond
 finite     any patterns but NaN and Inf
 bits       any patterns
 special    NaN, Inf and zeros among ordinary numbers
@@ -95,13 +98,19 @@ FACTORS: dict[str, Factors] = {
     ),
     "far": lambda d, ends, shape: d.significands(*shape) * d.powers(-3, 3, *shape),
     "cancel": lambda d, ends, shape: d.significands(*shape) * d.powers(-3, 3, *shape),
+    "minus": lambda d, ends, shape: -d.choice([0.0, 2.0 ** max(ends.low, -80)], *shape),
+    "below": lambda d, ends, shape: d.choice([0.0, 0.0, 0.0, 0.0, 1.0, -1.0], *shape),
+    "sticky": lambda d, ends, shape: d.choice([0.0, 0.0, 1.0, -1.0], *shape) * d.powers(-5, 0, *shape),
     "huge": lambda d, ends, shape: (
-        d.significands(*shape) * d.powers(min(ends.high - 3, 61), min(ends.high - 1, 64), *shape)
+        d.choice([1.0, 1.0, -1.0, 1.5], *shape)
+        * d.choice([2.0 ** min(ends.high, e) for e in (20, 50, 60, 63, 64)], *shape)
     ),
     "special": lambda d, ends, shape: d.choice(
         [1.0, -1.5, 2.0, 0.75, 1.0, 1.25, 0.0, -0.0, torch.inf, -torch.inf, torch.nan], *shape
     ),
 }
+#: those of b, where they differ
+FACTORS_OF_B: dict[str, Factors] = {"minus": lambda d, ends, shape: -FACTORS["minus"](d, ends, shape)}
 KINDS = (*FACTORS, "finite", "bits")
 
 
@@ -115,7 +124,8 @@ def tile(
         sides = tuple(draw.bits(t, *s) for t, s in zip(dtypes, ((m, k), (k, n), (m, n)), strict=True))
         a, b, c = sides if kind == "bits" else map(_finite, sides)
         return a, b, c
-    a, b = (_held(FACTORS[kind](draw, Ends.of(t), s), t) for t, s in zip(dtypes, ((m, k), (k, n)), strict=False))
+    a = _held(FACTORS[kind](draw, Ends.of(dtypes[0]), (m, k)), dtypes[0])
+    b = _held(FACTORS_OF_B.get(kind, FACTORS[kind])(draw, Ends.of(dtypes[1]), (k, n)), dtypes[1])
     return a, b, _held(_addends(kind, draw, Ends.of(dtypes[2]), a.double() @ b.double()), dtypes[2])
 
 
@@ -142,6 +152,13 @@ def _addends(kind: str, draw: Draw, ends: Ends, sums: Tensor) -> Tensor:
             return draw.significands(*shape) * draw.powers(ends.low - 8, ends.low + 8, *shape)
         case "zeros":
             return draw.choice([0.0, -0.0, -0.0, 2.0 ** (ends.low - 3), -(2.0 ** (ends.low - 3))], *shape)
+        case "minus":
+            return draw.choice([-0.0, -0.0, -(2.0 ** (ends.low - 3)), 0.0], *shape)
+        case "below":
+            return draw.significands(*shape) * draw.powers(max(-29, ends.low), max(-21, ends.low + 8), *shape)
+        case "sticky":
+            near = min(24, ends.high - 1)
+            return (draw.whole(0, 4, *shape) * 2.0 ** (near - 23) + 2.0**near) * draw.signs(*shape)
         case "far":
             return draw.significands(*shape) * draw.powers(max(-40, ends.low), min(40, ends.high - 1), *shape)
         case "cancel":

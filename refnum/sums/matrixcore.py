@@ -82,7 +82,7 @@ class Instruction:
         parts = "" if self.parts == 1 else ", those of even and of odd k apart"
         how = {
             "pairwise": f"added in pairs in float32{small}, their sum then to c",
-            "aligned": f"cut to 24 bits below the largest{parts}, added, rounded to nearest with c cut likewise",
+            "aligned": f"cut to 24 bits below the largest{parts}, added, then added to c, both rounded down",
         }[self.order]
         return f"k ascending, {self.terms} an instruction, {self.group} products at a time {how}; from the bias or +0"
 
@@ -135,7 +135,8 @@ def matrixcore_mm(
     """``a @ b + bias`` of operands that the row lists, instruction by instruction, rounded to a dtype.
 
     ``arithmetic`` names one of `ARITHMETICS`, to force it upon a pairwise row; by itself the fastest that has the
-    definition's bits here is taken.
+    definition's bits here is taken. Beyond the result in float32 it takes the memory of some tiles, and of 256 columns
+    and rows of the operands in float64.
     """
     sums = torch.zeros(product_shape(a, b), dtype=torch.float32, device=a.device)
     if bias is not None:
@@ -198,18 +199,23 @@ def _fma(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     return fma_bits(*bits).to(torch.int32).view(torch.float32)
 
 
+def _product(x: Tensor, y: Tensor) -> Tensor:
+    # Exact in float64: there -0 + 0 is +0, and a negative product that float32 has no room for is not yet -0.
+    return x.double().mul(y.double()).add_(0.0).float()
+
+
 ARITHMETICS = {
     "definition": Arithmetic(lambda x, y: _fma(x, y, x.new_zeros(())), lambda x, y: _fma(x, x.new_ones(()), y)),
-    "float32": Arithmetic(lambda x, y: x.mul(y).add_(0.0), torch.add),  # the machine's
+    "machine": Arithmetic(_product, torch.add),
 }
 
 
 def _fastest(row: Instruction, sums: Tensor) -> str:
     """The fastest arithmetic with the definition's bits on this machine, under this moment's settings."""
-    # Where the row flushes, the machine may: a product of 16 significant bits that is not 0 and less than the least
-    # normal float32 is so when rounded, too, and a sum as small is exact, so that there is one way to flush.
+    # Where the row flushes, the machine may. A product of bfloat16, of 16 significant bits, that is less than the least
+    # normal float32 is so when rounded, too; one of float16 never is; a sum as small is exact. So all flush the same.
     flushes = not row.flushes and flushes_subnormals(max(TILE, *sums.shape[-2:]))
-    return "float32" if on_cpu(sums) and not flushes else "definition"
+    return "machine" if on_cpu(sums) and not flushes else "definition"
 
 
 def _flushed(x: Tensor, least: int = float32.min_scale) -> Tensor:
@@ -225,9 +231,9 @@ def _read_pairwise(row: Instruction, x: Tensor) -> tuple[Tensor]:
 def _take_pairwise(row: Instruction, arithmetic: Arithmetic, c: Tensor, columns: Columns, rows: Columns) -> Tensor:
     kept = _flushed if row.flushes else (lambda x: x)
     c = _flushed(c).add_(0.0) if row.flushes else c  # -0 + 0 is +0
-    products = [kept(arithmetic.product(x, y)) for (x,), (y,) in zip(columns, rows, strict=True)]
     for start in range(0, row.terms, row.group):
-        sums = products[start : start + row.group]
+        group = slice(start, start + row.group)
+        sums = [kept(arithmetic.product(x, y)) for (x,), (y,) in zip(columns[group], rows[group], strict=True)]
         while len(sums) > 1:
             sums = [kept(arithmetic.total(x, y)) for x, y in zip(sums[::2], sums[1::2], strict=True)]
         c = kept(arithmetic.total(c, sums[0]))
@@ -274,7 +280,7 @@ def _fused(c: Tensor, xs: Columns, ys: Columns, count: int) -> Tensor:
     if count > 1:
         units_of_c.masked_fill_(of_c < largest * 2.0**-25, 0.0)
     units = (group * (binade / largest * 2.0**7)).floor_().add_(units_of_c, alpha=2.0**7)
-    result = units.mul_(largest.mul_(2.0**-31)).add_(0.0)  # -0 + 0 is +0
+    result = units.mul_(largest.mul_(2.0**-31))  # sums of integers that start with +0 are not -0
     if float(binade.amax()) < 2.0**126:  # no product is 4 times its binade
         return result
     return torch.where(result.isfinite(), result + _overflow(xs, ys), result)

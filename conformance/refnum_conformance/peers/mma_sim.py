@@ -204,11 +204,11 @@ def patterns(x: Tensor) -> Tensor:
 
 
 def tiles(name: str, terms: int, seed: int) -> Iterator[tuple[str, Tensor, Tensor, Tensor]]:
-    """(kind, a, b, c) of all kinds for all types of a contract: whole instructions and a part of one."""
-    m, n, k = 4, 6, 2 * terms + terms // 2
+    """(kind, a, b, c) of all kinds, for all types of a contract; K ends with an instruction, or within one."""
     for dtypes in types(name):
         for kind in KINDS:
-            yield kind, *tile(kind, dtypes, (m, n, k), seed)
+            for k in (terms, 2 * terms + terms // 2):
+                yield kind, *tile(kind, dtypes, (4, 6, k), seed)
 
 
 def compare(simulator: Simulator, name: str, seed: int) -> tuple[int, int]:
@@ -229,12 +229,12 @@ def _terms(simulator: Simulator, name: str) -> int:
 
 
 def record(simulator: Simulator, file: Path, seed: int) -> int:
-    """Write AMD's results: ``<contract>/<a's type>_<b's type>/`` and a [n, M, K], b [n, K, N], c, d [n, M, N], kind."""
+    """Write AMD's results, as bits: ``<contract>/<types>.K<k>/`` a [n, M, K], b [n, K, N], c, d [n, M, N], kind."""
     found: dict[str, Array] = {}
     for name in (name for name, unit in UNITS.items() if unit.kind == "mfma"):
         groups: dict[str, list[tuple[str, Tensor, Tensor, Tensor, Tensor]]] = {}
         for kind, a, b, c in tiles(name, _terms(simulator, name), seed):
-            group = f"{name}/{TYPES[a.dtype]}_{TYPES[b.dtype]}"
+            group = f"{name}/{TYPES[a.dtype]}_{TYPES[b.dtype]}.K{a.shape[1]}"
             groups.setdefault(group, []).append((kind, a, b, c, simulator.product(name, a, b, c)))
         for group, cases in groups.items():
             kinds, *sides = zip(*cases, strict=True)
