@@ -335,14 +335,12 @@ def _gemms() -> list[Call]:
         if kind.is_floating_point:
             a, b, bias = few_specials(kind, 41), few_specials(kind, 42), floats(row.biases[0], 43)[:10]
         else:
-            a, b = (counted(0, 120, dtype=torch.uint8).view(kind) for _ in range(2))
-            bias = floats(row.biases[0], 43)[:10] if row.biases else None
-        addends = () if bias is None else (bias,)
+            a, b, bias = counted(0, 120, dtype=kind) % 8, counted(120, 0, -1, dtype=kind) % 8, counted(0, 10)
         calls.append(
             Call(
                 f"gemm {row.name}",
-                lambda a, b, *c, row=row: refnum.gemm(a.view(10, 12), b.view(12, 10), *c, contract=row),
-                (a, b, *addends),
+                lambda a, b, c, row=row: refnum.gemm(a.view(10, 12), b.view(12, 10), c, contract=row),
+                (a, b, bias),
                 False,
             )
         )

@@ -273,7 +273,7 @@ def _misaligned(x: Tensor) -> Tensor:
 
 
 def _negative_bit(x: Tensor) -> Tensor:
-    return torch._neg_view(x.neg()) if x.is_floating_point() else x
+    return torch._neg_view(x.neg()) if x.dtype in FLOAT_ROWS else x
 
 
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {

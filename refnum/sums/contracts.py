@@ -26,7 +26,7 @@ from .integers import int_mm
 from .operands import FP8, widened
 from .replays import dispatch_forward_mm, replay_mm
 from .results import RESULTS
-from .tensorcore import tensorcore_blocks_mm, tensorcore_mm
+from .tensorcore import tensorcore_blocks_mm, tensorcore_mm, tensorcore_split_mm
 from .tree import tree_mm
 
 #: ``a @ b + bias`` of checked operands with at least two axes, rounded to a dtype
@@ -113,6 +113,21 @@ def _replay(function: str, c: int) -> Contract:
     )
 
 
+def _split(function: str, inst: str, Kc: int) -> Contract:  # noqa: N803 - the parameter's name
+    name = inst.removeprefix("tc.")
+    row = tensorcore.INSTRUCTIONS.get(name)
+    if row is None or row.blocks:
+        allowed = ", ".join(f"tc.{row.name}" for row in tensorcore.INSTRUCTIONS.values() if not row.blocks)
+        raise ContractError(f"{function} has no instruction {inst!r} for tcsplit/v1. Choose one of {allowed}.")
+    return Contract(
+        full_name("tcsplit/v1", inst=f"tc.{name}", Kc=Kc),
+        f"tc.{name}/v1 over chunks of {Kc} terms from +0, joined in pairs, level by level, in float32; then the bias",
+        partial(tensorcore_split_mm, instruction=row, chunk=Kc),
+        None,
+        row.operands,
+    )
+
+
 def _integers(name: str, dtypes: tuple[torch.dtype, ...], bits: int) -> Contract:
     definition = f"integers of {bits} bits, the exact sum in int32; no K at which one could wrap"
     multiply = partial(int_mm, bits=bits)
@@ -173,6 +188,7 @@ FAMILIES = {
     row.name: row
     for row in (
         Family("tree/v1", {"Kc": 256}, _tree),
+        Family("tcsplit/v1", {"inst": "tc.hopper.fp8", "Kc": 128}, _split),
         Family("sgbi.splitm_f64/0.1.1", {"c": 16}, _replay),
     )
 }

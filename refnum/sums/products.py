@@ -89,7 +89,8 @@ def gemm(
 
 def _check_operands(row: Contract, a: Tensor, b: Tensor, bias: Tensor | None) -> None:
     if row.multiply is None:
-        raise ContractError(f"gemm cannot follow {row.name}: {row.definition}.")
+        remedy = "it takes Blocks alone. Use refnum.mx_mm" if row.multiply_blocks else row.definition
+        raise ContractError(f"gemm cannot follow {row.name}: {remedy}.")
     tensors = {"a": a, "b": b} if bias is None else {"a": a, "b": b, "bias": bias}
     for name, x in tensors.items():
         check_tensor("gemm", name, x)
