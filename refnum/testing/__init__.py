@@ -4,8 +4,24 @@
 """
 
 from . import cases
+from .accuracy import Accusation, Suspect, assert_any_order
 from .assertions import Difference, Element, Report, assert_bit_equal, assert_ulp
+from .invariance import Movement, assert_invariant
 from .ulp import ulp_distance
 from .verdicts import checker
 
-__all__ = ["Difference", "Element", "Report", "assert_bit_equal", "assert_ulp", "cases", "checker", "ulp_distance"]
+__all__ = [
+    "Accusation",
+    "Difference",
+    "Element",
+    "Movement",
+    "Report",
+    "Suspect",
+    "assert_any_order",
+    "assert_bit_equal",
+    "assert_invariant",
+    "assert_ulp",
+    "cases",
+    "checker",
+    "ulp_distance",
+]
