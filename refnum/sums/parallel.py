@@ -69,11 +69,11 @@ def row_parallel_mm(
     def own_part() -> tuple[ExactPartial, ranks.Facts]:
         check_operands(function, a, b, bias)
         _check_no_gradient(function, a, b, bias)
-        dtype = _result_dtype(a, b, out_dtype)
+        dtype = result_dtype(a, b, out_dtype)
         check_dtype(function, "for out_dtype", dtype)
         return exact_partial(a, b, bias if first else None), {"dtype": str(dtype)}
 
-    return over_ranks(function, group, own_part).round(_result_dtype(a, b, out_dtype))
+    return over_ranks(function, group, own_part).round(result_dtype(a, b, out_dtype))
 
 
 def column_parallel_mm(
@@ -150,7 +150,8 @@ def _check_no_gradient(function: str, *tensors: Tensor | None) -> None:
         )
 
 
-def _result_dtype(a: Tensor, b: Tensor, asked: torch.dtype | None) -> torch.dtype:
+def result_dtype(a: Tensor, b: Tensor, asked: torch.dtype | None) -> torch.dtype:
+    """The dtype of a product: what was asked for, or that of the operands, float32 for those of 8 bits."""
     if asked is not None:
         return asked
     return torch.float32 if a.dtype in FP8 or b.dtype in FP8 else torch.promote_types(a.dtype, b.dtype)
