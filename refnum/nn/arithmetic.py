@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..boundary import FLOAT_ROWS
-from ..errors import DTypeError, FormatError
+from ..errors import ContractError, FormatError
 from ..formats import Posit, holds
 from ..ops import posit_mm
 from ..sums.contracts import find
@@ -144,7 +144,7 @@ class ContractArithmetic(Arithmetic):
             row = find(function, name)
             if dtype not in row.operands or dtype not in row.results or not bias_dtypes(row, dtype):
                 casts = [f"model.{cast}()" for kind, cast in CASTS.items() if kind in row.operands]
-                raise DTypeError(
+                raise ContractError(  # a TypeError would not get out of ``a @ b``
                     f"{function} cannot run {what} under {name} on {dtype} tensors. Allowed are models of dtypes that "
                     f"it takes and returns. Use {' or '.join(casts)} and inputs of that dtype, or another contract."
                 )

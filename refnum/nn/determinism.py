@@ -57,9 +57,8 @@ def deterministic(
     Raises
     ------
     ContractError
-        When there is no such contract, one has no gradients, or there is no such uncovered.
-    DTypeError
-        Inside: when a contract does not take a tensor's dtype.
+        When there is no such contract, one has no gradients, or there is no such uncovered. Inside: when a contract
+        does not take a tensor's dtype.
     UncoveredError
         Inside: at an operation that is not covered, or a shape that a replay of another library does not cover.
 
