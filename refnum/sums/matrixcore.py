@@ -273,7 +273,7 @@ def _fused(c: Tensor, xs: Columns, ys: Columns, count: int) -> Tensor:
     """c and the products, before the result is rounded to float32."""
     parts = [_part(xs[i::count], ys[i::count]) for i in range(count)]
     binade = reduce(torch.maximum, (part.binade for part in parts))
-    group = torch.stack([(part.units * (part.binade / binade)).floor_() for part in parts]).sum(0)
+    group = reduce(torch.add, ((part.units * (part.binade / binade)).floor_() for part in parts))
     of_c = _binades(c, float32.min_scale)
     largest = torch.maximum(binade, of_c)
     units_of_c = (c * (2.0**24 / largest)).floor_()
