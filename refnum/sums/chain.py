@@ -75,7 +75,8 @@ def ordered_mm(
 ) -> Tensor:
     """``a @ b + bias`` of float32 operands in an order, tile by tile, rounded to a dtype.
 
-    Beyond the result in float32 it takes the memory of a few tiles, as many as the order holds at a time.
+    Beyond the result in float32 it takes the memory of a few tiles, as many as the order holds at a time, and that of
+    one operand where its rows are strided.
     """
     a, b, *rest = (x.detach().resolve_neg() for x in (a, b, bias) if x is not None)
     shape = product_shape(a, b)
@@ -92,6 +93,7 @@ def _tile_by_tile(a: Tensor, b: Tensor, z: Tensor | None, order: Order, arithmet
     batch = shape[:-2]
     sums = torch.empty(shape, dtype=torch.float32, device=a.device)
     if sums.numel():
+        b = b if b.stride(-1) == 1 else b.contiguous()  # its rows are read once a term
         a, b = a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:])
         for place in pieces(shape[:-1], max(1, arithmetic.tile // shape[-1])):
             sums[place] = order(a[place], b[place[: len(batch)]], None if z is None else z[place], arithmetic)
@@ -145,6 +147,7 @@ ARITHMETICS: dict[str, Arithmetic] = {
     "float64": Arithmetic(fma.add_products, torch.add, 1 << 15),
     "addcmul": Arithmetic(_add_products_by_addcmul, torch.add),
 }
+
 
 def add(x: Tensor, y: Tensor) -> Tensor:
     """x + y of float32, rounded once; the shapes are one."""

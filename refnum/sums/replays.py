@@ -53,9 +53,9 @@ def replay_mm(
 
 def _slab8(a: Tensor, b: Tensor, arithmetic: Arithmetic) -> Tensor:
     """Eight slabs of equal length, the last ones shorter or empty, joined by a tree."""
-    length = -(-a.shape[-1] // SLABS)
-    slabs = (slice(i * length, (i + 1) * length) for i in range(SLABS))
-    return join((arithmetic.chain(a[..., k], b[..., k, :]) for k in slabs), add=arithmetic.add)
+    slabs = list(leaves(a, b, max(1, _up(a.shape[-1], SLABS)), arithmetic))
+    empty = arithmetic.chain(a[..., :0], b[..., :0, :])
+    return join(slabs + [empty] * (SLABS - len(slabs)), add=arithmetic.add)
 
 
 def _lane32(a: Tensor, b: Tensor, arithmetic: Arithmetic) -> Tensor:
