@@ -128,19 +128,16 @@ def _mx_mm_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _mx_mm_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-    # Codes have no gradient; tensors have that of torch.matmul in float32.
+    # Codes have no gradient; those of tensors and of the bias are exact/v1 of dequantized operands.
     saved = ctx.saved_tensors
     a, b = (blocks.Flat(*saved[3 * i : 3 * i + 3], *ctx.named[i]) for i in (0, 1))
     gradients: list[Tensor | None] = [None] * len(_MX_MM)
-    upstream = upstream.to(torch.float32)
-    with torch.autocast(upstream.device.type, enabled=False):
-        for place, own, other, product in ((0, a, b, upstream), (5, b, a, upstream.mT)):
-            if ctx.plain[place // 5] and ctx.needs_input_grad[place]:
-                gradient = product @ in_float32(blocks.operand(other))
-                gradients[place] = gradient.sum_to_size(own.values.shape).to(own.values.dtype)
+    for place, own, other, product in ((0, a, b, upstream), (5, b, a, upstream.mT)):
+        if ctx.plain[place // 5] and ctx.needs_input_grad[place]:
+            values = in_float32(blocks.operand(other))
+            gradients[place] = exact_product(product, values, own.values.shape, own.values.dtype)
     if ctx.needs_input_grad[10]:
-        shape, dtype = ctx.bias_like
-        gradients[10] = upstream.sum_to_size(shape).to(dtype)
+        gradients[10] = exact_sum(upstream, *ctx.bias_like)
     return tuple(gradients)
 
 
@@ -171,8 +168,7 @@ def _gemm_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
     to_b = exact_product(a.mT, upstream, b.shape, b.dtype) if ctx.needs_input_grad[1] else None
     to_bias = None
     if ctx.needs_input_grad[2]:
-        shape, dtype = ctx.bias_like
-        to_bias = exact_sum(upstream, shape, dtype)
+        to_bias = exact_sum(upstream, *ctx.bias_like)
     return to_a, to_b, to_bias, None, None
 
 

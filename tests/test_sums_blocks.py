@@ -11,12 +11,19 @@ from refnum_conformance.oracles import blocks as oracle
 from torch import Tensor
 
 import refnum
-from refnum import Block, ContractError, DTypeError, ShapeError, mx, mx_mm
+from refnum import Block, ContractError, DTypeError, ShapeError, gemm, mx, mx_mm
 from refnum.formats import e2m1, e8m0, mxfp4, mxfp6_e3m2, mxfp8_e4m3, mxfp8_e5m2, mxint8, nvfp4
 from refnum.mx import Blocks
 from refnum.sums import contracts
 from refnum.testing import assert_bit_equal
 
+#: contracts that take blocks of mxfp4
+OF_MXFP4 = [
+    name
+    for name, row in contracts.CONTRACTS.items()
+    if row.multiply_blocks and (row.multiply or name == "tc.blackwell.mxf4/v1")
+]
+OF_MXFP4 += ["tree/v1(Kc=32)"]
 FORMATS = (mxfp4, mxfp6_e3m2, mxfp8_e4m3, mxfp8_e5m2, mxint8, nvfp4)
 NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 INTEGERS = {4: torch.int32, 2: torch.int16}
@@ -186,7 +193,7 @@ def test_tiles_are_blocks_too() -> None:
     assert_bit_equal(mx_mm(a, tiles), mx_mm(a, rows))
 
 
-@pytest.mark.parametrize("contract", contracts.CONTRACTS)
+@pytest.mark.parametrize("contract", OF_MXFP4)
 @pytest.mark.parametrize("sizes", [(0, 3, 32), (3, 0, 32), (3, 2, 0)], ids=str)
 def test_empty_operands(contract: str, sizes: tuple[int, int, int]) -> None:
     m, n, k = sizes
@@ -213,6 +220,32 @@ def test_the_chain_is_that_of_its_definition() -> None:
             total = (total + x[i, k].double() * y[j, k].double()).float().double()
         want[i, j] = total
     assert_bit_equal(mx_mm(a, b, bias, contract="chain", out_dtype=torch.float32), want)
+
+
+@pytest.mark.parametrize("contract", OF_MXFP4)
+def test_other_contracts_are_those_of_the_values(contract: str) -> None:
+    row = contracts.find("test", contract)
+    if row.multiply is None:  # of blocks alone: tests/test_sums_tensorcore.py
+        return
+    a, b, bias = blocks(mxfp4, 5, 96, 8, (125, 130)), blocks(mxfp4, 4, 96, 9, (125, 130)), torch.randn(4)
+    got = mx_mm(a, b, bias, contract=contract, out_dtype=torch.float32)
+    assert_bit_equal(got, gemm(mx.dequantize(a), mx.dequantize(b).T, bias, contract=contract))
+
+
+def test_the_instruction_of_mxfp4() -> None:
+    """Sums of 16 are exact; 2**-40 beside 2**7 is dropped, and so is the sign."""
+    a = Blocks(
+        torch.full((1, 48), 0x22, dtype=torch.uint8), torch.tensor([[127, 127, 80]], dtype=torch.uint8), mxfp4, (1, 96)
+    )
+    b = Blocks(
+        torch.full((1, 48), 0x22, dtype=torch.uint8), torch.tensor([[127, 127, 127]], dtype=torch.uint8), mxfp4, (1, 96)
+    )
+    got = mx_mm(a, b, contract="tc.blackwell.mxf4", out_dtype=torch.float32)
+    assert got.item() == 64
+    assert (
+        mx_mm(a, b, torch.tensor(-64.0), contract="tc.blackwell.mxf4", out_dtype=torch.float32).item() == 32 * 2.0**-47
+    )
+    assert mx_mm(a, b, torch.tensor(-64.0), out_dtype=torch.float32).item() == 32 * 2.0**-47
 
 
 def test_torch_mm_is_what_leaderboards_do() -> None:
@@ -242,8 +275,9 @@ def test_gradients_go_to_tensors_and_to_the_bias() -> None:
     mx_mm(a, b, bias, out_dtype=torch.float32).backward(upstream)
     assert a.grad is not None
     assert bias.grad is not None
-    torch.testing.assert_close(a.grad, upstream @ mx.dequantize(b))
-    torch.testing.assert_close(bias.grad, upstream.sum((0, 1)).to(torch.bfloat16))
+    assert_bit_equal(a.grad, gemm(upstream, mx.dequantize(b), contract="exact/v1"))
+    ones = torch.ones(6)
+    assert_bit_equal(bias.grad, gemm(ones, upstream.view(6, 4), contract="exact/v1", out_dtype=torch.bfloat16))
     other = torch.randn(5, 32, requires_grad=True)
     mx_mm(b, other, out_dtype=torch.float32).sum().backward()
     assert other.grad is not None
@@ -271,7 +305,12 @@ ERRORS = [
      "cannot broadcast a (2,), b (5,)"),
     (lambda: mx_mm(A, B, torch.ones(3)), ShapeError, "bias of shape (3,)|result of shape (2, 2)|broadcast"),
     (lambda: mx_mm(A, torch.tensor(1.0)), ShapeError, "at least one axis|got a 0-d tensor"),
-    (lambda: mx_mm(A, B, contract="exact/v9"), ContractError, "no contract='exact/v9'|exact/v1, chain/v1"),
+    (lambda: mx_mm(A, B, contract="exact/v9"), ContractError, "no contract='exact/v9'|exact/v1, "),
+    (lambda: mx_mm(A, B, contract="int/v1"), ContractError, "cannot follow int/v1, which takes no blocks|Use exact/v1"),
+    (lambda: mx_mm(A, B, contract="tc.blackwell.nvf4"), ContractError,
+     "under tc.blackwell.nvf4/v1 cannot take mxfp4 for a|Allowed are nvfp4|Quantize to"),
+    (lambda: mx_mm(A, torch.ones(2, 32), contract="tc.blackwell.mxf4"), DTypeError,
+     "under tc.blackwell.mxf4/v1 needs Blocks for b|got a tensor|Use mx.quantize"),
 ]  # fmt: skip
 
 

@@ -23,7 +23,7 @@ def mx_mm(
     b: Blocks | Tensor,
     bias: Tensor | None = None,
     *,
-    contract: str = "exact/v1",
+    contract: str | contracts.Contract = "exact/v1",
     out_dtype: torch.dtype = torch.bfloat16,
 ) -> Tensor:
     """Product of a and the transpose of b, at least one of them in blocks along K: ``a @ b.mT + bias``.
@@ -41,13 +41,15 @@ def mx_mm(
         float16, bfloat16 or float32. Batches broadcast; 1-D operands as in torch.matmul.
     bias : Tensor, optional
         float16, bfloat16 or float32 that broadcasts to the result. It is one more term, not rounded before.
-    contract : str
+    contract : str or Contract
         What is summed how, by a full name or a short one, which is the newest version.
 
         - exact/v1: the exact sum of all terms, rounded once to ``out_dtype``.
         - chain/v1: operands dequantized to float32; k ascending, ``acc = fma(a, b, acc)`` in float32 from the bias or
           +0; then rounded to ``out_dtype``.
+        - tc.blackwell.mxf8/v1, mxf4, nvf4: Blackwell's instructions of blocks, as a model has them.
         - unversioned/torch.mm: operands dequantized to float32, torch.matmul, the bias added; no promise of bits.
+        - any other order in float32 that `refnum.gemm` takes, of operands dequantized to float32.
     out_dtype : torch.dtype
         float32, bfloat16 or float16.
 
@@ -69,7 +71,8 @@ def mx_mm(
     Rounding: by contract, to nearest, ties to even.
     Special: NaN (scale, element or operand), Inf times 0, and Inf minus Inf give NaN, written 0x7fffffff in float32 and
         0x7fff in 16 bits; an exact sum that is 0 is -0 only where every term is -0. K = 0 gives the bias or +0.
-    Standard: OCP MX 1.0 section 6.1 leaves the order open; contracts are refnum's.
+    Standard: OCP MX 1.0 section 6.1 leaves the order open; contracts are refnum's. Gradients of tensors and of the bias
+        are exact/v1.
     Cost: O(M N K) time; exact/v1 that of one or two products of floats where values span few binades; memory for the
         dequantized operands.
     """
