@@ -23,6 +23,15 @@ def check_first_steps(text: str) -> None:
     assert "tensor(1.)" in text
 
 
+def check_batches(text: str) -> None:
+    """Under every contract no row depends on the others."""
+    rows = dict(re.findall(r"^(\S.*?) +(\d+) of 64 rows move$", text, re.MULTILINE))
+    contracts = ["chain/v1", "tree/v1(Kc=256)", "exact/v1", "tc.hopper.tf32/v1", "layers of refnum"]
+    assert list(rows) == ["torch", *contracts]
+    assert {rows[name] for name in contracts} == {"0"}
+    assert text.count("grad_contract=(input chain/v1, weight exact/v1, bias exact/v1)") == 2
+
+
 def check_training(text: str) -> None:
     """Few bits cost accuracy, and training with them wins some of it back."""
     rows = re.findall(r"^(\S+) +([\d.]+)% +([\d.]+)% +([+-][\d.]+)$", text, re.MULTILINE)
@@ -57,6 +66,7 @@ class Example(NamedTuple):
 
 
 EXAMPLES = {
+    "batch_invariance.py": Example(check_batches),
     "first_steps.py": Example(check_first_steps),
     "posits_for_researchers.ipynb": Example(check_researchers, ("nbclient", "ipykernel", "matplotlib", "sklearn")),
     "quantization_aware_training.py": Example(check_training, ("sklearn",)),
