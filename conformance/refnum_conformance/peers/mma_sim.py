@@ -157,6 +157,8 @@ class Simulator:
         found, what_to_do = available(path)
         if not found:
             raise FileNotFoundError(what_to_do)
+        for module in [name for name in sys.modules if name.partition(".")[0] == "mmasim"]:
+            del sys.modules[module]  # of another checkout
         sys.path.insert(0, str(path))
         try:
             self._kinds = {
