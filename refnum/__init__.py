@@ -61,10 +61,14 @@ if TYPE_CHECKING:
     from .formats import posit32 as posit32
     from .formats import posit64 as posit64
     from .formats import tf32 as tf32
+    from .ops import ExactPartial as ExactPartial
+    from .ops import column_parallel_mm as column_parallel_mm
+    from .ops import exact_partial as exact_partial
     from .ops import gemm as gemm
     from .ops import mx_mm as mx_mm
     from .ops import posit_mm as posit_mm
     from .ops import quire_dot as quire_dot
+    from .ops import row_parallel_mm as row_parallel_mm
     from .ops import scaled_mm as scaled_mm
     from .posit import Quire as Quire
     from .values import quantize as quantize
@@ -91,7 +95,10 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         *("e2m1", "e2m3", "e3m2", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0", "float16", "bfloat16", "tf32"),
         *("mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", "nvfp4"),
     ),
-    "ops": ("gemm", "mx_mm", "posit_mm", "quire_dot", "scaled_mm"),
+    "ops": (
+        *("gemm", "mx_mm", "posit_mm", "quire_dot", "scaled_mm"),
+        *("ExactPartial", "exact_partial", "row_parallel_mm", "column_parallel_mm"),
+    ),
     "posit": ("Quire",),
     "values": ("quantize",),
 }

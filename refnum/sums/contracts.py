@@ -18,11 +18,12 @@ from torch import Tensor
 
 from ..errors import ContractError, UncoveredError
 from ..mx.blocks import Blocks
-from . import tensorcore
+from . import matrixcore, tensorcore
 from .chain import chain_mm
 from .dequantized import exact_blocks_mm, in_float32
 from .exact import exact_mm
 from .integers import int_mm
+from .matrixcore import matrixcore_mm
 from .operands import FP8, widened
 from .replays import dispatch_forward_mm, replay_mm
 from .results import RESULTS
@@ -148,6 +149,12 @@ def _tensor_cores() -> Iterator[Contract]:
         )
 
 
+def _matrix_cores() -> Iterator[Contract]:
+    for row in matrixcore.INSTRUCTIONS.values():
+        multiply = partial(matrixcore_mm, instruction=row)
+        yield Contract(f"tc.{row.name}/v1", row.definition, multiply, None, row.operands, row.results, row.biases)
+
+
 CONTRACTS = {
     row.name: row
     for row in (
@@ -168,6 +175,7 @@ CONTRACTS = {
         _integers("int/v1", (torch.int8, torch.uint8), 8),
         _integers("int/v1(bits=4)", (torch.int8,), 4),
         *_tensor_cores(),
+        *_matrix_cores(),
         *(
             _of_float32(f"sgbi.{order}/0.1.1", f"sgemm-bi: {definition}", replay_mm, order=order)
             for order, definition in (
@@ -193,7 +201,7 @@ FAMILIES = {
     )
 }
 #: contracts that have a name and no definition: why
-UNCOVERED: dict[str, str] = {}
+UNCOVERED = {f"tc.{name}.": reason for name, reason in matrixcore.UNCOVERED.items()}
 #: full names of the newest versions by short ones
 NEWEST = {name.partition("/")[0]: name for name in (*CONTRACTS, *FAMILIES) if "(" not in name}
 
