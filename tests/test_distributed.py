@@ -15,9 +15,9 @@ from refnum.sums.parallel import column_parallel_mm, row_parallel_mm
 
 WORLDS = (1, 2, 4)
 JOBS = (
-    *(("products", world) for world in WORLDS),
+    *((name, world) for name in ("products", "layers", "training") for world in WORLDS),
     ("refusals", 3),
-    *((name, 2) for name in ("strangers", "deserted", "late", "many_digits")),
+    *((name, 2) for name in ("layer_refusals", "strangers", "deserted", "late", "many_digits")),
 )
 
 pytestmark = pytest.mark.skipif(
@@ -40,6 +40,19 @@ def test_products_do_not_depend_on_the_world(reports: dict[tuple[str, int], list
     assert len(ranks) == world
     for rank in ranks:
         assert rank == alone
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_layers_do_not_depend_on_the_world(reports: dict[tuple[str, int], list[Any]], world: int) -> None:
+    """Outputs and all gradients, shared in either style, and of two layers between which nothing is gathered."""
+    assert reports["layers", world] == [worlds.layers_alone()] * world
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_training_does_not_depend_on_the_world(reports: dict[tuple[str, int], list[Any]], world: int) -> None:
+    """Nor on the micro-batches."""
+    alone = worlds.trained(0, 1, worlds.ROWS, None)
+    assert reports["training", world] == [[alone] * 3] * world
 
 
 #: case -> the error on every rank, and what its message says
@@ -69,6 +82,35 @@ def test_every_rank_raises(reports: dict[tuple[str, int], list[Any]], case: str)
     kind, text = REFUSALS[case]
     for rank in reports["refusals", 3]:
         assert set(rank) == set(REFUSALS)
+        found, message = rank[case]
+        assert found == kind
+        assert text in message
+
+
+LAYER_REFUSALS = {
+    "weights": ("ContractError", "nn.parallelize needs one digest of weights on all ranks"),
+    "style": ("ContractError", "shares the sum of the input among ranks, and chain/v1 has an order"),
+    "no style": ("ContractError", "has no style='diagonal'. Choose one of row, column"),
+    "chain": ("ContractError", "shares the sum of the output among ranks, and chain/v1 has an order"),
+    "chain back": ("ContractError", "shares the sum of the input among ranks, and chain/v1 has an order"),
+    "torch": ("DTypeError", "needs a refnum.nn.Linear, got torch.nn"),
+    "axis": ("ShapeError", "cannot divide axis 0 of a weight (3, 12) among 2 ranks"),
+    "input": ("ShapeError", "cannot multiply x (0, 5) by a weight (8, 6)"),
+    "rows": ("ShapeError", "nn.ParallelLinear needs one shape on all ranks, got [4] on rank 0 and [3] on rank 1"),
+    "dtype": ("DTypeError", "has no x of torch.float64 with a weight of torch.float32"),
+    "list": ("DTypeError", "nn.ParallelLinear needs a tensor for input, got list"),
+    "unequal": ("ShapeError", "nn.accumulate needs one digest of parameters on all ranks"),
+    "leaving": ("ShapeError", "a rank's own"),
+    "lost": ("ContractError", "nn.accumulate has not got all of the gradient of a parameter"),
+    "none": ("", ""),
+}
+
+
+@pytest.mark.parametrize("case", LAYER_REFUSALS)
+def test_every_rank_of_a_layer_raises(reports: dict[tuple[str, int], list[Any]], case: str) -> None:
+    kind, text = LAYER_REFUSALS[case]
+    for rank in reports["layer_refusals", 2]:
+        assert set(rank) == set(LAYER_REFUSALS)
         found, message = rank[case]
         assert found == kind
         assert text in message

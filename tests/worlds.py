@@ -25,7 +25,8 @@ from float_sums import Draw, operands
 from torch import Tensor
 
 import refnum
-import refnum.ops  # which registers what products run
+from refnum import nn
+from refnum.sums import ranks
 from refnum.sums.digits import exact_partial
 from refnum.sums.parallel import column_parallel_mm, row_parallel_mm
 from refnum.sums.partial import ExactPartial
@@ -90,6 +91,92 @@ def products_alone() -> dict[str, Any]:
     return found
 
 
+# ---- layers and training --------------------------------------------------------------------------
+
+EXACT = "exact/v1"
+#: contracts of a layer whose output, or the gradient of whose input, is shared; the others have an order
+SHARED: dict[str, dict[str, Any]] = {
+    "row": {"contract": EXACT, "grad_contract": {"input": "chain/v1", "weight": "chain/v1", "bias": EXACT}},
+    "column": {"contract": "chain/v1", "grad_contract": {"input": EXACT, "weight": EXACT, "bias": "chain/v1"}},
+}
+WIDTH, OUT, ROWS = 12, 8, 24
+
+
+def linear(width: int, out: int, seed: int, **contracts: Any) -> nn.Linear:
+    """A layer with the same weights on every machine."""
+    layer, draw = nn.Linear(width, out, dtype=torch.float32, device="cpu", **contracts), Draw(seed)
+    with torch.no_grad():
+        layer.weight.copy_(draw.normal(out, width))
+        layer.bias.copy_(draw.normal(out))
+    return layer
+
+
+def passed(module: torch.nn.Module, x: Tensor, dy: Tensor) -> tuple[Tensor, Tensor]:
+    """Output, and gradient of the input."""
+    x = x.clone().requires_grad_()
+    y = module(x)
+    y.backward(dy)
+    assert x.grad is not None
+    return y, x.grad
+
+
+def layers_alone() -> dict[str, Any]:
+    """What layers give that are not shared."""
+    draw, found = Draw(11), {}
+    x, dy = draw.normal(2, 5, WIDTH), draw.normal(2, 5, OUT)
+    for style, contracts in SHARED.items():
+        layer = linear(WIDTH, OUT, 5, **contracts)
+        y, dx = passed(layer, x, dy)
+        found[style] = [fingerprint(t) for t in (y, dx, layer.weight.grad, layer.bias.grad)]
+    first, second = linear(WIDTH, OUT, 6, **SHARED["column"]), linear(OUT, WIDTH, 7, **SHARED["row"])
+    y, dx = passed(torch.nn.Sequential(first, torch.nn.ReLU(), second), x, x)
+    found["both"] = [fingerprint(t) for t in (y, dx, first.weight.grad, second.weight.grad)]
+    return found
+
+
+def layers(rank: int, world: int) -> dict[str, Any]:
+    """The same layers, shared."""
+
+    def whole(part: Tensor, axis: int) -> Tensor:
+        return ranks.all_gather("whole", None, part, axis)
+
+    draw, found = Draw(11), {}
+    x, dy = draw.normal(2, 5, WIDTH), draw.normal(2, 5, OUT)
+    for style, contracts in SHARED.items():
+        layer = nn.parallelize(linear(WIDTH, OUT, 5, **contracts), style=style)
+        y, dx = passed(layer, x, dy)
+        axis = 1 if style == "row" else 0
+        weight, bias = whole(layer.weight.grad, axis), layer.bias.grad
+        found[style] = [fingerprint(t) for t in (y, dx, weight, bias if style == "row" else whole(bias, 0))]
+    first = nn.parallelize(linear(WIDTH, OUT, 6, **SHARED["column"]), style="column", sharded=True)
+    second = nn.parallelize(linear(OUT, WIDTH, 7, **SHARED["row"]), style="row", sharded=True)
+    y, dx = passed(torch.nn.Sequential(first, torch.nn.ReLU(), second), x, x)
+    found["both"] = [fingerprint(t) for t in (y, dx, whole(first.weight.grad, 0), whole(second.weight.grad, 1))]
+    return found
+
+
+def trained(rank: int, world: int, micro: int, group: dist.ProcessGroup | None) -> str:
+    """A network after three steps; this rank has its part of every batch, and cuts it in micro-batches."""
+    draw = Draw(9)
+    x, target = draw.normal(3, ROWS, WIDTH), draw.normal(3, ROWS, 4)
+    model = torch.nn.Sequential(linear(WIDTH, 16, 1), torch.nn.ReLU(), linear(16, 4, 2))
+    for batch, wanted in zip(x, target, strict=True):
+        own = [part.tensor_split(world)[rank].split(micro) for part in (batch, wanted)]
+        with nn.accumulate(model, group=group):
+            for rows, want in zip(*own, strict=True):
+                ((model(rows) - want) ** 2).sum().div(ROWS).backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                p -= 0.01 * p.grad
+                p.grad = None
+    return fingerprint(*model.parameters())
+
+
+def training(rank: int, world: int) -> list[str]:
+    """In micro-batches of several sizes."""
+    return [trained(rank, world, micro, dist.group.WORLD) for micro in (1, 4, ROWS)]
+
+
 # ---- jobs in which a rank goes wrong --------------------------------------------------------------
 
 
@@ -131,6 +218,47 @@ def refusals(rank: int, world: int) -> dict[str, list[str]]:
     return {name: _raised(call) for name, call in cases.items()}
 
 
+def layer_refusals(rank: int, world: int) -> dict[str, list[str]]:
+    """The last rank has another layer, or input, or leaves its context by an error."""
+    odd = rank == world - 1
+    x = torch.ones(4, WIDTH, dtype=torch.float32)
+    plain, row, column = (linear(WIDTH, OUT, 5, **contracts) for contracts in ({}, SHARED["row"], SHARED["column"]))
+    other, shared = linear(WIDTH, OUT, 6, **SHARED["row"]), nn.parallelize(row, style="row")
+
+    def unequal() -> None:
+        with nn.accumulate([plain.weight] if odd else [plain.bias], group=dist.group.WORLD):
+            pass
+
+    def leaving() -> None:
+        with nn.accumulate(plain, group=dist.group.WORLD):
+            if odd:
+                raise refnum.ShapeError("a rank's own")
+
+    def lost() -> None:
+        with nn.accumulate(plain, group=dist.group.WORLD):
+            plain(x).sum().backward()
+            plain.weight.grad = torch.ones_like(plain.weight) if odd else None
+
+    cases: dict[str, Callable[[], object]] = {
+        "weights": lambda: nn.parallelize(other if odd else row, style="row"),
+        "style": lambda: nn.parallelize(row, style="column" if odd else "row"),
+        "no style": lambda: nn.parallelize(row, style="diagonal" if odd else "row"),
+        "chain": lambda: nn.parallelize(column, style="row"),
+        "chain back": lambda: nn.parallelize(plain, style="column"),
+        "torch": lambda: nn.parallelize(torch.nn.Linear(2, 2) if odd else row, style="row"),  # type: ignore[arg-type]
+        "axis": lambda: nn.parallelize(linear(WIDTH, world + 1, 5, **SHARED["column"]), style="column"),
+        "input": lambda: shared(x[:, :-1] if odd else x),
+        "rows": lambda: shared(x[:-1] if odd else x),
+        "dtype": lambda: shared(x.double() if odd else x),
+        "list": lambda: shared(x.tolist() if odd else x),
+        "unequal": unequal,
+        "leaving": leaving,
+        "lost": lost,
+        "none": lambda: shared(x),
+    }
+    return {name: _raised(call) for name, call in cases.items()}
+
+
 def strangers(rank: int, world: int) -> list[str]:
     """A group is used by a rank that is not in it."""
     group = dist.new_group([0])
@@ -165,7 +293,10 @@ def many_digits(rank: int, world: int) -> list[Any]:
     return [part.bound > 1 << 32, forms_of(part.all_reduce())]
 
 
-JOBS: dict[str, Job] = {job.__name__: job for job in (products, refusals, strangers, deserted, late, many_digits)}
+JOBS: dict[str, Job] = {
+    job.__name__: job
+    for job in (products, layers, training, refusals, layer_refusals, strangers, deserted, late, many_digits)
+}
 
 LOSSES = ("deserted", "late")  #: jobs that end without all ranks
 

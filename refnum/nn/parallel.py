@@ -78,14 +78,14 @@ def parallelize(
         check_choice(function, "style", style, STYLES)
         if not isinstance(layer, Linear):
             raise DTypeError(
-                f"{function} needs a refnum.nn.Linear, got {type(layer).__name__}. Allowed are its instances. Use "
-                "refnum.nn.Linear.from_torch first."
+                f"{function} needs a refnum.nn.Linear, got {type(layer).__module__}.{type(layer).__name__}. Allowed "
+                "are its instances. Use refnum.nn.Linear.from_torch first."
             )
         contracts = layer.contracts
         _check_contracts(function, STYLES[style], contracts)
         _check_divides(function, layer, STYLES[style], count)
         facts = {"contract": [style, sharded, *contracts], "dtype": str(layer.weight.dtype)}
-        return ParallelLinear(layer, group, style, sharded, rank, count), facts | {"weights": _digest(layer)}
+        return ParallelLinear(layer, group, style, sharded, rank, count), facts | {"digest of weights": _digest(layer)}
 
     return ranks.agree(function, group, prepare)[0]
 
@@ -124,7 +124,7 @@ def _digest(layer: Linear) -> str:
     found = hashlib.sha256()
     for p in layer.parameters():
         found.update(p.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+    return found.hexdigest()[:16]
 
 
 class ParallelLinear(nn.Module):

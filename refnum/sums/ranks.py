@@ -36,8 +36,8 @@ EQUAL: dict[str, type[RefnumError]] = {
     "dtype": DTypeError,
     "shape": ShapeError,
     "axis": ShapeError,
-    "parameters": ShapeError,
-    "weights": ContractError,
+    "digest of parameters": ShapeError,
+    "digest of weights": ContractError,
 }
 
 Facts = Mapping[str, Any]  #: what JSON can say
