@@ -58,6 +58,17 @@ def check_researchers(text: str) -> None:
     assert shares["quire"] == 0 < shares["products"] < 100
 
 
+def check_worlds(text: str) -> None:
+    """All networks of refnum are one; torch's depend on how the rows are cut and shared."""
+    rows = re.findall(r"^ *(refnum|torch) +(\d) +(\d+)  ([0-9a-f]{16})$", text, re.MULTILINE)
+    assert {row[:3] for row in rows} == {
+        (x, n, m) for x in ("refnum", "torch") for n in "124" for m in ("1", "4", "32")
+    }
+    digests = {layers: {row[3] for row in rows if row[0] == layers} for layers in ("refnum", "torch")}
+    assert len(digests["refnum"]) == 1 < len(digests["torch"])
+    assert "refnum: 21 networks, 1 different" in text
+
+
 class Example(NamedTuple):
     """A file in examples/."""
 
@@ -70,6 +81,7 @@ EXAMPLES = {
     "first_steps.py": Example(check_first_steps),
     "posits_for_researchers.ipynb": Example(check_researchers, ("nbclient", "ipykernel", "matplotlib", "sklearn")),
     "quantization_aware_training.py": Example(check_training, ("sklearn",)),
+    "world_sizes.py": Example(check_worlds),
 }
 NOTEBOOKS = [name for name in EXAMPLES if name.endswith(".ipynb")]
 
