@@ -141,8 +141,11 @@ def _case(draw: Generator, setting: Setting, kind: str) -> Columns:
 
 
 def _edges(draw: Generator, setting: Setting) -> Columns:
-    if draw.random() < 0.2:
-        return _zero_beside_huge(draw, setting)
+    makers = (_palettes, _palettes, _palettes, _zero_beside_huge, _negative_zeros)
+    return makers[draw.integers(len(makers))](draw, setting)
+
+
+def _palettes(draw: Generator, setting: Setting) -> Columns:
     return (
         np.array([_painted(draw, setting.a, setting.terms) for _ in range(ROWS)]),
         np.array([_painted(draw, setting.b, setting.terms) for _ in range(setting.columns)]),
@@ -168,6 +171,16 @@ def _zero_beside_huge(draw: Generator, setting: Setting) -> Columns:
     a = np.where(zeros, draw.choice([0.0, -0.0], (ROWS, setting.terms)), tiny[0])
     b = np.where(zeros, setting.b.largest, draw.choice([1.0, -1.0, 1.0], (setting.columns, setting.terms)) * tiny[1])
     return a, b
+
+
+def _negative_zeros(draw: Generator, setting: Setting) -> Columns:
+    """Products that are -0, or get it when they are rounded; all of them, or all but one."""
+    small = [-0.0, -(2.0**setting.a.least)]
+    a = draw.choice(small, (ROWS, 1)) if draw.random() < 0.5 else draw.choice(small, (ROWS, setting.terms))
+    b = draw.choice([1.0, 2.0**setting.b.least, setting.b.largest], (setting.columns, 1))
+    if setting.terms and draw.random() < 0.2:
+        b = b * np.where(np.arange(setting.terms) == draw.integers(setting.terms), -1.0, 1.0)
+    return np.broadcast_to(a, (ROWS, setting.terms)), np.broadcast_to(b, (setting.columns, setting.terms))
 
 
 # Ties ----------------------------------------------------------------------------------------------------------------
@@ -253,7 +266,7 @@ def _at(draw: Generator, setting: Setting, a: Array, b: Array, steps: Array) -> 
 def _bias(draw: Generator, setting: Setting, a: Array, b: Array) -> Array:
     """The opposite of the first row's sums, or of a part; half a unit of them; what lies far below; ends."""
     assert setting.bias is not None
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         terms = np.nan_to_num(a[0] * b, posinf=0, neginf=0)
         sums, first = (part.sum(1) for part in (terms, terms[:, : terms.shape[1] // 2]))
     _, power = np.frexp(sums)

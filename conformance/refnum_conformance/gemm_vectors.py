@@ -4,6 +4,7 @@
 gemm_chain   ``<case>/a`` [M, K], ``/b`` [K, N], ``/bias`` [N] if there is one, ``/d`` [M, N]; ``index`` says which
              order each case has. ``fma/<family>/a`` to ``/d``: numbers of which one is a * b + c
 gemm_exact   the same; ``/d``, ``/d_bf16`` and ``/d_f16``, each rounded once
+gemm_orders  the same in the other orders of float32
 ===========  ========================================================================================================
 """
 
@@ -24,14 +25,18 @@ Array = NDArray[Any]
 ROWS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "chain": ("gemm_chain", {}),
     "exact": ("gemm_exact", {}),
+    **{f"tree{chunk}": ("gemm_tree", {"chunk": chunk}) for chunk in (16, 32, 256)},
+    **{f"sgbi.{order}": ("gemm_sgbi", {"order": order}) for order in ("slab8", "lane32", "splitk32", "splitk64")},
+    "sgbi.splitm_f64.16": ("gemm_sgbi", {"order": "splitm_f64", "c": 16}),
 }
+FILES = ("gemm_chain", "gemm_exact", "gemm_orders")
 RESULTS = {"d": "float32", "d_bf16": "bfloat16", "d_f16": "float16"}
 FLOAT32 = {"a_dtype": "float32", "b_dtype": "float32"}
 
 
 def golden() -> Iterator[Golden]:
     """All of them; a product is one case."""
-    for name in ("gemm_chain", "gemm_exact"):
+    for name in FILES:
         arrays = _load(name)
         for about in map(json.loads, arrays.pop("index").tolist()):
             yield from _products(about, arrays)
@@ -47,12 +52,13 @@ def _load(name: str) -> dict[str, Array]:
 
 def _products(about: Mapping[str, Any], arrays: Mapping[str, Array]) -> Iterator[Golden]:
     row, options = ROWS[about["order"]]
-    of = {name: arrays[f"{about['case']}/{name}"] for name in ("a", "b", "bias") if name != "bias" or about["bias"]}
-    operands = (of["a"], of["b"].T, *(of[name] for name in ("bias",) if name in of))
+    part = {
+        name: arrays[key][None] for name in (*"ab", "bias", *RESULTS) if (key := f"{about['case']}/{name}") in arrays
+    }
+    operands = (part["a"], part["b"].swapaxes(1, 2), *([part["bias"]] if "bias" in part else []))
     for name, dtype in RESULTS.items():
-        if (key := f"{about['case']}/{name}") in arrays:
-            asked = {**FLOAT32, "dtype": dtype, **options}
-            yield _golden(row, asked, tuple(x[None] for x in operands), arrays[key][None])
+        if name in part:
+            yield _golden(row, {**FLOAT32, "dtype": dtype, **options}, operands, part[name])
 
 
 def _golden(row: str, options: Mapping[str, Any], operands: tuple[Array, ...], want: Array) -> Golden:

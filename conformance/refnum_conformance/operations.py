@@ -34,6 +34,7 @@ must be right in every bit, so that ``ulp`` is 0 everywhere; a row that needs mo
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,9 +70,12 @@ MIXED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("float32", "bfloat16"): ("float32", "float64"),
     ("float64", "float8_e5m2"): ("float64", "bfloat16"),
 }
-INT8: Mapping[tuple[str, str], tuple[str, ...]] = {
-    (a, b): ("int32",) for a in ("int8", "uint8") for b in ("int8", "uint8")
-}
+INT8 = tuple((a, b) for a in ("int8", "uint8") for b in ("int8", "uint8"))
+SIXTEEN = {pair: results for pair, results in WIDENED.items() if pair[0] in FLOATS}
+SGBI: tuple[Options, ...] = (
+    *({"order": order} for order in ("chain", "slab8", "lane32", "splitk32", "splitk64", "dispatch")),
+    *({"order": "splitm_f64", "c": c} for c in (4, 16)),
+)
 #: what is multiplied
 PAIRS = tuple(dict.fromkeys((*MIXED, *INT8)))
 
@@ -214,13 +218,20 @@ def _multiplied(fmt: Options) -> tuple[Options, ...]:
 def _summed(
     results: Mapping[tuple[str, str], tuple[str, ...]], *choices: Options
 ) -> Callable[..., tuple[Options, ...]]:
-    """Results of every dtype, by every choice."""
+    """By every choice in the first dtype of results, by one in each of the others."""
 
     def variants(fmt: Options) -> tuple[Options, ...]:
-        found = results.get((fmt["a_dtype"], fmt["b_dtype"]), ())
-        return tuple({"dtype": dtype, **choice} for dtype in found for choice in choices or ({},))
+        first, *others = results.get((fmt["a_dtype"], fmt["b_dtype"]), ("",))
+        found = [{"dtype": first, **choice} for choice in choices if first]
+        return (*found, *({"dtype": dtype, **choice} for dtype, choice in zip(others, itertools.cycle(choices))))
 
     return variants
+
+
+def _integers(fmt: Options) -> tuple[Options, ...]:
+    """Of 8 bits, and of 4 where they are held in int8."""
+    pair = fmt["a_dtype"], fmt["b_dtype"]
+    return _grid(dtype=("int32",), bits=(8, 4) if pair == ("int8", "int8") else (8,)) if pair in INT8 else ()
 
 
 def _with_bias(variants: Callable[..., tuple[Options, ...]], *dtypes: str) -> Callable[..., tuple[Options, ...]]:
@@ -401,8 +412,11 @@ OPERATIONS: tuple[Op, ...] = (
     _sums("mx_mm_chain", "KK", "M", "mx_mm", block_rows.chain_mm, _multiplied),
     _sums("mx_mm_chain_add", "KKd", "M", "mx_mm", block_rows.chain_mm, _multiplied),
     # Matrices of floats
-    *_gemm("exact", float_orders.exact_mm, _summed(MIXED), "float32", "float64"),
-    *_gemm("chain", float_orders.chain_mm, _summed(WIDENED), "float32"),
+    *_gemm("exact", float_orders.exact_mm, _summed(MIXED, {}), "float32", "float64"),
+    *_gemm("chain", float_orders.chain_mm, _summed(WIDENED, {}), "float32"),
+    *_gemm("tree", float_orders.tree_mm, _summed(WIDENED, *_grid(chunk=(1, 4, 16, 256))), "float32"),
+    *_gemm("sgbi", float_orders.sgbi_mm, _summed(SIXTEEN, *SGBI), "float32"),
+    *_gemm("int", float_orders.int_mm, _integers, "int32"),
 )
 
 BY_NAME: Mapping[str, Op] = {op.name: op for op in OPERATIONS}

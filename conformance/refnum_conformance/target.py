@@ -316,3 +316,15 @@ def _gemm(contract: str) -> Callable[..., Array]:
 
 gemm_exact = gemm_exact_add = _gemm("exact/v1")
 gemm_chain = gemm_chain_add = _gemm("chain/v1")
+gemm_tree = gemm_tree_add = _gemm("tree/v1(Kc={chunk})")
+
+
+def gemm_int(a: Array, b: Array, *bias: Array, bits: int, **dtypes: str) -> Array:
+    return _gemm("int/v1" if bits == 8 else f"int/v1(bits={bits})")(a, b, *bias, **dtypes)
+
+
+def gemm_sgbi(a: Array, b: Array, *bias: Array, order: str, c: int | None = None, **dtypes: str) -> Array:
+    return _gemm(f"sgbi.{order}/0.1.1" if c is None else f"sgbi.{order}(c={c})/0.1.1")(a, b, *bias, **dtypes)
+
+
+gemm_int_add, gemm_sgbi_add = gemm_int, gemm_sgbi

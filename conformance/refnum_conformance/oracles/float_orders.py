@@ -196,6 +196,13 @@ tree_mm = product_under(lambda shape, chunk: tree(chunk))
 sgbi_mm = product_under(sgbi)
 
 
-def int_mm(a: Matrix, b: Matrix, *, a_dtype: str, b_dtype: str, **parameters: int) -> list[list[int]]:
+def int_mm(a: Matrix, b: Matrix, bias: Sequence[int] | None = None, **options: Any) -> list[list[int]]:
     """The product of matrices of integers."""
-    return [[sum(x * y for x, y in zip(row, column, strict=True)) for column in b] for row in a]
+    addends = bias or [0] * len(b)
+    return [
+        [
+            sum((x * y for x, y in zip(row, column, strict=True)), start)
+            for column, start in zip(b, addends, strict=True)
+        ]
+        for row in a
+    ]
