@@ -13,6 +13,7 @@ from float_sums import operands
 from test_nn import CASES, CONTEXTS, CONVOLUTION_IDS, CONVOLUTIONS, GRADIENT_CASES, ONE, TABLE, Case, Convolution, Terms
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 import refnum
 from refnum import Posit, gemm, posit_mm
@@ -296,6 +297,18 @@ def test_a_sequence_has_the_same_bits_in_any_batch(contract: str) -> None:
         for count in (1, 2, 3, 32):
             assert_bit_equal(model(x[:count]), whole[:count])
         assert_bit_equal(torch.cat([model(x[i : i + 1]) for i in range(33)]), whole)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_checkpoint_computes_the_same_again(reentrant: bool) -> None:
+    found = []
+    for run in (lambda model, x: checkpoint(model, x, use_reentrant=reentrant), lambda model, x: model(x)):
+        model, x = Block(), drawn(7, 2, 4, 16).requires_grad_()
+        with deterministic(CHAIN):
+            run(model, x).square().sum().backward()
+        found.append([x.grad, *(p.grad for p in model.parameters())])
+    for one, other in zip(*found, strict=True):
+        assert_bit_equal(one, other)
 
 
 def test_exact_gradients_do_not_depend_on_the_order_of_a_batch() -> None:

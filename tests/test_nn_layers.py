@@ -11,6 +11,7 @@ import pytest
 import torch
 from float_sums import operands
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import refnum
 from refnum import Posit, gemm
@@ -197,6 +198,16 @@ def test_a_layer_keeps_its_contracts_in_contexts_of_others() -> None:
 def test_a_plan_for_a_layer_with_contracts_is_refused() -> None:
     with pytest.raises(UncoveredError, match=r"'0' \(Linear\) a plan: its products follow contracts of its own"):
         convert(nn.Sequential(layer()), {"_default": Plan(product=Posit(16))})
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_checkpoint_computes_the_same_again(reentrant: bool) -> None:
+    module, want = layer(), layer()
+    x, y = X.clone().requires_grad_(), X.clone().requires_grad_()
+    checkpoint(module, x, use_reentrant=reentrant).square().sum().backward()
+    want(y).square().sum().backward()
+    for have, expected in ((x, y), (module.weight, want.weight), (module.bias, want.bias)):
+        assert_bit_equal(have.grad, expected.grad)
 
 
 def test_autocast_is_refused() -> None:

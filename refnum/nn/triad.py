@@ -99,8 +99,8 @@ def linear(
     UncoveredError
         When a replay of another library does not cover the shape.
 
-    Exactness: bit-exact by contract, gradients of any order as well; the bits of a row depend on no other row, but under
-        sgbi.dispatch, which goes by their count.
+    Exactness: bit-exact by contract, gradients of any order as well; the bits of a row depend on no other row, except
+        under sgbi.dispatch, which goes by their count.
     Rounding: by contract; then once to the dtype of x, a gradient to that of what it belongs to.
     Special: by contract, as `refnum.gemm`. No rows: no result, gradients +0.
     Standard: IEEE 754-2019 section 5.4.1 for fma; contracts are refnum's.
@@ -376,13 +376,13 @@ def _triad_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _triad_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-    left, right = ctx.saved_tensors
-    operands = {"left": left, "right": right, "upstream": upstream}
+    saved = ctx.saved_tensors  # once: a checkpoint gives them out once
+    operands = {"left": saved[0], "right": saved[1], "upstream": upstream}
     gradients: list[Tensor | None] = [None, None, None]
     for place, derivative in enumerate(GRADIENTS[ctx.kind]):
         if derivative is not None and ctx.needs_input_grad[place]:
             kind, first, second = derivative
-            dtype = ctx.saved_tensors[place].dtype
+            dtype = saved[place].dtype
             gradients[place] = torch.ops.refnum.triad(
                 operands[first], operands[second], None, kind, ctx.contracts, dtype
             )
