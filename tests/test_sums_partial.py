@@ -79,8 +79,7 @@ def test_no_results() -> None:
 
 def test_slices_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Terms, rows and matrices of a batch that are worked on in turn."""
-    monkeypatch.setattr(digits, "LONG", 8)
-    monkeypatch.setattr(digits, "RESULTS", 64)
+    monkeypatch.setattr(digits, "PIECE", 40)
     for kind in ("wide", "zeros of one sign", "specials", "cancelling"):
         a, b, _ = operands(kind, 13, 37, 5)
         assert_same(products_by_slices(a, b), products_by_words(a, b))
@@ -321,6 +320,7 @@ X = torch.ones(2, 3)
             "cannot add a bias of shape (2, 3) to a result of shape",
         ),
         (lambda: exact_partial(X, X.mT).round(torch.int8), refnum.DTypeError, "has no torch.int8 for a result"),
+        (lambda: exact_partial(X, X.mT) + X, refnum.DTypeError, "ExactPartial adds to another one, got Tensor"),
         (
             lambda: exact_partial(X, X.mT) + exact_partial(X.mT, X),
             refnum.ShapeError,

@@ -1,4 +1,20 @@
-"""From operands to digits of `ExactPartial`: by definition every product is added in words; slices give them sooner."""
+"""From operands to digits of `ExactPartial`: by definition every product is added in words; slices give them sooner.
+
+Let entries of a be multiples of 2**u_a and less than 2**v_a in size, those of b of 2**u_b and 2**v_b, and let there be
+fewer than 2**k terms.
+
+1. Every product, and so every sum of some, is a multiple of 2**(u_a + u_b) and less than 2**(v_a + v_b + k). The digits
+   from that multiple to one bit more, which is the sign's, hold it: no bit of any term lies outside of them.
+2. By definition: a term adds less than 2**34 to a word, which begins below 2**32. After 2**28 terms and a few it is less
+   than 2**63, and is carried.
+3. By slices: their products are sums of multiples of 2**(u_a + u_b), in float64 without error (`fast.slices`), and less
+   than twice the bound of 1. The part of such a sum before the point of a digit, and what is left behind it, are made
+   of its own bits: nothing is rounded, and no part is 2**34 or more.
+4. Nothing of that leaves the normal floats. Where -460 <= u, v <= 460 and v - u <= 440, sums are 0 or from 2**-920 to
+   2**953, the last digit weighs from 2**-951 to 2**953, and in its units sums are at least 2**-913. Squares of entries,
+   whose sums bound them, lie between 2**-920 and 2**952.
+5. Both forms give the same digits, since a value has one carried form on a grid.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +37,7 @@ from .partial import MINUS, NAN, OTHER, PLUS, ExactPartial, check_operands
 
 TERMS = 1 << 28  #: terms that may be added in words between two carry passes
 SLACK = 4  #: words below and above those that are kept: two limbs, and what `add_to_words` writes zeros to
-LONG = 1 << 12  #: terms that a product of slices adds at once
-RESULTS = 1 << 20  #: results that are worked on at a time by slices
+PIECE = 1 << 20  #: results, and entries of operands, that are worked on at a time by slices
 REACH = 460  #: slices serve where entries are multiples of 2**-REACH and below 2**REACH,
 SPAN = 440  #: and below 2**SPAN of those multiples: then nothing that is computed leaves the normal float64s
 
@@ -61,7 +76,7 @@ def exact_partial(a: Tensor, b: Tensor, bias: Tensor | None = None) -> ExactPart
     Special: NaN, Inf and the sign of zeros are kept as flags.
     Standard: contract exact_partial/v1 is refnum's.
     Cost: O(M N K) time, that of a few products in float64; for each result 8 bytes a digit, of which 3 to 6 hold
-        float32 data around 1 (at most 20 any float32, 137 any float64); 300 MB beside them at K = 4096.
+        float32 data around 1 (at most 20 any float32, 135 any float64); some 150 MB beside them.
     """
     check_operands("exact_partial", a, b, bias)
     x, y = (_plain(side) for side in (a, b))
@@ -219,7 +234,7 @@ def products_by_slices(a: Tensor, b: Tensor) -> ExactPartial:
     total = _blank(shape, _products_span(a, b), a.device, empty=not a.shape[-1])
     digits, flags = _matrices(total)
     x, y = _batched(a, b, shape)
-    rows = max(1, RESULTS // max(1, *y.shape[-2:]))
+    rows = max(1, PIECE // max(1, shape[-1]))
     for i, start in itertools.product(range(len(x)), range(0, shape[-2], rows)):
         place = i, slice(start, start + rows)
         _fill(digits[:, *place], flags[:, *place], total.least, x[place], y[i])
@@ -260,8 +275,9 @@ def _add_floats(digits: Tensor, x: Tensor, least: int) -> None:
 
 def _parts(a: Tensor, b: Tensor, form: Callable[[Tensor], Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """Some columns of a and rows of b at a time, in float64."""
-    for start in range(0, a.shape[-1], LONG):
-        part = slice(start, start + LONG)
+    step = max(1, PIECE // max(1, len(a), b.shape[-1]))
+    for start in range(0, a.shape[-1], step):
+        part = slice(start, start + step)
         yield form(a[:, part]), form(b[part])
 
 

@@ -58,7 +58,7 @@ class ExactPartial:
         sign of zeros.
     Standard: contract exact_partial/v1 is refnum's; least digits come first.
     Cost: 8 bytes a digit and 4 for flags for each result. Digits reach from the last bit of the least product to 31
-        bits beyond the largest: 3 to 6 of them for float32 data around 1, at most 19 for float32 and 135 for float64.
+        bits beyond the largest: 3 to 6 of them for float32 data around 1, at most 20 for float32 and 135 for float64.
     """
 
     digits: Tensor  #: int64 [digits, .., M, N], the least first; the last one holds the sign
@@ -89,8 +89,13 @@ class ExactPartial:
         """Behind the weight of the last digit, in digits."""
         return self.least + len(self.digits)
 
-    def __add__(self, other: ExactPartial) -> ExactPartial:
+    def __add__(self, other: object) -> ExactPartial:
         """The sum of both, on a grid that holds either."""
+        if not isinstance(other, ExactPartial):
+            raise DTypeError(
+                f"ExactPartial adds to another one, got {type(other).__name__}. Allowed is what exact_partial or zeros "
+                "gives. Make one of the values first."
+            )
         if self.shape != other.shape:
             raise ShapeError(
                 f"ExactPartial cannot add sums of shapes {tuple(self.shape)} and {tuple(other.shape)}. They must be "
