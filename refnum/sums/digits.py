@@ -5,8 +5,8 @@ fewer than 2**k terms.
 
 1. Every product, and so every sum of some, is a multiple of 2**(u_a + u_b) and less than 2**(v_a + v_b + k). The digits
    from that multiple to one bit more, which is the sign's, hold it: no bit of any term lies outside of them.
-2. By definition: a term adds less than 2**34 to a word, which begins below 2**32. After 2**28 terms and a few it is less
-   than 2**63, and is carried.
+2. By definition: a term adds less than 2**34 to a word, which begins below 2**32. After 2**28 terms and a few it is
+   less than 2**63, and is carried.
 3. By slices: their products are sums of multiples of 2**(u_a + u_b), in float64 without error (`fast.slices`), and less
    than twice the bound of 1. The part of such a sum before the point of a digit, and what is left behind it, are made
    of its own bits: nothing is rounded, and no part is 2**34 or more.
