@@ -71,7 +71,7 @@ def exact_partial(a: Tensor, b: Tensor, bias: Tensor | None = None) -> ExactPart
     ShapeError
         When shapes do not match or broadcast, or operands have less than two axes.
 
-    Exactness: exact.
+    Exactness: bit-exact, the exact sum.
     Rounding: none.
     Special: NaN, Inf and the sign of zeros are kept as flags.
     Standard: contract exact_partial/v1 is refnum's.

@@ -29,6 +29,13 @@ def row_parallel_mm(
 ) -> Tensor:
     """Product of matrices whose summed axis is shared among ranks: exact/v1 of all of it, on every rank.
 
+    >>> import torch.distributed as dist
+    >>> import refnum
+    >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    >>> refnum.row_parallel_mm(torch.tensor([[1e8, 1.0, -1e8]]), torch.ones(3, 1))
+    tensor([[1.]])
+    >>> dist.destroy_process_group()
+
     Parameters
     ----------
     a, b : Tensor
@@ -86,6 +93,13 @@ def column_parallel_mm(
     group: ProcessGroup | None = None,
 ) -> Tensor:
     """Product of matrices whose columns are shared among ranks, gathered on every rank.
+
+    >>> import torch.distributed as dist
+    >>> import refnum
+    >>> dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    >>> refnum.column_parallel_mm(torch.ones(1, 3), torch.ones(3, 2))
+    tensor([[3., 3.]])
+    >>> dist.destroy_process_group()
 
     Parameters
     ----------

@@ -52,7 +52,20 @@ class ExactPartial:
     once at the end. Two of equal value are equal in every bit once they are `normalized`, in however many parts and
     in whatever order their terms were added.
 
-    Exactness: exact. No digit overflows: digits are carried before they could.
+    Parameters
+    ----------
+    digits : Tensor
+        int64 [digits, .., M, N], the least first; the last one holds the sign.
+    least : int
+        log2 of the weight of the first digit, in digits.
+    flags : Tensor
+        uint8 [4, .., M, N]: whether some term is NaN, +Inf, -Inf, other than -0.
+    empty : bool
+        Whether there are no terms yet, so that a zero is +0.
+    bound : int
+        No digit is larger in magnitude.
+
+    Exactness: bit-exact. No digit overflows: digits are carried before they could.
     Rounding: none before `round`.
     Special: NaN, +Inf and -Inf are flags, and finite terms are summed beside them; a last flag and `empty` give the
         sign of zeros.
@@ -61,11 +74,11 @@ class ExactPartial:
         bits beyond the largest: 3 to 6 of them for float32 data around 1, at most 20 for float32 and 135 for float64.
     """
 
-    digits: Tensor  #: int64 [digits, .., M, N], the least first; the last one holds the sign
-    least: int  #: log2 of the weight of the first digit, in digits
-    flags: Tensor  #: uint8 [4, .., M, N]: some term is NaN, +Inf, -Inf, other than -0
-    empty: bool = False  #: whether there are no terms yet, so that a zero is +0
-    bound: int = CARRIED  #: no digit is larger in magnitude
+    digits: Tensor
+    least: int
+    flags: Tensor
+    empty: bool = False
+    bound: int = CARRIED
 
     @classmethod
     def zeros(cls, shape: Sequence[int], *, device: torch.device | str = "cpu") -> ExactPartial:
@@ -172,6 +185,11 @@ class ExactPartial:
 
     def round(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The sums [.., M, N], rounded once to nearest, ties to even: with the bits of contract exact/v1.
+
+        Parameters
+        ----------
+        dtype : torch.dtype
+            float16, bfloat16, float32, float64 or one of torch's float8 dtypes.
 
         Exactness: correctly rounded.
         Rounding: to nearest, ties to even; float8 dtypes saturate.
