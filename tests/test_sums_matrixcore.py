@@ -238,6 +238,30 @@ def test_float32_operands_make_a_chain() -> None:
     assert chain_mm(a, b, None, torch.float32).item() == -(2.0**-46)
 
 
+def test_definitions_in_words() -> None:
+    for name, words in (
+        ("cdna1.bf16.k4", "4 an instruction, 2 products at a time added in pairs in float32, their sum then to c"),
+        (
+            "cdna2.f16",
+            "16 an instruction, 4 products at a time added in pairs in float32, subnormals flushed, their sum",
+        ),
+        ("cdna3.f16.k4", "4 an instruction, 4 products at a time cut to 24 bits below the largest, added, then added"),
+        (
+            "cdna3.fp8",
+            "16 products at a time cut to 24 bits below the largest, those of even and of odd k apart, added",
+        ),
+    ):
+        assert words in INSTRUCTIONS[name].definition
+        assert INSTRUCTIONS[name].definition.endswith("; from the bias or +0")
+
+
+def test_tf32_drops_bits_of_a_nan() -> None:
+    """One whose payload lies in them becomes Inf."""
+    a = torch.tensor([[0x7F800001]], dtype=torch.int32).view(torch.float32)
+    got = matrixcore_mm(a, torch.ones(1, 1), None, torch.float32, instruction=INSTRUCTIONS["cdna3.tf32"])
+    assert got.item() == float("inf")
+
+
 # ---- shapes, batches, layout ----------------------------------------------------------------------------------------
 
 SOME = ("cdna1.f16", "cdna2.bf16_1k", "cdna3.bf16.k4", "cdna3.tf32", "cdna3.fp8")

@@ -1,12 +1,16 @@
 """Products of matrices as AMD's matrix cores make them: contracts ``tc.cdna1.*``, ``tc.cdna2.*``, ``tc.cdna3.*``.
 
-A model: that of microsoft/MMA-Sim at commit c785138, whose authors report the bits of the hardware. A row of
-`INSTRUCTIONS` describes instructions of one arithmetic. K is cut into as many terms as one instruction takes, padded
-with +0 to a whole one; each result is the next accumulator c, the first c is the bias or +0. Inside an instruction
-groups of neighbours in k follow each other, each taken into c as a whole. Names follow AMD's: ``bf16_1k`` stands for
-instructions of that suffix, ``tf32`` for xf32, ``fp8`` for fp8 and bf8 (e4m3fnuz, e5m2fnuz) in any combination; a name
-without ``.kN`` stands for the instruction on 16x16 tiles that takes most terms. The instructions on float32 operands
-make a fused multiply-add of each term: chain/v1.
+A model: that of microsoft/MMA-Sim at commit c785138, whose paper (arXiv 2511.10909) reports the bits of hardware for
+two of AMD's architectures, while the code has these three. That MI200 (CDNA2) flushes subnormals is what AMD
+documents, too. The row of a contract describes one arithmetic, which instructions on tiles of several shapes have in
+common.
+
+K is cut into as many terms as one instruction takes, padded with +0 to a whole one; each result is the next
+accumulator c, the first c is the bias or +0. Inside an instruction groups of neighbours in k follow each other, each
+taken into c as a whole. Names follow AMD's: ``bf16_1k`` stands for instructions of that suffix, ``tf32`` for xf32,
+``fp8`` for fp8 and bf8 (e4m3fnuz, e5m2fnuz) in any combination; a name without ``.kN`` stands for the instruction on
+16x16 tiles that takes most terms. The instructions on float32 operands make a fused multiply-add of each term:
+chain/v1.
 
 ``pairwise`` (CDNA1, CDNA2): IEEE float32, each operation rounded to nearest even.
 
@@ -18,7 +22,7 @@ make a fused multiply-add of each term: chain/v1.
 ``aligned`` (CDNA3): all of a group are added at once, in units of its largest member.
 
     A1. The binade of a number x of a format is 2**max(floor(log2 |x|), the format's least exponent), and 2**-126 for 0
-        of any format; of a product, that of its factors multiplied. tf32 drops the last 13 bits of a float32.
+        of any format; of a product, that of its factors multiplied. tf32 drops the last 13 bits of any float32.
     A2. The products of a group are one part, or two: those of even k and of odd k. With the largest binade B of a
         part's products, a part is the sum of trunc(a b / (B 2**-24)) in units of B 2**-24.
     A3. With the largest B of the parts, the group is the sum of floor(part / (B 2**-24)) in units of B 2**-24.
@@ -49,7 +53,6 @@ from .results import RESULTS, finished
 
 TILE = 1 << 15  #: results of a tile, whose temporaries stay in the cache
 TERMS = 1 << 8  #: terms that are read at a time: whole instructions of every row
-
 
 #: what the numbers of an operand are
 FORMATS: dict[torch.dtype, Minifloat] = {
