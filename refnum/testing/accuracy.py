@@ -14,11 +14,10 @@ from torch import Tensor
 from ..boundary import broadcast_shape, check_choice, check_tensor, check_values
 from ..errors import DTypeError, MismatchError, ShapeError
 from ..fast.chunks import pieces
-from ..sums.operands import FP8, placed_bias, widened
+from ..sums.operands import placed_bias, widened
 from .bounds import ACCUMULATORS, Judged, Product, in_float64, judge
 
-OPERANDS = (torch.float32, torch.bfloat16, torch.float16, *FP8)
-BIASES = RESULTS = OPERANDS[:3]
+RESULTS = (torch.float32, torch.bfloat16, torch.float16)
 BOUNDS = ("likely", "proven")
 PIECE = 1 << 17  #: results that are judged at a time: some fifteen float64 temporaries of 1 MiB
 SHOWN = 4  #: results that a report shows
@@ -115,7 +114,8 @@ def assert_any_order(
         float32, bfloat16 or float16 that broadcasts to the result; one more term.
     accumulator : str
         How the kernel rounds partial sums: ``float32``, ``float16`` or ``bfloat16`` to nearest, or ``truncating``:
-        float32, towards zero, and so is the result then.
+        float32, towards zero, and so is the result then; or a tensor core by the name of its contract, as
+        ``tc.hopper.bf16/v1``, in whatever order it takes its blocks.
     bound : str
         ``proven``: an error is a proof that no order of additions gives such a result, fused with products or not.
         ``likely``: an error says that the roundings would have to conspire; K large, it sees what is far too small for
@@ -136,7 +136,7 @@ def assert_any_order(
         and one more with a bias; and half a unit of a result that is narrower than the accumulators. Likely: at most
         6 sqrt(n) u sum|a b|; less where sums cancel, where one result stands out, and where K is 4096 or more and
         2**17 results or fewer err together (``refnum.testing.bounds`` has the argument).
-    Rounding: to nearest but for ``truncating``, whose two bounds are one: its errors add up.
+    Rounding: to nearest but for ``truncating`` and tensor cores, whose two bounds are one: errors to one side add up.
     Special: NaN and Inf must be where IEEE 754 puts them in every order; where partial sums may overflow either will
         do. Subnormals count: a kernel that flushes them fails where that can be seen. The sign of zeros does not.
     Standard: Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1; Higham and Mary (2019).
@@ -144,7 +144,7 @@ def assert_any_order(
     """
     check_choice("assert_any_order", "accumulator", accumulator, ACCUMULATORS)
     check_choice("assert_any_order", "bound", bound, BOUNDS)
-    product = _product(got, a, b, bias)
+    product = _product(got, a, b, bias, ACCUMULATORS[accumulator].operands)
     tally = _Tally()
     for place in pieces(product.got.shape[:-1], max(1, PIECE // max(1, product.got.shape[-1]))):
         tally.add(judge(product.piece(place), ACCUMULATORS[accumulator], bound))
@@ -156,9 +156,9 @@ def assert_any_order(
 # ---- checks ------------------------------------------------------------------------------------------------------
 
 
-def _product(got: Tensor, a: Tensor, b: Tensor, bias: Tensor | None) -> Product:
+def _product(got: Tensor, a: Tensor, b: Tensor, bias: Tensor | None, operands: tuple[torch.dtype, ...]) -> Product:
     """The checked tensors on the CPU, as a batch of matrices."""
-    given = {"got": (got, RESULTS), "a": (a, OPERANDS), "b": (b, OPERANDS), "bias": (bias, BIASES)}
+    given = {"got": (got, RESULTS), "a": (a, operands), "b": (b, operands), "bias": (bias, RESULTS)}
     for name, (x, allowed) in given.items():
         if name != "bias" or bias is not None:
             _check(name, x, allowed)

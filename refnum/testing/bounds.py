@@ -22,6 +22,11 @@ value that a rounding changes.
    all its results are added in one order. An error that is far from theirs stands out.
 7. Roundings towards zero err to one side. Nothing is likely that is not sure: only 1. to 3. hold, with a u twice as
    large.
+8. A tensor core adds L terms and an accumulator c at once, and rounds their sum: n then is the count of such blocks.
+   First it cuts each to a multiple of 2**(e - F), which takes less than (L + 1) 2**-F times 2**e from a sum. Here 2**e
+   is no larger than the largest |a_k b_k|, where numbers below the normal range of their format count as the least
+   normal one, and 0 as 2**-126; or than c, which counts likewise. Over all blocks the former add up to no more than the
+   sum of all these products, the latter to n times the largest c there can be, plus n least normal ones.
 """
 
 from __future__ import annotations
@@ -37,9 +42,11 @@ from ..boundary import FLOAT_ROWS
 from ..fast.conversions import converted
 from ..fast.slices import SURPLUS
 from ..fast.vectors import power_of_2
-from ..formats import Minifloat, bfloat16, float16, float32, holds
+from ..formats import Minifloat, bfloat16, float16, float32, holds, tf32
+from ..sums import tensorcore
 from ..sums.exact import exact_mm
-from ..sums.operands import widened
+from ..sums.operands import FP8, widened
+from ..sums.tensorcore import INSTRUCTIONS, Instruction
 
 LONG = 1 << 12  #: roundings from which on sums are judged together
 RANDOM = 2.0**-6  #: n u up to which roundings are as often up as down: sums then notice small terms
@@ -47,12 +54,24 @@ TYPICAL = 16.0  #: times the median of a matrix: errors beyond stand out
 LARGEST = 350.0  #: the logarithm of growth beyond which it makes no difference, and the bounds would overflow
 
 
+OPERANDS = (torch.float32, torch.bfloat16, torch.float16, *FP8)
+ZERO = 2.0**tensorcore.ZERO  #: as what 0 counts where a tensor core aligns terms
+
+
 @dataclass(frozen=True, slots=True)
 class Accumulator:
-    """How partial sums are rounded."""
+    """How partial sums are rounded, and of which operands."""
 
     row: Minifloat
     truncating: bool = False  #: towards zero, instead of to nearest
+    operands: tuple[torch.dtype, ...] = OPERANDS
+    instruction: Instruction | None = None  #: of a tensor core, if it is one
+
+    @classmethod
+    def of(cls, instruction: Instruction) -> Accumulator:
+        """That of a tensor core."""
+        kept, rounding = instruction.accumulator.kept, instruction.accumulator.rounding
+        return cls(kept, rounding == "toward_zero", instruction.operands, instruction)
 
     @property
     def u(self) -> float:
@@ -64,12 +83,24 @@ class Accumulator:
         """By how much rounding moves a subnormal value at most."""
         return math.ldexp(1.0, self.row.min_scale - self.row.mantissa - 1 + self.truncating)
 
+    @property
+    def walks(self) -> bool:
+        """Whether errors are as often up as down."""
+        return not self.truncating and self.instruction is None
+
+    def roundings(self, terms: int, more: int) -> int:
+        """How many a term goes through at most, with so many addends more."""
+        if self.instruction is not None:
+            return -(-terms // self.instruction.terms)
+        return terms + more if terms else 0
+
 
 ACCUMULATORS = {
     "float32": Accumulator(float32),
     "truncating": Accumulator(float32, truncating=True),
     "float16": Accumulator(float16),
     "bfloat16": Accumulator(bfloat16),
+    **{f"tc.{name}/v1": Accumulator.of(row) for name, row in INSTRUCTIONS.items() if row.operands},
 }
 
 
@@ -99,19 +130,20 @@ class Judged(NamedTuple):
 def judge(product: Product, accumulator: Accumulator, bound: str) -> Judged:
     """Errors of results, and what the bound allows: `likely` or `proven`."""
     # What float64 loses here is less than 2**-20 of u S: SURPLUS makes up for it.
-    sums, terms = _Sums.of(product), product.a.shape[-1]
-    n = terms + (product.bias is not None) if terms else 0
-    row, got = FLOAT_ROWS[product.got.dtype], in_float64(product.got)
+    product = _as_read(product, accumulator.instruction)
+    sums, row = _Sums.of(product), FLOAT_ROWS[product.got.dtype]
+    got, top = in_float64(product.got), math.ldexp(1.0, row.max_scale + 1)
+    near = got.clamp(-top, top)  # Inf is what is rounded to the first value beyond the format
+    n = accumulator.roundings(product.a.shape[-1], int(product.bias is not None))
     relative = math.expm1(min(n * math.log1p(accumulator.u), LARGEST))
     growth = 1 + relative
-    beside = _rounding(got, row, accumulator) + growth * terms * accumulator.loss  # 3. and 2.
+    beside = _rounding(near, row, accumulator) + growth * n * accumulator.loss  # 3. and 2.
     sure = relative * sums.size + beside  # 1.
-    overflows = sums.size + sure >= accumulator.row.max_value
-    error = _errors(got, sums.exact, overflows, math.ldexp(1.0, row.max_scale + 1))
-    if bound == "proven" or accumulator.truncating:
-        allowed = sure
-    else:
-        allowed = torch.minimum(sure, _likely(sums, error, beside, n, accumulator.u))
+    if accumulator.instruction is not None:
+        sure += growth * _cut(product, growth * sums.size + beside, n, accumulator.instruction)  # 8.
+    error = _errors(got, near, sums, sure, accumulator.row.max_value)
+    likely = bound == "likely" and accumulator.walks
+    allowed = torch.minimum(sure, _likely(sums, error, beside, n, accumulator.u)) if likely else sure
     return Judged(sums.exact, sums.size, error, allowed * SURPLUS)
 
 
@@ -137,6 +169,24 @@ class _Sums(NamedTuple):
         return cls(exact, size, square)
 
 
+def _as_read(product: Product, instruction: Instruction | None) -> Product:
+    """The operands as a tensor core reads them: tf32 is what is left of a float32 without its last bits."""
+    if instruction is None or tf32 not in instruction.formats:
+        return product
+    keep = -1 << (float32.mantissa - tf32.mantissa)
+    a, b = (side.contiguous().view(torch.int32).bitwise_and(keep).view(torch.float32) for side in product[1:3])
+    return product._replace(a=a, b=b)
+
+
+def _cut(product: Product, most: Tensor, blocks: int, instruction: Instruction) -> Tensor:
+    """What is cut off all terms where accumulators have a largest size."""
+    least = 2.0 ** max(row.min_scale for row in instruction.formats)
+    sizes = (in_float64(side).nan_to_num_(0, 0, 0).abs_() for side in product[1:3])
+    x, y = (torch.where(size == 0, ZERO, size.clamp(min=least)) for size in sizes)
+    normal = 2.0**instruction.accumulator.held.min_scale
+    return (instruction.terms + 1) * 2.0**-instruction.fraction * (x @ y + blocks * (most + normal))
+
+
 def _rounding(got: Tensor, row: Minifloat, accumulator: Accumulator) -> Tensor | float:
     """Half a unit of the results where their format is narrower, or a whole one."""
     if holds(row, accumulator.row):
@@ -145,15 +195,22 @@ def _rounding(got: Tensor, row: Minifloat, accumulator: Accumulator) -> Tensor |
     return power_of_2(scale.to(torch.int64) - row.mantissa - 1 + accumulator.truncating)
 
 
-def _errors(got: Tensor, exact: Tensor, overflows: Tensor, top: float) -> Tensor:
-    """How far results lie from exact sums; no partial sum is too large but where it overflows perhaps."""
-    # 1. Inf stands for the first value that the format lacks, and for all beyond.
-    near = torch.where(got.isinf(), exact.clamp(-top, top), exact)
-    error = (got.clamp(-top, top) - near).abs_()
-    # 2. An exact sum that is no number has no neighbours; and a sum that overflows gives Inf, or NaN with another one.
-    same = (got == exact) | (got.isnan() & exact.isnan())
-    excused = overflows & ((got.isnan() & ~exact.isnan()) | (got.isinf() & exact.isfinite()))
-    error = torch.where(exact.isfinite() & got.isnan().logical_not(), error, torch.inf)
+def _errors(got: Tensor, near: Tensor, sums: _Sums, sure: Tensor, largest: float) -> Tensor:
+    """How far results lie from exact sums: ``near`` is the result, or the first value beyond the format for Inf."""
+    # 1. Inf stands for all values beyond.
+    beyond = got.isinf() & (sums.exact.sign() == got.sign()) & (sums.exact.abs() >= near.abs())
+    error = (near - sums.exact).abs_().masked_fill_(beyond, 0.0)
+    # 2. An exact sum that is no number has no neighbours.
+    same = (got == sums.exact) | (got.isnan() & sums.exact.isnan())
+    error = torch.where(sums.exact.isfinite() & ~got.isnan(), error, torch.inf)
+    # 3. Partial sums of many large terms of a sign overflow perhaps; if they do to both sides, they make a NaN.
+    finite = sums.exact.isfinite()
+    up, down = (
+        torch.where(finite, (sums.size + total) / 2, sums.size) + sure >= largest for total in (sums.exact, -sums.exact)
+    )
+    up, down = up | (sums.exact == torch.inf), down | (sums.exact == -torch.inf)
+    infinite = finite & (((got == torch.inf) & up) | ((got == -torch.inf) & down))
+    excused = infinite | (got.isnan() & ~sums.exact.isnan() & up & down)
     return error.masked_fill_(same | excused, 0.0)
 
 
