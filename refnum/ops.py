@@ -29,6 +29,7 @@ from .sums.posits import quire_dot as quire_dot
 from .sums.products import exact_product, exact_sum, gemm_reference
 from .sums.products import gemm as gemm
 from .sums.scaled import scaled_mm as scaled_mm
+from .sums.triads import FORMS, GRADIENTS, triad_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,39 @@ def _gemm_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
     return to_a, to_b, to_bias, None, None
 
 
+# ---- triad ---------------------------------------------------------------------------------------
+
+
+def _triad_fake(
+    left: Tensor, right: Tensor, bias: Tensor | None, kind: str, contracts: list[str], dtype: torch.dtype
+) -> Tensor:
+    return left.new_empty(product_shape(*FORMS[kind](left, right)), dtype=dtype)
+
+
+def _triad_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    left, right, bias, ctx.kind, ctx.contracts, _ = inputs
+    ctx.bias_dtype = None if bias is None else bias.dtype
+    ctx.save_for_backward(left, right)
+
+
+def _triad_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    saved = ctx.saved_tensors  # once: a checkpoint gives them out once
+    operands = {"left": saved[0], "right": saved[1], "upstream": upstream}
+    gradients: list[Tensor | None] = [None, None, None]
+    for place, derivative in enumerate(GRADIENTS[ctx.kind]):
+        if derivative is not None and ctx.needs_input_grad[place]:
+            kind, first, second = derivative
+            dtype = saved[place].dtype
+            gradients[place] = torch.ops.refnum.triad(
+                operands[first], operands[second], None, kind, ctx.contracts, dtype
+            )
+    if ctx.needs_input_grad[2]:
+        ones = upstream.new_ones(upstream.shape[-2], 1)
+        total = torch.ops.refnum.triad(ones, upstream, None, "bias", ctx.contracts, ctx.bias_dtype)
+        gradients[2] = total.squeeze(0)
+    return *gradients, None, None, None
+
+
 ROWS = (
     Row(
         "gemm",
@@ -209,6 +243,14 @@ ROWS = (
         _quire_dot_fake,
         _quire_dot_setup,
         _quire_dot_backward,
+    ),
+    Row(
+        "triad",
+        "(Tensor left, Tensor right, Tensor? bias, str kind, str[] contracts, ScalarType dtype) -> Tensor",
+        triad_reference,
+        _triad_fake,
+        _triad_setup,
+        _triad_backward,
     ),
 )
 

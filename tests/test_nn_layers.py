@@ -17,7 +17,7 @@ import refnum
 from refnum import Posit, gemm
 from refnum.errors import ContractError, DTypeError, UncoveredError
 from refnum.nn import Linear, Plan, convert, deterministic, intercept, linear
-from refnum.nn.triad import Triad
+from refnum.sums.triads import Triad
 from refnum.testing import assert_bit_equal
 
 CHAIN, EXACT, TREE = "chain/v1", "exact/v1", "tree/v1(Kc=256)"

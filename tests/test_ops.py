@@ -105,7 +105,14 @@ def samples() -> list[Sample]:
         ("no rows", (_leaf(plain[:, :0]), _leaf(big), None, "chain/v1", torch.float32)),
         ("integers", (plain.to(torch.int8), big.to(torch.int8), None, "int/v1", torch.int32)),
     ]
+    contracts, one = ["chain/v1", "exact/v1", "tree/v1(Kc=16)", "exact/v1"], whole(18, 6, 4)
+    triads = [
+        ("output", (_leaf(plain[0]), _leaf(one.new_ones(64, 4)), _leaf(bias), "output", contracts, torch.float32)),
+        ("weight", (_leaf(plain[0]), _leaf(one[:3]), None, "weight", contracts, torch.float32)),
+        ("integers", (one.to(torch.int8), one.mT.to(torch.int8), None, "output", ["int/v1"] * 4, torch.int32)),
+    ]
     return [
+        *(Sample("triad", *s) for s in triads),
         *(Sample("gemm", *s) for s in gemms),
         *(Sample("posit_mm", *s) for s in mm),
         *(Sample("quire_dot", *s) for s in dot),

@@ -14,7 +14,8 @@ from ..errors import ContractError, FormatError
 from ..formats import Posit, holds
 from ..ops import posit_mm
 from ..sums.contracts import find
-from .triad import FORMS, GRADIENTS, Derivative, Gradients, Name, bias_dtypes, triad_of
+from ..sums.triads import FORMS, GRADIENTS, Derivative
+from .triad import Gradients, Name, bias_dtypes, triad_of
 
 CASTS = {torch.float16: "half", torch.bfloat16: "bfloat16", torch.float32: "float", torch.float64: "double"}
 RESULTS_IN_FORMAT = ("quire", "posit")  #: modes whose results are posits, so that the dtype must hold them

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import DTypeError, UncoveredError
-from .triad import Gradients, Name, Triad, check_trainable, linear, triad_of
+from ..sums.triads import Triad
+from .triad import Gradients, Name, check_trainable, linear, triad_of
 
 
 class Linear(nn.Linear):

@@ -20,9 +20,10 @@ from ..sums import ranks
 from ..sums.digits import exact_partial
 from ..sums.parallel import check_parts, result_dtype
 from ..sums.partial import over_ranks
+from ..sums.triads import Triad
 from .gradients import EXACT, sink_of
 from .layers import Linear
-from .triad import Triad, linear
+from .triad import linear
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

@@ -1,52 +1,25 @@
-"""A linear layer and its gradients: products of three matrices' pairs, each under a contract of its own.
-
-::
-
-    output  y[M, N]  = x W + bias    sums over K
-    input   dX[M, K] = dY W^T        sums over N
-    weight  dW[K, N] = X^T dY        sums over M
-    bias    db[N]    = 1^T dY        sums over M
-
-Derivatives of these are these again (`GRADIENTS`), so that derivatives of any order follow the same contracts.
-"""
+"""A linear layer as a function: its output and each of its gradients under a contract of its own."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..boundary import check_choice, check_device, check_tensor
 from ..errors import ContractError, DTypeError, ShapeError
-from ..ops import LIBRARY, Row
 from ..sums.contracts import Contract, find
-from ..sums.operands import FP8, product_shape, widened
-from ..sums.replays import dispatch_input_gradient, dispatch_weight_gradient
-from ..sums.results import finished
+from ..sums.operands import FP8
+from ..sums.triads import EXACT, Triad
 from .gradients import sink_of
 
-EXACT = "exact/v1"
 AUTOCAST_DEVICES = ("cpu", "cuda", "xpu", "mps")
 Name = str | Contract
 Gradients = Name | Mapping[str, Name]  #: one contract for all gradients, or some of those of input, weight and bias
-
-
-class Triad(NamedTuple):
-    """Full names of the contracts."""
-
-    output: str
-    input: str
-    weight: str
-    bias: str
-
-    @property
-    def gradients(self) -> str:
-        """The contracts of the gradients as text."""
-        return f"input {self.input}, weight {self.weight}, bias {self.bias}"
 
 
 def linear(
@@ -309,100 +282,3 @@ def _check_shapes(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
             f"nn.linear cannot add a bias {tuple(bias.shape)} to {weight.shape[0]} outputs. Allowed is [N], that is "
             f"({weight.shape[0]},). Reshape or expand it."
         )
-
-
-# ---- the operation -------------------------------------------------------------------------------
-
-#: kind of a product -> its operands as matrices to multiply
-FORMS: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
-    "output": lambda x, w: (x, w),
-    "input": lambda dy, w: (dy, w.mT),
-    "weight": lambda x, dy: (x.mT, dy),
-    "bias": lambda ones, dy: (ones.mT, dy),
-    "repeat": lambda ones, db: (ones, db),  # of one term each
-}
-
-
-class Derivative(NamedTuple):
-    """A product that is the gradient of an operand of another."""
-
-    kind: str
-    first: str  #: left, right: operands of the other; upstream: the gradient of its result
-    second: str
-
-
-#: kind of a product -> the gradients of its operands; ones have none
-GRADIENTS: dict[str, tuple[Derivative | None, Derivative]] = {
-    "output": (Derivative("input", "upstream", "right"), Derivative("weight", "left", "upstream")),
-    "input": (Derivative("output", "upstream", "right"), Derivative("weight", "upstream", "left")),
-    "weight": (Derivative("input", "right", "upstream"), Derivative("output", "left", "upstream")),
-    "bias": (None, Derivative("repeat", "left", "upstream")),
-    "repeat": (None, Derivative("bias", "left", "upstream")),
-}
-
-
-#: contract and kind of a product -> what runs it, where that is not one `gemm`
-REPLAYS: dict[tuple[str, str], Callable[[Tensor, Tensor, torch.dtype], Tensor]] = {
-    ("sgbi.dispatch/0.1.1", "input"): lambda dy, w, dtype: dispatch_input_gradient(dy, w),
-    ("sgbi.dispatch/0.1.1", "weight"): lambda x, dy, dtype: finished(dispatch_weight_gradient(x, dy), dtype),
-}
-
-
-def triad_reference(
-    left: Tensor, right: Tensor, bias: Tensor | None, kind: str, contracts: list[str], dtype: torch.dtype
-) -> Tensor:
-    """A product of its kind, of operands in its form, batches of one shape, plus a bias."""
-    name = {"repeat": EXACT, **Triad(*contracts)._asdict()}[kind]
-    if (name, kind) in REPLAYS:
-        return REPLAYS[name, kind](left.detach().resolve_neg(), right.detach().resolve_neg(), dtype)
-    a, b = FORMS[kind](left, right)
-    row = find("nn.linear", name)
-    if bias is not None and bias.dtype not in row.biases:
-        bias = widened(bias)
-    result: Tensor = torch.ops.refnum.gemm(a, b, bias, name, dtype)
-    return result
-
-
-def _triad_fake(
-    left: Tensor, right: Tensor, bias: Tensor | None, kind: str, contracts: list[str], dtype: torch.dtype
-) -> Tensor:
-    return left.new_empty(product_shape(*FORMS[kind](left, right)), dtype=dtype)
-
-
-def _triad_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    left, right, bias, ctx.kind, ctx.contracts, _ = inputs
-    ctx.bias_dtype = None if bias is None else bias.dtype
-    ctx.save_for_backward(left, right)
-
-
-def _triad_backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-    saved = ctx.saved_tensors  # once: a checkpoint gives them out once
-    operands = {"left": saved[0], "right": saved[1], "upstream": upstream}
-    gradients: list[Tensor | None] = [None, None, None]
-    for place, derivative in enumerate(GRADIENTS[ctx.kind]):
-        if derivative is not None and ctx.needs_input_grad[place]:
-            kind, first, second = derivative
-            dtype = saved[place].dtype
-            gradients[place] = torch.ops.refnum.triad(
-                operands[first], operands[second], None, kind, ctx.contracts, dtype
-            )
-    if ctx.needs_input_grad[2]:
-        ones = upstream.new_ones(upstream.shape[-2], 1)
-        total = torch.ops.refnum.triad(ones, upstream, None, "bias", ctx.contracts, ctx.bias_dtype)
-        gradients[2] = total.squeeze(0)
-    return *gradients, None, None, None
-
-
-ROW = Row(
-    "triad",
-    "(Tensor left, Tensor right, Tensor? bias, str kind, str[] contracts, ScalarType dtype) -> Tensor",
-    triad_reference,
-    _triad_fake,
-    _triad_setup,
-    _triad_backward,
-)
-
-LIBRARY.define(ROW.name + ROW.schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
-LIBRARY.impl(ROW.name, ROW.reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
-torch.library.register_fake(f"refnum::{ROW.name}", ROW.fake, lib=LIBRARY)
-torch.library.register_autograd(f"refnum::{ROW.name}", ROW.backward, setup_context=ROW.setup, lib=LIBRARY)
