@@ -284,7 +284,7 @@ def _fused(c: Tensor, xs: Columns, ys: Columns, count: int) -> Tensor:
         units_of_c.masked_fill_(of_c < largest * 2.0**-25, 0.0)
     units = (group * (binade / largest * 2.0**7)).floor_().add_(units_of_c, alpha=2.0**7)
     result = units.mul_(largest.mul_(2.0**-31))  # sums of integers that start with +0 are not -0
-    if float(binade.amax()) < 2.0**126:  # no product is 4 times its binade
+    if float(binade.amax()) < 2.0**127:  # a product is less than 4 times its binade
         return result
     return torch.where(result.isfinite(), result + _overflow(xs, ys), result)
 
