@@ -221,6 +221,7 @@ def test_products_beyond_float32_are_infinite() -> None:
         assert one(name, [2.0**64, -(2.0**63)], [2.0**64, 2.0**64]) == float("inf")
         assert str(one(name, [2.0**64, -(2.0**64)], [2.0**64, 2.0**64])) == "nan"
         assert one(name, [2.0**64, 1.0], [2.0**64, 1.0], float("-inf")) == float("-inf"), "beside Inf they are numbers"
+        assert one(name, [1.5 * 2.0**63], [1.5 * 2.0**64], -(2.0**127)) == float("inf"), "before c is added"
         assert one(name, [2.0**64 * (1 - 2.0**-8), -1.0], [2.0**64, 1.0]) == 2.0**128 * (1 - 2.0**-8)
 
 
