@@ -29,6 +29,7 @@ COMMANDS = (
     Command("demo", "Classify real digits in posits, checked against SoftPosit, with a picture.", "demo"),
     Command("formats", "List the formats that have a name.", "formats"),
     Command("show", "Take one number apart in a format: its fields, pattern and value.", "show", _NUMBERS),
+    Command("reveal", "Find the order in which a function adds up, and the contract whose bits it has.", "reveal"),
     Command("vendor", "Write functions of refnum as one file that needs torch alone.", "vendor"),
     Command("doctor", "Say what is installed and which backend serves, and why.", "doctor"),
 )

@@ -7,6 +7,9 @@ from . import cases
 from .accuracy import Accusation, Suspect, assert_any_order
 from .assertions import Difference, Element, Report, assert_bit_equal, assert_ulp
 from .invariance import Movement, assert_invariant
+from .orders import Order, Revelation
+from .revelation import reveal
+from .trees import Tree
 from .ulp import ulp_distance
 from .verdicts import checker
 
@@ -15,13 +18,17 @@ __all__ = [
     "Difference",
     "Element",
     "Movement",
+    "Order",
     "Report",
+    "Revelation",
     "Suspect",
+    "Tree",
     "assert_any_order",
     "assert_bit_equal",
     "assert_invariant",
     "assert_ulp",
     "cases",
     "checker",
+    "reveal",
     "ulp_distance",
 ]
