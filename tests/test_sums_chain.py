@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,8 @@ from refnum.fast.fma import fma
 from refnum.sums import chain
 from refnum.sums.chain import ARITHMETICS, add, chain_mm
 from refnum.sums.exact import exact_mm
+from refnum.sums.replays import replay_mm
+from refnum.sums.tree import tree_mm
 from refnum.testing import assert_bit_equal
 
 FUSED = hardware.fuses_addcmul()
@@ -493,12 +496,15 @@ def test_the_probe_finds_what_is_not_fused(wrong: str, monkeypatch: pytest.Monke
 
 
 SCRIPT = """
-import torch
+from functools import partial
 from float_sums import digest
 from refnum.fast.hardware import fma_status
 from refnum.sums.chain import chain_mm
 from refnum.sums.exact import exact_mm
-print(fma_status(), digest(chain_mm), digest(exact_mm), sep="\\n")
+from refnum.sums.replays import replay_mm
+from refnum.sums.tree import tree_mm
+forms = chain_mm, exact_mm, partial(tree_mm, chunk=7), partial(replay_mm, order="slab8")
+print(fma_status(), *map(digest, forms), sep="\\n")
 """
 
 
@@ -509,7 +515,8 @@ def test_no_cpu_capability_changes_a_bit() -> None:
     status, *found = subprocess.run(
         command, env=environment, capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    assert found == [digest(chain_mm), digest(exact_mm)]
+    forms = chain_mm, exact_mm, partial(tree_mm, chunk=7), partial(replay_mm, order="slab8")
+    assert found == [digest(form) for form in forms]
     assert status.startswith("fma: ")
     if "DEFAULT" in status:
         assert "not fused" in status

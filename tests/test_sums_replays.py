@@ -134,6 +134,8 @@ def test_chunks_of_m_are_added_in_float64() -> None:
     a[0, 0], a[0, 16], a[0, 32] = 2.0**24, 1.0, -(2.0**24)
     assert replay_mm(a, b, None, torch.float32, order="splitm_f64", chunk=16).item() == 1.0
     assert replay_mm(a, b, None, torch.float32, order="splitm_f64", chunk=32).item() == 0.0
+    a[0, 0], a[0, 16], a[0, 32] = 2.0**60, -(2.0**60), 1.0
+    assert replay_mm(a, b, None, torch.float32, order="splitm_f64", chunk=16).item() == 1.0, "ascending"
 
 
 def test_without_a_bias_nothing_is_added() -> None:
@@ -180,7 +182,31 @@ def test_where_the_forward_order_changes(k: int, n: int) -> None:
 
 
 def test_forward_orders_of_the_oracle() -> None:
-    sizes = (1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129, 320, 352, 512, 516, 1000, 1024, 1025, 2048, 2049, 4096, 9000)
+    sizes = (
+        1,
+        2,
+        31,
+        32,
+        33,
+        63,
+        64,
+        65,
+        127,
+        128,
+        129,
+        130,
+        320,
+        352,
+        512,
+        516,
+        1000,
+        1024,
+        1025,
+        2048,
+        2049,
+        4096,
+        9000,
+    )
     for m, k, n in itertools.product(sizes, repeat=3):
         try:
             want = f"sgbi.{float_orders.dispatched(m, k, n)}/0.1.1"
@@ -228,6 +254,9 @@ def test_input_gradient_orders() -> None:
         (2048, 768, 160): "splitk64",
         (2048, 769, 160): "chain",
         (2048, 800, 160): "chain",
+        (18048, 129, 128): "splitk64",
+        (18049, 129, 128): "chain",
+        (65, 2050, 2048): "chain",
         (1024, 4096, 256): "chain",
         (64, 4096, 1024): "splitk32",
         (64, 4096, 1056): "chain",
@@ -235,7 +264,9 @@ def test_input_gradient_orders() -> None:
     for shape, order in want.items():
         assert input_gradient_order(*shape) == f"sgbi.{order}/0.1.1", shape
     assert input_gradient_order(500, 5, 1) == "one product"
-    assert input_gradient_order(64, 100, 512) == "sgbi.splitk32/0.1.1 in columns below 96, sgbi.chain/0.1.1 in others"
+    for k, n, whole in ((100, 512, 96), (2050, 2048, 2048)):
+        text = f"sgbi.splitk32/0.1.1 in columns below {whole}, sgbi.chain/0.1.1 in others"
+        assert input_gradient_order(64, k, n) == text
 
 
 @pytest.mark.parametrize(
