@@ -1,11 +1,22 @@
-"""Sums of products as tensor cores make them: contracts ``tc.<architecture>.<kind>/v1`` and ``tcsplit/v1``.
+"""Sums of products as NVIDIA's tensor cores make them: contracts ``tc.<architecture>.<kind>/v1`` and ``tcsplit/v1``.
 
-An instruction takes a block of products and an accumulator. It aligns all of them to the largest exponent, drops what
-lies more than so many bits below that, adds the integers that stay, and rounds the sum to the next accumulator. Blocks
-follow each other with k ascending; the last one is filled up with zeros.
+A model: that of microsoft/MMA-Sim at commit c785138, whose authors report the bits of the hardware. A row of
+`INSTRUCTIONS` takes blocks of terms, k ascending, each into the accumulator c that the block before it has left; the
+first c is the bias or +0. K is filled up with +0 to whole blocks. A term is a product; or, where 16 products share a
+pair of scales, their exact sum.
 
-The rows are those of microsoft/MMA-Sim (commit c785138), a model of hardware. The definition works on integers. Beside
-it stands a form in float64 with the same bits, in which nothing is ever rounded, subnormal or flushed.
+    T1. The exponent of a number of a format is floor(log2 |x|), but never below that of the format's least normal
+        number; that of 0 is -126 in any format. tf32 drops the last 13 bits of a float32. The exponent of a product is
+        the sum of those of its factors, and of their scales; that of a sum of 16 products is the sum of those of the
+        scales. Scales of E4M3 count by magnitude.
+    T2. With the largest exponent E of all terms and of c, each of them is cut, toward 0, to a multiple of 2**(E - F),
+        and all are added.
+    T3. The sum is rounded to the accumulator: toward 0 to float32, or to 13 bits of its fraction; or to the nearest
+        float16, ties to even. From the power of 2 behind the largest number on it is Inf. What becomes 0 is +0.
+    T4. NaN and Inf among the terms and c give what IEEE 754 says of their sum.
+
+The definition works on integers. Beside it stands a form in float64 with the same bits, in which nothing is rounded but
+by T2 and T3, and nothing is subnormal.
 """
 
 from __future__ import annotations
@@ -26,7 +37,23 @@ from ..core.round import encode
 from ..errors import ContractError, UncoveredError
 from ..fast.chunks import elementwise, pieces
 from ..fast.conversions import converted
-from ..formats import Block, Minifloat, bfloat16, e4m3, e5m2, e8m0, float16, float32, float64, mxfp4, nvfp4, tf32
+from ..formats import (
+    Block,
+    Minifloat,
+    bfloat16,
+    e2m1,
+    e4m3,
+    e5m2,
+    e8m0,
+    float16,
+    float32,
+    float64,
+    mxfp4,
+    mxfp8_e4m3,
+    mxfp8_e5m2,
+    nvfp4,
+    tf32,
+)
 from ..mx.blocks import Blocks
 from .chain import add as add_float32
 from .operands import batch_shape, on_cpu, widened
@@ -37,7 +64,7 @@ ZERO = -126  #: the exponent of 0, whatever its format
 SIDE = 1 << 9  #: rows and columns of a tile at most
 TERMS = 1 << 10  #: terms whose factors are decoded at a time
 PRODUCTS = 1 << 17  #: products that the form in float64 works on at a time, so that they stay in the cache
-AREA = 1 << 14  #: products that the definition works on at a time
+AREA = 1 << 16  #: products that the definition works on at a time
 
 Place = tuple[int | slice, ...]
 
@@ -138,15 +165,9 @@ INSTRUCTIONS: dict[str, Instruction] = {
         *_rows("hopper", 25, HOPPER),
         *_rows("hopper", 13, {"fp8": 32}, E8M13),
         *_rows("blackwell", 25, HOPPER | {"fp8": 32, "fp8.k16": 16}),
-        Instruction(
-            "blackwell.mxf8",
-            (e4m3, e5m2),
-            25,
-            32,
-            blocks=(Block(e4m3, e8m0, 32), Block(e5m2, e8m0, 32)),
-        ),
-        Instruction("blackwell.mxf4", (mxfp4.element,), 35, 4, blocks=(mxfp4,), group=16),  # type: ignore[arg-type]
-        Instruction("blackwell.nvf4", (nvfp4.element,), 35, 4, blocks=(nvfp4,), group=16),  # type: ignore[arg-type]
+        Instruction("blackwell.mxf8", (e4m3, e5m2), 25, 32, blocks=(mxfp8_e4m3, mxfp8_e5m2)),
+        Instruction("blackwell.mxf4", (e2m1,), 35, 4, blocks=(mxfp4,), group=16),
+        Instruction("blackwell.nvf4", (e2m1,), 35, 4, blocks=(nvfp4,), group=16),
     )
 }
 
@@ -183,7 +204,7 @@ def tensorcore_mm(
 ) -> Tensor:
     """``a @ b + bias`` of operands with at least two axes, block by block from the bias or +0, rounded to a dtype.
 
-    ``form`` names one of `FORMS`, to force it.
+    ``form`` names one of `FORMS`, to force it. Beside the result it takes at most some 30 MB.
     """
     return _product(_codes(a, instruction), _codes(b.mT, instruction), bias, dtype, instruction, _chained, form)
 
@@ -342,21 +363,27 @@ class _Terms(NamedTuple):
     special: Tensor  #: [.., R, terms, group] float64: the factor, where it is infinite or NaN, else its sign
     bits: int
 
+    def at(self, place: Place) -> _Terms:
+        """Some of the vectors."""
+        return _Terms(self.significand[place], self.exponent[place], self.special[place], self.bits)
+
     def block(self, terms: slice, axis: int) -> _Terms:
-        """Some terms, with an axis of length 1 for the vectors of the other side."""
+        """Some terms, for a tile of sums along one axis of which they are the same."""
         significand, special = (x[..., terms, :].unsqueeze(axis - 2) for x in (self.significand, self.special))
         return _Terms(significand, self.exponent[..., terms].unsqueeze(axis - 1), special, self.bits)
 
 
 def _add_by_definition(sums: Tensor, x: Codes, y: Codes, instruction: Instruction) -> Tensor:
-    result = torch.empty_like(sums)
+    result, count = sums.view(torch.int32).clone(), instruction.terms
     u, v = _terms(x, instruction), _terms(y, instruction)
-    count = instruction.terms
-    bits = sums.view(torch.int32).to(torch.int64)
-    for start in range(0, x.elements.shape[-2], count):
-        part = slice(start, start + count)
-        bits = _block_by_definition(bits, u.block(part, -1), v.block(part, -2), instruction)
-    return result.copy_(bits.to(torch.int32).view(torch.float32))
+    products = sums.shape[-1] * count * instruction.group
+    for place in pieces(sums.shape[:-1], max(1, AREA // products)):
+        rows, columns, bits = u.at(place), v.at(place[: sums.dim() - 2]), result[place].to(torch.int64)
+        for start in range(0, x.elements.shape[-2], count):
+            part = slice(start, start + count)
+            bits = _block_by_definition(bits, rows.block(part, -1), columns.block(part, -2), instruction)
+        result[place] = bits
+    return result.view(torch.float32)
 
 
 def _terms(x: Codes, instruction: Instruction) -> _Terms:
@@ -400,26 +427,25 @@ def _special(x: Exact) -> Tensor:
 def _block_by_definition(bits: Tensor, x: _Terms, y: _Terms, instruction: Instruction) -> Tensor:
     """float32 patterns [.., R, C] of the next accumulators."""
     held, kept, rounding = instruction.accumulator
-    # T1. Products are not normalised: their exponents are sums of exponents.
+    # T1. Significands of products lie between -4 and 4: they are not normalised.
     accumulator = decode(bits, float32)
     c, c_exponent = _fixed(accumulator, held)
     terms, exponents = (x.significand * y.significand).sum(-1), x.exponent + y.exponent
-    # T2. All are aligned to the largest exponent, that of zeros included, and cut toward 0.
+    # T2.
     largest = torch.maximum(exponents.amax(-1), c_exponent)
     below = instruction.fraction - largest
     total = _shifted(terms, exponents + below[..., None] - x.bits - y.bits).sum(-1)
     total = total + _shifted(c, c_exponent + below - held.mantissa)
-    # T3. NaN, Inf times 0, and Infs of unlike signs give NaN; else Inf wins.
+    # T4. Specials come before T3, which makes some of its own.
     special = (x.special * y.special).sum((-2, -1)) + _special(accumulator)
     infinite = -special.isinf().to(torch.int64)
     sign = select(infinite, -(special < 0).to(torch.int64), total >> 63)
     value = from_integer(total.abs(), sign, torch.full_like(total, NUMBER))
+    # T3.
     exponent = value.exponent - below
-    # T4. The sum is rounded once; from 2 * 2**max_scale on it is Inf even where it is cut.
     beyond = nonzero(total) & -(exponent > kept.max_scale).to(torch.int64)
     kind = ((infinite | beyond) & INFINITE) | -special.isnan().to(torch.int64)
     code = encode(value._replace(exponent=exponent, kind=kind), kept, rounding)
-    # T5. What becomes 0 is +0.
     magnitude = code & ((1 << (kept.width - 1)) - 1)
     return encode(decode(code & nonzero(magnitude), kept), float32)
 
@@ -517,7 +543,7 @@ def _add_block(sums: Tensor, x: _Factors, y: _Factors, memory: _Memory, instruct
     unit, bits = _unit(instruction), sums.view(torch.int64)
     products, total, power, inverse = memory.products, memory.total, memory.power, memory.inverse
     own_bits, power_bits, inverse_bits = memory.patterns
-    # F1. 2**e of the largest exponent e, as patterns: those of floats have the order of their patterns.
+    # F1. 2**E, as patterns: floats that are not negative have the order of their patterns.
     torch.add(x.exponents, y.exponents, out=memory.exponents)
     torch.amax(memory.exponents, 0, out=memory.largest)
     power_bits.copy_(memory.largest.clamp_(min=BIAS + ZERO - unit)).bitwise_left_shift_(FRACTION)
@@ -525,33 +551,36 @@ def _add_block(sums: Tensor, x: _Factors, y: _Factors, memory: _Memory, instruct
     if held.min_scale > ZERO:
         own_bits.clamp_(min=(BIAS + held.min_scale - unit) << FRACTION).mul_(sums != 0)
     torch.maximum(power_bits, own_bits, out=power_bits)
-    # F2. 2**(fraction - e), by which terms become integers: each product of them is exact, and so is the sum.
+    # F2. Times 2**(F - E), of terms the integers stay. Products are exact, and so is the sum of integers. The exponent
+    #     field of 2 / x is the complement of that of a power of two x.
     torch.bitwise_xor(power_bits, FIELD, out=inverse_bits).add_(instruction.fraction - 1 << FRACTION)
     multiply = torch.mul if instruction.group == 1 else torch.matmul
     multiply(x.values, y.values, out=products)
     torch.sum(products.mul_(inverse).trunc_(), 0, out=total)
     total.add_(inverse.mul_(sums).trunc_())
-    # F3. 2**fraction times the sum.
+    # F3. 2**F times the sum.
     torch.mul(total, power, out=sums)
     ROUNDINGS[rounding](sums, total, kept, instruction.fraction)
 
 
 def _cut(sums: Tensor, work: Tensor, kept: Minifloat, fraction: int) -> None:
-    _overflow(sums, kept, fraction)
+    """Divide by 2**fraction and drop what is below the last bit, and below the least accumulator, which is 1."""
+    _divide(sums, kept, fraction)
     sums.trunc_().view(torch.int64).bitwise_and_(-1 << (FRACTION - kept.mantissa))
 
 
 def _round_to_nearest(sums: Tensor, work: Tensor, kept: Minifloat, fraction: int) -> None:
-    # Adding 1.5 * 2**52 units and taking them away again rounds to a whole number of units.
+    """Divide by 2**fraction and round to the nearest, ties to even."""
+    # Adding 1.5 * 2**52 units of the last place and taking them away again rounds to a whole number of units.
     sums.mul_(2.0**-fraction)
     large = torch.bitwise_and(sums.view(torch.int64), FIELD, out=work.view(torch.int64))
     large.clamp_(min=(BIAS + kept.mantissa) << FRACTION)
     large.add_(((FRACTION - kept.mantissa) << FRACTION) + (1 << (FRACTION - 1)))
-    _overflow(sums.add_(work).sub_(work), kept, 0)
+    _divide(sums.add_(work).sub_(work), kept, 0)
 
 
-def _overflow(sums: Tensor, kept: Minifloat, fraction: int) -> None:
-    """Divide by 2**fraction; what then is 2 * 2**max_scale or more becomes Inf, on its way through 2**1024."""
+def _divide(sums: Tensor, kept: Minifloat, fraction: int) -> None:
+    """Divide by 2**fraction; what then is 2 * 2**max_scale or more becomes Inf on its way through 2**1024."""
     up = float64.max_scale - kept.max_scale + kept.min_scale - kept.mantissa
     sums.mul_(2.0 ** (up - fraction)).mul_(2.0**-up)
 
