@@ -5,6 +5,9 @@ gemm_chain   ``<case>/a`` [M, K], ``/b`` [K, N], ``/bias`` [N] if there is one, 
              order each case has. ``fma/<family>/a`` to ``/d``: numbers of which one is a * b + c
 gemm_exact   the same; ``/d``, ``/d_bf16`` and ``/d_f16``, each rounded once
 gemm_orders  the same in the other orders of float32
+gemm_mma     ``<architecture>.<instruction>.<types>.<accumulator>.K<K>/a`` [n, M, K], ``/b`` [n, K, N], ``/c``
+             [n, M, N], ``/d``: what microsoft/MMA-Sim makes of them; ``tcsplit.*`` with ``/bias`` [n, N] for ``/c``
+gemm_mfma    ``<instruction>/<types>.K<K>/a`` to ``/d``: the same of AMD's
 ===========  ========================================================================================================
 """
 
@@ -41,6 +44,11 @@ def golden() -> Iterator[Golden]:
         for about in map(json.loads, arrays.pop("index").tolist()):
             yield from _products(about, arrays)
     yield from _fmas(_load("gemm_chain"))
+    for name, read in (("gemm_mma", _mma), ("gemm_mfma", _mfma)):
+        arrays = _load(name)
+        for key in sorted({key.rpartition("/")[0] for key in arrays}):
+            row, options, last = read(key)
+            yield _tiles(row, options, *(arrays[f"{key}/{part}"] for part in ("a", "b", last, "d")))
 
 
 def _load(name: str) -> dict[str, Array]:
@@ -78,3 +86,59 @@ def _fmas(arrays: Mapping[str, Array]) -> Iterator[Golden]:
             (a[:, None, None], b[:, None, None], c[:, None]),
             d[:, None, None],
         )
+
+
+# Tiles of instructions: every row of a tile is a case, as each has addends of its own ---------------------------------
+
+#: types in the files -> dtypes and the kind in names of instructions
+TYPES = {
+    "bf16": ("bfloat16", "bf16"),
+    "f16": ("float16", "f16"),
+    "tf32": ("float32", "tf32"),
+    "e4m3": ("float8_e4m3fn", "fp8"),
+    "e5m2": ("float8_e5m2", "fp8"),
+    "fp8": ("float8_e4m3fnuz", "fp8"),
+    "bf8": ("float8_e5m2fnuz", "fp8"),
+}
+
+
+def _tiles(row: str, options: Mapping[str, Any], a: Array, b: Array, c: Array, d: Array) -> Golden:
+    count, rows = d.shape[:2]
+    addends = c if c.ndim == 3 else c[:, None].repeat(rows, 1)
+    return Golden(
+        row,
+        options,
+        (
+            a.reshape(count * rows, 1, -1),
+            b.swapaxes(1, 2).repeat(rows, 0),
+            addends.reshape(count * rows, -1),
+        ),
+        d.reshape(count * rows, 1, -1),
+    )
+
+
+def _sides(types: str) -> dict[str, str]:
+    """``e4m3_e5m2``, or one for both."""
+    first, _, second = types.partition("_")
+    return {"a_dtype": TYPES[first][0], "b_dtype": TYPES[second or first][0]}
+
+
+def _mma(key: str) -> tuple[str, dict[str, Any], str]:
+    """Of NVIDIA: ``hopper.wgmma.e4m3_e5m2.f32.K64``, ``tcsplit.hopper.bf16.Kc128.K320``."""
+    first, second, types, accumulator, _ = key.split(".")
+    options: dict[str, Any] = {**_sides(types), "dtype": "float32", "bias_dtype": "float32"}
+    kind = TYPES[types.partition("_")[0]][1]
+    if first == "tcsplit":
+        chunk = int(accumulator.removeprefix("Kc"))
+        return "gemm_tcsplit_add", {**options, "instruction": f"{second}.{kind}", "chunk": chunk}, "bias"
+    name = f"{first}.{kind}" + (".k8" if second == "mma_k8" else "")
+    if accumulator == "f16":
+        name, options["dtype"], options["bias_dtype"] = f"{name}.acc16", "float16", "float16"
+    return "gemm_tensorcore_add", {**options, "instruction": name}, "c"
+
+
+def _mfma(key: str) -> tuple[str, dict[str, Any], str]:
+    """Of AMD: ``cdna3.fp8.k16/fp8_bf8.K40``."""
+    name, _, rest = key.partition("/")
+    options = {**_sides(rest.partition(".")[0]), "dtype": "float32", "bias_dtype": "float32"}
+    return "gemm_tensorcore_add", {**options, "instruction": name}, "c"

@@ -42,7 +42,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .oracles import block_rows, blocks, float_orders, minifloat, orders, posit, quire
+from .oracles import block_rows, blocks, float_orders, matrixcore, minifloat, orders, posit, quire, tensorcore
 from .oracles.minifloat import DTYPES, FLOATS, Row
 
 Array = NDArray[Any]
@@ -76,8 +76,23 @@ SGBI: tuple[Options, ...] = (
     *({"order": order} for order in ("chain", "slab8", "lane32", "splitk32", "splitk64", "dispatch")),
     *({"order": "splitm_f64", "c": c} for c in (4, 16)),
 )
+KINDS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    "bf16": (("bfloat16", "bfloat16"),),
+    "bf16_1k": (("bfloat16", "bfloat16"),),
+    "f16": (("float16", "float16"),),
+    "tf32": (("float32", "float32"),),
+    "fp8": (("float8_e4m3fn", "float8_e4m3fn"), ("float8_e4m3fn", "float8_e5m2"), ("float8_e5m2", "float8_e5m2")),
+}
+FNUZ = {"fp8": (("float8_e5m2fnuz", "float8_e4m3fnuz"), ("float8_e4m3fnuz", "float8_e4m3fnuz"))}
+#: names, as they stand in ``tc.<name>/v1`` -> dtypes of both sides; those of blocks multiply none of these
+INSTRUCTIONS = {
+    name: kinds.get(name.split(".")[1], ())
+    for cores, kinds in ((tensorcore.CORES, KINDS), (matrixcore.CORES, {**KINDS, **FNUZ}))
+    for name in cores
+}
+SPLIT = ("ampere.f16", "hopper.bf16", "hopper.fp8")
 #: what is multiplied
-PAIRS = tuple(dict.fromkeys((*MIXED, *INT8)))
+PAIRS = tuple(dict.fromkeys((*MIXED, *INT8, *itertools.chain(*INSTRUCTIONS.values()))))
 
 #: what formats meet in products, besides their own kind
 PARTNERS = {"mxfp4": ("mxfp8_e4m3",), "mxfp8_e5m2": ("mxint8",), "mxfp6_e3m2": ("nvfp4",), "nvfp4": ("mxfp6_e2m3",)}
@@ -234,11 +249,33 @@ def _integers(fmt: Options) -> tuple[Options, ...]:
     return _grid(dtype=("int32",), bits=(8, 4) if pair == ("int8", "int8") else (8,)) if pair in INT8 else ()
 
 
-def _with_bias(variants: Callable[..., tuple[Options, ...]], *dtypes: str) -> Callable[..., tuple[Options, ...]]:
-    """The same with a bias of one of these dtypes, in turn."""
+def _accumulator(options: Options) -> str:
+    return "float16" if options["instruction"].endswith("acc16") else "float32"
+
+
+def _instructions(fmt: Options) -> tuple[Options, ...]:
+    """In the dtype of the accumulator; once in another one."""
+    names = [name for name, pairs in INSTRUCTIONS.items() if (fmt["a_dtype"], fmt["b_dtype"]) in pairs]
+    rows = [{"instruction": name} for name in names]
+    found = [{"dtype": _accumulator(row), **row} for row in rows]
+    return (*found, *({**row, "dtype": "bfloat16"} for row in found[:1]))
+
+
+def _split_instructions(fmt: Options) -> tuple[Options, ...]:
+    """Leaves of one block, of several, and of parts of some."""
+    wide = [row for row in _instructions(fmt) if row["instruction"] in SPLIT]
+    return tuple({**row, "chunk": chunk} for row in wide for chunk in (8, 20, 128))
+
+
+def _with_bias(
+    variants: Callable[..., tuple[Options, ...]], dtypes: tuple[str, ...]
+) -> Callable[..., tuple[Options, ...]]:
+    """The same with a bias of one of these dtypes, in turn; without any, of that of the accumulators."""
 
     def both(fmt: Options) -> tuple[Options, ...]:
-        return tuple({**row, "bias_dtype": dtypes[i % len(dtypes)]} for i, row in enumerate(variants(fmt)))
+        rows = variants(fmt)
+        biases = itertools.cycle(dtypes) if dtypes else map(_accumulator, rows)
+        return tuple({**row, "bias_dtype": bias} for row, bias in zip(rows, biases, strict=False))
 
     return both
 
@@ -334,7 +371,7 @@ def _gemm(name: str, oracle: Callable[..., Any], variants: Any, *biases: str) ->
     out = "i" if name == "int" else "M"
     return (
         Op(f"gemm_{name}", "AB", out, "gemm", oracle, variants),
-        Op(f"gemm_{name}_add", "ABC", out, "gemm", oracle, _with_bias(variants, *biases)),
+        Op(f"gemm_{name}_add", "ABC", out, "gemm", oracle, _with_bias(variants, biases)),
     )
 
 
@@ -417,6 +454,8 @@ OPERATIONS: tuple[Op, ...] = (
     *_gemm("tree", float_orders.tree_mm, _summed(WIDENED, *_grid(chunk=(1, 4, 16, 256))), "float32"),
     *_gemm("sgbi", float_orders.sgbi_mm, _summed(SIXTEEN, *SGBI), "float32"),
     *_gemm("int", float_orders.int_mm, _integers, "int32"),
+    *_gemm("tensorcore", float_orders.instruction_mm, _instructions),
+    *_gemm("tcsplit", float_orders.split_mm, _split_instructions, "float32"),
 )
 
 BY_NAME: Mapping[str, Op] = {op.name: op for op in OPERATIONS}

@@ -317,6 +317,8 @@ def _gemm(contract: str) -> Callable[..., Array]:
 gemm_exact = gemm_exact_add = _gemm("exact/v1")
 gemm_chain = gemm_chain_add = _gemm("chain/v1")
 gemm_tree = gemm_tree_add = _gemm("tree/v1(Kc={chunk})")
+gemm_tensorcore = gemm_tensorcore_add = _gemm("tc.{instruction}/v1")
+gemm_tcsplit = gemm_tcsplit_add = _gemm("tcsplit/v1(inst=tc.{instruction}, Kc={chunk})")
 
 
 def gemm_int(a: Array, b: Array, *bias: Array, bits: int, **dtypes: str) -> Array:

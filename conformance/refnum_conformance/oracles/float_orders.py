@@ -1,4 +1,4 @@
-"""Products of matrices under the contracts of sums, on Python integers (gemm.md C1, C2, C2', C5 and C7).
+"""Products of matrices under the contracts of sums, on Python integers (gemm.md C1 to C5 and C7).
 
 A number is (negative, magnitude) and exact; what an order rounds on its way is rounded to float32, and the end of it
 once more to the dtype of the result. The right side comes transposed, so that both sides are summed along their rows.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
+from operator import mul
 from typing import Any
 
-from . import minifloat
+from . import matrixcore, minifloat, tensorcore
 from .blocks import Number, product, total
 from .minifloat import DTYPES
 from .posit import signed
@@ -157,6 +158,18 @@ def dispatched(m: int, k: int, n: int) -> str:
 Choose = Callable[..., Order]  #: the shape (M, K, N) and parameters -> the order
 
 
+def each(
+    dot: Callable[[Any, Any, Any], int], a: Sequence[Any], b: Sequence[Any], bias: Sequence[Any]
+) -> list[list[int]]:
+    """The product of matrices, dot product by dot product."""
+    return [[dot(row, column, z) for column, z in zip(b, bias, strict=True)] for row in a]
+
+
+def result(x: Number, dtype: str) -> int:
+    """The pattern nearest to a number, sign-extended."""
+    return signed(minifloat.encode(*x, DTYPES[dtype]), DTYPES[dtype].width)
+
+
 def product_under(choose: Choose) -> Callable[..., list[list[int]]]:
     """The product of matrices of bits, as a row of the operations table."""
 
@@ -171,16 +184,12 @@ def product_under(choose: Choose) -> Callable[..., list[list[int]]]:
         bias_dtype: str = "float32",
         **parameters: Any,
     ) -> list[list[int]]:
-        row = DTYPES[dtype]
         order = choose((len(a), len(b[0]), len(b)), **parameters)
         rows, columns = (
             [[number(bits, side) for bits in line] for line in matrix] for matrix, side in ((a, a_dtype), (b, b_dtype))
         )
         addends = [None] * len(b) if bias is None else [number(bits, bias_dtype) for bits in bias]
-        return [
-            [signed(minifloat.encode(*order(x, y, z), row), row.width) for y, z in zip(columns, addends, strict=True)]
-            for x in rows
-        ]
+        return each(lambda x, y, z: result(order(x, y, z), dtype), rows, columns, addends)
 
     return multiply
 
@@ -198,11 +207,54 @@ sgbi_mm = product_under(sgbi)
 
 def int_mm(a: Matrix, b: Matrix, bias: Sequence[int] | None = None, **options: Any) -> list[list[int]]:
     """The product of matrices of integers."""
-    addends = bias or [0] * len(b)
-    return [
-        [
-            sum((x * y for x, y in zip(row, column, strict=True)), start)
-            for column, start in zip(b, addends, strict=True)
-        ]
-        for row in a
-    ]
+    return each(lambda x, y, z: sum(map(mul, x, y), z), a, b, bias or [0] * len(b))
+
+
+# Instructions --------------------------------------------------------------------------------------------------------
+
+
+def instruction_dot(x: Sequence[int], y: Sequence[int], z: int, instruction: str, dtypes: tuple[str, str]) -> Number:
+    """What the instructions of one name make of patterns."""
+    core = matrixcore if instruction.startswith("cdna") else tensorcore
+    return number(core.dot(x, y, z, instruction, dtypes), "float16" if instruction.endswith("acc16") else "float32")
+
+
+def instruction_mm(
+    a: Matrix,
+    b: Matrix,
+    bias: Sequence[int] | None = None,
+    *,
+    a_dtype: str,
+    b_dtype: str,
+    dtype: str,
+    instruction: str,
+    bias_dtype: str = "",
+) -> list[list[int]]:
+    """C3 and AMD's: the bias is the first accumulator."""
+
+    def dot(x: Sequence[int], y: Sequence[int], z: int) -> int:
+        return result(instruction_dot(x, y, z, instruction, (a_dtype, b_dtype)), dtype)
+
+    return each(dot, a, b, bias or [0] * len(b))
+
+
+def split_mm(
+    a: Matrix,
+    b: Matrix,
+    bias: Sequence[int] | None = None,
+    *,
+    a_dtype: str,
+    b_dtype: str,
+    dtype: str,
+    instruction: str,
+    chunk: int,
+    bias_dtype: str = "float32",
+) -> list[list[int]]:
+    """C4: leaves of so many terms from +0, joined in float32; the bias last."""
+
+    def dot(x: Sequence[int], y: Sequence[int], z: int | None) -> int:
+        parts = [slice(k, k + chunk) for k in range(0, len(x), chunk)]
+        total = join([instruction_dot(x[part], y[part], 0, instruction, (a_dtype, b_dtype)) for part in parts])
+        return result(total if z is None else plus(total, number(z, bias_dtype)), dtype)
+
+    return each(dot, a, b, bias or [None] * len(b))
