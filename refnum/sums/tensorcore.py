@@ -35,6 +35,7 @@ from ..core.decode import INFINITE, LIMB, NAN, NUMBER, Exact, decode, nonzero
 from ..core.exact import from_integer, select
 from ..core.round import encode
 from ..errors import ContractError, UncoveredError
+from ..fast import tables
 from ..fast.chunks import elementwise, pieces
 from ..fast.conversions import converted
 from ..formats import (
@@ -517,14 +518,20 @@ def _add_in_float64(sums: Tensor, x: Codes, y: Codes, instruction: Instruction) 
 
 
 def _factors(x: Codes, instruction: Instruction) -> _Factors:
-    values = values_of(x.elements.movedim(-2, 0).contiguous(), x.fmt)
+    values = _values(x.elements.movedim(-2, 0).contiguous(), x.fmt)
     if x.scales is None:
         return _Factors(values, _exponents(values, x.fmt))
-    scales = values_of(x.scales.movedim(-1, 0).contiguous(), x.scale)[..., None]
+    scales = _values(x.scales.movedim(-1, 0).contiguous(), x.scale)[..., None]
     exponents = _exponents(scales, x.scale)
     if instruction.group == 1:
         exponents += _exponents(values, x.fmt)
     return _Factors(values.mul_(scales), exponents)
+
+
+def _values(codes: Tensor, fmt: Minifloat) -> Tensor:
+    return (
+        tables.floats(codes, fmt, float64).view(torch.float64) if fmt.width <= tables.WIDTH else values_of(codes, fmt)
+    )
 
 
 def _exponents(values: Tensor, fmt: Minifloat) -> Tensor:
