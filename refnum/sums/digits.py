@@ -252,10 +252,11 @@ def _fill(digits: Tensor, flags: Tensor, least: int, a: Tensor, b: Tensor) -> No
     for part in totals.sums if len(digits) else ():
         _add_floats(digits, part, least)
     carry_words(digits)
-    # 2. A sum that is not 0 has a term that is not -0; of the others the terms must be looked at.
+    # 2. A sum that is not 0 has a term that is not -0. A sum that is 0 has one exactly if some factors have like signs:
+    #    zeros of +0, or others, since terms that are not 0 and cancel are of both signs.
     flags[OTHER] = (digits != 0).any(0)
     if not bool(flags[OTHER].all()):
-        flags[OTHER] |= _others(a, b) > 0
+        flags[OTHER] |= _sum_of_products(_parts(a, b, _signs), flags.shape[1:]) > -a.shape[-1]
     # 3. With all finite values but 0 replaced by 1 or -1, sums are NaN or infinite exactly where those of terms are.
     if not bool(a.isfinite().all() and b.isfinite().all()):
         sums = _sum_of_products(_parts(a, b, _ends), flags.shape[1:])
@@ -292,33 +293,11 @@ def _finite(x: Tensor) -> Tensor:
     return converted(torch.where(x.isfinite(), x, 0.0), torch.float64)
 
 
-def _is_zero(x: Tensor) -> Tensor:
-    return x.view(INTEGER[x.dtype]) << 1 == 0
-
-
 def _signs(x: Tensor) -> Tensor:
     return 1.0 - 2.0 * (x.view(INTEGER[x.dtype]) < 0).to(torch.float64)
 
 
-def _nonzeros(x: Tensor) -> Tensor:
-    return (~_is_zero(x)).to(torch.float64)
-
-
-def _signed_nonzeros(x: Tensor) -> Tensor:
-    return _signs(x) * _nonzeros(x)
-
-
 def _ends(x: Tensor) -> Tensor:
-    return torch.where(x.isfinite(), _signed_nonzeros(x), x.to(torch.float64))
-
-
-def _others(a: Tensor, b: Tensor) -> Tensor:
-    """Twice the count of products other than -0, which are of like signs or of factors that are not 0.
-
-    With s = 1 or -1 for signs and n = 1 or 0 for factors that are not 0, a product is one where
-    ``1 + s_a s_b + n_a n_b - s_a n_a s_b n_b`` is 2, and else this is 0.
-    """
-    shape = torch.Size((a.shape[0], b.shape[1]))
-    counts = _sum_of_products(_parts(a, b, _signs), shape) + a.shape[-1]
-    counts += _sum_of_products(_parts(a, b, _nonzeros), shape)
-    return counts.sub_(_sum_of_products(_parts(a, b, _signed_nonzeros), shape))
+    """Infs and NaNs as they are, 1 or -1 for what is finite and not 0."""
+    nonzeros = (x.view(INTEGER[x.dtype]) << 1 != 0).to(torch.float64)
+    return torch.where(x.isfinite(), _signs(x) * nonzeros, x.to(torch.float64))
