@@ -61,7 +61,6 @@ if TYPE_CHECKING:
     from .formats import posit32 as posit32
     from .formats import posit64 as posit64
     from .formats import tf32 as tf32
-    from .ops import ExactPartial as ExactPartial
     from .ops import column_parallel_mm as column_parallel_mm
     from .ops import exact_partial as exact_partial
     from .ops import gemm as gemm
@@ -71,6 +70,7 @@ if TYPE_CHECKING:
     from .ops import row_parallel_mm as row_parallel_mm
     from .ops import scaled_mm as scaled_mm
     from .posit import Quire as Quire
+    from .sums.partial import ExactPartial as ExactPartial
     from .values import quantize as quantize
 
 __version__ = "0.1.0"
@@ -97,9 +97,10 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     ),
     "ops": (
         *("gemm", "mx_mm", "posit_mm", "quire_dot", "scaled_mm"),
-        *("ExactPartial", "exact_partial", "row_parallel_mm", "column_parallel_mm"),
+        *("exact_partial", "row_parallel_mm", "column_parallel_mm"),
     ),
     "posit": ("Quire",),
+    "sums.partial": ("ExactPartial",),
     "values": ("quantize",),
 }
 _MODULES = ("formats", "lab", "mx", "nn", "posit", "testing")

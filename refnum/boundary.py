@@ -10,9 +10,10 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .core.round import RULES
-from .errors import ContractError, DTypeError, FormatError, ShapeError
+from .errors import ContractError, DTypeError, FormatError, ShapeError, UncoveredError
 from .formats import Block, FixedPoint, Format, Minifloat, Posit, bfloat16, float16, float32, float64, holds, keeps
 
 FLOAT_ROWS: dict[torch.dtype, Minifloat] = {
@@ -91,6 +92,19 @@ def check_tensor(function: str, name: str, x: object) -> None:
         raise DTypeError(
             f"{function} needs a dense tensor for {name}, got layout {x.layout}. Use {name}.to_dense() first."
         )
+    if forward_ad._current_level >= 0 and _tangent(x) is not None:  # which torch would drop
+        reason = "derivatives in forward mode are not defined here"
+        raise UncoveredError(
+            f"{function} got a dual tensor for {name}: {reason}. Allowed are plain tensors. Use backward, or "
+            f"{name}.detach().",
+            op=function,
+            reason=reason,
+        )
+
+
+def _tangent(x: Tensor) -> Tensor | None:
+    tangent: Tensor | None = forward_ad.unpack_dual(x).tangent  # type: ignore[no-untyped-call]
+    return tangent
 
 
 def check_values(function: str, name: str, x: Tensor) -> None:

@@ -22,7 +22,6 @@ from .sums.digits import exact_partial as exact_partial
 from .sums.operands import product_shape
 from .sums.parallel import column_parallel_mm as column_parallel_mm
 from .sums.parallel import row_parallel_mm as row_parallel_mm
-from .sums.partial import ExactPartial as ExactPartial
 from .sums.posits import posit_mm as posit_mm
 from .sums.posits import posit_mm_reference, quire_dot_reference, rounded_operand
 from .sums.posits import quire_dot as quire_dot

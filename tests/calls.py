@@ -345,6 +345,14 @@ def _gemms() -> list[Call]:
             )
         )
     whole_numbers = whole(44, 6, 70), whole(45, 70, 40)
+    calls.append(
+        Call(
+            "exact_partial",
+            lambda a, b: refnum.exact_partial(a.view(10, 12), b.view(12, 10)).round(torch.float64),
+            (few_specials(torch.float32, 46), few_specials(torch.float32, 47)),
+            False,
+        )
+    )
     calls.append(Call("gemm of many terms", refnum.gemm, whole_numbers, False))
     calls.append(
         Call("gemm exact of many terms", lambda a, b: refnum.gemm(a, b, contract="exact/v1"), whole_numbers, False)

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing._internal.optests import OpCheckError
 
 import refnum
-from refnum import Posit, mx, ops
+from refnum import Posit, UncoveredError, mx, ops
 from refnum.sums.blocks import flat
 from refnum.testing import assert_bit_equal
 
@@ -259,3 +259,25 @@ def test_functional_transforms_see_one_operation() -> None:
     a, b = whole(17, 4, 3, 5), whole(18, 5, 2)
     graph = torch.fx.experimental.proxy_tensor.make_fx(lambda x, y: refnum.posit_mm(x, y, P16))(a, b)
     assert [n for n in graph.graph.nodes if n.op == "call_function" and "refnum" in str(n.target)]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: refnum.gemm(x, x.mT),
+        lambda x: refnum.posit_mm(x, x.mT, P16),
+        lambda x: refnum.quire_dot(x, x, P16),
+        lambda x: refnum.quantize(x, P8),
+        lambda x: refnum.nn.linear(x, x),
+        lambda x: refnum.mx_mm(x, mx.quantize(torch.ones(4, 32), refnum.mxfp4)),
+    ],
+)
+def test_derivatives_in_forward_mode_are_refused_not_dropped(call: Callable[[Tensor], Tensor]) -> None:
+    x = torch.ones(2, 32)
+    with pytest.raises(UncoveredError, match=r"got a dual tensor for \w+: derivatives in forward mode are not defined"):
+        torch.func.jvp(call, (x,), (x,))
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x)
+        with pytest.raises(UncoveredError):
+            call(dual)
+        assert call(dual.detach()) is not None

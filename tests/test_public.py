@@ -19,7 +19,8 @@ __version__ formats lab mx nn posit testing
 Posit Minifloat FixedPoint Block posit8 posit16 posit32 posit64
 e2m1 e2m3 e3m2 e4m3 e5m2 e4m3fnuz e5m2fnuz e8m0 float16 bfloat16 tf32
 mxfp4 mxfp6_e2m3 mxfp6_e3m2 mxfp8_e4m3 mxfp8_e5m2 mxint8 nvfp4
-encode decode quantize Quire quire_dot posit_mm mx_mm scaled_mm gemm status use_backend
+encode decode quantize Quire quire_dot posit_mm mx_mm scaled_mm status use_backend
+gemm exact_partial ExactPartial row_parallel_mm column_parallel_mm
 RefnumError FormatError ShapeError DTypeError ContractError NonFiniteError UncoveredError BackendError
 MissingExtraError MismatchError
 """.split()
@@ -37,9 +38,11 @@ Blocks PROFILES LAYOUTS quantize dequantize pack4 unpack4 pack6 unpack6 random_b
 shuffle_weight unshuffle_weight shuffle_scale unshuffle_scale to_blocked from_blocked shuffle unshuffle
 """.split()
 
-TESTING_NAMES = "cases assert_bit_equal assert_ulp checker ulp_distance".split()
+TESTING_NAMES = """
+cases assert_any_order assert_bit_equal assert_invariant assert_ulp checker reveal ulp_distance
+""".split()
 
-NN_NAMES = "intercept convert Plan".split()
+NN_NAMES = "intercept convert Plan linear Linear deterministic accumulate parallelize".split()
 
 SIGNATURES = {
     "Posit": "(n, es=2)",
@@ -50,6 +53,9 @@ SIGNATURES = {
     "quire_dot": "(a, b, fmt)",
     "mx_mm": "(a, b, bias=None, *, contract='exact/v1', out_dtype=torch.bfloat16)",
     "gemm": "(a, b, bias=None, *, contract='chain/v1', out_dtype=None)",
+    "exact_partial": "(a, b, bias=None)",
+    "row_parallel_mm": "(a, b, bias=None, *, out_dtype=None, group=None)",
+    "column_parallel_mm": "(a, b, bias=None, *, contract='chain/v1', out_dtype=None, group=None)",
     "scaled_mm": "(mat_a, mat_b, scale_a, scale_recipe_a, scale_b, scale_recipe_b, swizzle_a=None, swizzle_b=None, "
     "bias=None, output_dtype=torch.bfloat16, contraction_dim=(), use_fast_accum=False, *, contract='exact/v1')",
     "mx.quantize": "(x, fmt, *, profile='ocp', scale=None, rounding=None, axis=-1, pad=False, tensor_scale=None, "
@@ -86,7 +92,14 @@ SIGNATURES = {
     "posit.from_decimal": "(text, fmt)",
     "nn.intercept": "(fmt, *, mode='quire', uncovered='raise', backward='float32')",
     "nn.convert": "(model, plans)",
+    "nn.linear": "(x, weight, bias=None, *, contract='chain/v1', grad_contract=None)",
+    "nn.Linear": "(in_features, out_features, bias=True, *, contract='chain/v1', grad_contract=None, device=None, "
+    "dtype=None)",
+    "nn.deterministic": "(contract='chain/v1', *, grad_contract=None, uncovered='raise')",
+    "nn.accumulate": "(parameters, *, group=None)",
+    "nn.parallelize": "(layer, group=None, *, style, sharded=False)",
     "nn.Plan": "(weight=None, input=None, product=None)",
+    "testing.assert_any_order": "(got, a, b, bias=None, *, accumulator='float32', bound='likely')",
     "testing.assert_bit_equal": "(got, want, *, fmt=None)",
     "testing.assert_ulp": "(got, want, *, ulp, fmt=None)",
     "testing.ulp_distance": "(got, want, fmt=None)",

@@ -37,6 +37,7 @@ MultiplyBlocks = Callable[[Blocks | Tensor, Blocks | Tensor, Tensor | None, torc
 
 FLOATS = (torch.float32, torch.bfloat16, torch.float16, *FP8)
 WIDE = (torch.float32, torch.float64)
+TYPED = (torch.float32, torch.bfloat16, torch.float16)  #: what sgemm-bi takes
 LARGEST = (1 << 31) - 1  #: of a count of terms
 
 
@@ -74,7 +75,13 @@ class Family:
 # ---- rows ----------------------------------------------------------------------------------------
 
 
-def _of_float32(name: str, definition: str, kernel: Callable[..., Tensor], **parameters: Any) -> Contract:
+def _of_float32(
+    name: str,
+    definition: str,
+    kernel: Callable[..., Tensor],
+    operands: tuple[torch.dtype, ...] = FLOATS,
+    **parameters: Any,
+) -> Contract:
     """A row of an order in float32, to which operands are widened and blocks dequantized."""
 
     def multiply(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -83,7 +90,7 @@ def _of_float32(name: str, definition: str, kernel: Callable[..., Tensor], **par
     def multiply_blocks(a: Blocks | Tensor, b: Blocks | Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
         return kernel(in_float32(a), in_float32(b).mT, bias, dtype, **parameters)
 
-    return Contract(name, definition, multiply, multiply_blocks)
+    return Contract(name, definition, multiply, multiply_blocks, operands)
 
 
 def _exact(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -109,6 +116,7 @@ def _replay(function: str, c: int) -> Contract:
         full_name("sgbi.splitm_f64/0.1.1", c=c),
         f"sgemm-bi: chains of {c} terms from +0, added in float64, k ascending; cast to float32; then the bias",
         replay_mm,
+        TYPED,
         order="splitm_f64",
         chunk=c,
     )
@@ -177,7 +185,7 @@ CONTRACTS = {
         *_tensor_cores(),
         *_matrix_cores(),
         *(
-            _of_float32(f"sgbi.{order}/0.1.1", f"sgemm-bi: {definition}", replay_mm, order=order)
+            _of_float32(f"sgbi.{order}/0.1.1", f"sgemm-bi: {definition}", replay_mm, TYPED, order=order)
             for order, definition in (
                 ("chain", "chain/v1"),
                 ("slab8", "chains over eighths of K from +0, joined in pairs; then the bias"),
@@ -186,7 +194,7 @@ CONTRACTS = {
                 ("splitk64", "chains of 64 terms, the last perhaps shorter, added one by one; then the bias"),
             )
         ),
-        _of_float32("sgbi.dispatch/0.1.1", "sgemm-bi: one of its orders, by M, K and N", dispatch_forward_mm),
+        _of_float32("sgbi.dispatch/0.1.1", "sgemm-bi: one of its orders, by M, K and N", dispatch_forward_mm, TYPED),
         _of_float32(
             "unversioned/torch.mm", "torch.matmul of float32 values, then the bias; no promise of bits", _torch_mm
         ),

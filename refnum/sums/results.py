@@ -18,13 +18,13 @@ def canonical_nan(dtype: torch.dtype) -> int:
 
 
 def finished(sums: Tensor, dtype: torch.dtype) -> Tensor:
-    """Accumulators of float32, rounded to nearest even to one of RESULTS; contiguous.
+    """Accumulators of float32, rounded to nearest even to one of RESULTS; contiguous, perhaps their own memory.
 
     NaN is written as the largest pattern. Formats of 8 bits are written as `refnum.encode` does: they saturate.
     """
     if dtype in FP8:
         return encode(sums, FP8[dtype]).contiguous().view(dtype)
     nan = sums.isnan()
-    result = converted(sums, dtype).contiguous()
+    result = (sums if dtype == sums.dtype else converted(sums, dtype)).contiguous()
     result.view(INTEGER[dtype]).masked_fill_(nan, canonical_nan(dtype))
     return result
