@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from float_sums import chain_dot, exact_dot, operands, product
+from float_sums import SETTINGS, chain_dot, exact_dot, operands, product
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -450,6 +450,17 @@ def test_the_fake_knows_shape_and_dtype(name: str) -> None:
     with FakeTensorMode() as mode:
         fake = torch.ops.refnum.triad(*(mode.from_tensor(x) if isinstance(x, Tensor) else x for x in SAMPLES[name]))
     assert (fake.shape, fake.dtype, fake.device, fake.stride()) == (real.shape, real.dtype, real.device, real.stride())
+
+
+@pytest.mark.parametrize("setting", [name for name in SETTINGS if "autocast" not in name and "inference" not in name])
+def test_no_setting_moves_a_bit(setting: str) -> None:
+    cases = [case(kind, 17, 30, 9) for kind in ("normal", "subnormal results", "ties of a chain")]
+    contracts = (CHAIN, EXACT, "tree/v1(Kc=8)", "tc.hopper.tf32/v1")
+    want = [computed(c, contract=name, grad_contract=name) for c in cases for name in contracts]
+    with SETTINGS[setting]():
+        got = [computed(c, contract=name, grad_contract=name) for c in cases for name in contracts]
+    for have, result in zip(itertools.chain(*got), itertools.chain(*want), strict=True):
+        assert_bit_equal(have, result)
 
 
 @pytest.mark.parametrize(
