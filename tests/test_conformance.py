@@ -56,6 +56,7 @@ WITHOUT_A_ROW = {
     "mx.random_bits": "test_mx_philox",
     **dict.fromkeys(("mx.tensor_scale", "mx.hadamard"), "test_mx_dialects"),
     "scaled_mm": "test_sums_scaled",  # mx_mm with other arguments
+    **dict.fromkeys(("row_parallel_mm", "column_parallel_mm"), "worlds"),
     **dict.fromkeys(("status", "use_backend"), "test_backend"),
 }
 
@@ -154,6 +155,7 @@ def test_refnum_conforms(row: str) -> None:
 
 
 GOLDEN_ROWS = ["add", "mul", "div", "sqrt", "fma", "convert", "encode", "quire_dot", "mx_quantize", "mx_fake_quantize"]
+GOLDEN_ROWS += ["gemm_chain_add", "gemm_tensorcore_add"]
 
 
 @pytest.mark.parametrize("row", GOLDEN_ROWS)

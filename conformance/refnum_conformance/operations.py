@@ -366,12 +366,12 @@ def _sums(name: str, args: str, out: str, public: str, oracle: Callable[..., Any
     return Op(name, args, out, public, oracle, variants)
 
 
-def _gemm(name: str, oracle: Callable[..., Any], variants: Any, *biases: str) -> tuple[Op, Op]:
+def _gemm(name: str, oracle: Callable[..., Any], variants: Any, *biases: str, public: str = "gemm") -> tuple[Op, Op]:
     """Without a bias, and with one."""
     out = "i" if name == "int" else "M"
     return (
-        Op(f"gemm_{name}", "AB", out, "gemm", oracle, variants),
-        Op(f"gemm_{name}_add", "ABC", out, "gemm", oracle, _with_bias(variants, biases)),
+        Op(f"gemm_{name}", "AB", out, public, oracle, variants),
+        Op(f"gemm_{name}_add", "ABC", out, public, oracle, _with_bias(variants, biases)),
     )
 
 
@@ -450,6 +450,7 @@ OPERATIONS: tuple[Op, ...] = (
     _sums("mx_mm_chain_add", "KKd", "M", "mx_mm", block_rows.chain_mm, _multiplied),
     # Matrices of floats
     *_gemm("exact", float_orders.exact_mm, _summed(MIXED, {}), "float32", "float64"),
+    *_gemm("partial", float_orders.exact_mm, _summed(MIXED, *_grid(shards=(1, 3))), "float64", public="exact_partial"),
     *_gemm("chain", float_orders.chain_mm, _summed(WIDENED, {}), "float32"),
     *_gemm("tree", float_orders.tree_mm, _summed(WIDENED, *_grid(chunk=(1, 4, 16, 256))), "float32"),
     *_gemm("sgbi", float_orders.sgbi_mm, _summed(SIXTEEN, *SGBI), "float32"),

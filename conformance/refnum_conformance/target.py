@@ -6,6 +6,8 @@ format; the format and every choice come as keywords; the result is an array of 
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -321,6 +323,17 @@ gemm_tensorcore = gemm_tensorcore_add = _gemm("tc.{instruction}/v1")
 gemm_tcsplit = gemm_tcsplit_add = _gemm("tcsplit/v1(inst=tc.{instruction}, Kc={chunk})")
 
 
+def gemm_partial(
+    a: Array, b: Array, *bias: Array, a_dtype: str, b_dtype: str, dtype: str, shards: int, bias_dtype: str = ""
+) -> Array:
+    """The sum of exact sums over every so many-th term, the last of which takes the bias."""
+    x, y = _floats(a, a_dtype), _floats(b, b_dtype).mT
+    parts = [refnum.exact_partial(x[..., i::shards], y[..., i::shards, :]) for i in range(shards - 1)]
+    addend = _floats(bias[0], bias_dtype)[:, None] if bias else None
+    last = refnum.exact_partial(x[..., shards - 1 :: shards], y[..., shards - 1 :: shards, :], addend)
+    return _bits(functools.reduce(operator.add, parts, last).round(getattr(torch, dtype)))
+
+
 def gemm_int(a: Array, b: Array, *bias: Array, bits: int, **dtypes: str) -> Array:
     return _gemm("int/v1" if bits == 8 else f"int/v1(bits={bits})")(a, b, *bias, **dtypes)
 
@@ -329,4 +342,4 @@ def gemm_sgbi(a: Array, b: Array, *bias: Array, order: str, c: int | None = None
     return _gemm(f"sgbi.{order}/0.1.1" if c is None else f"sgbi.{order}(c={c})/0.1.1")(a, b, *bias, **dtypes)
 
 
-gemm_int_add, gemm_sgbi_add = gemm_int, gemm_sgbi
+gemm_partial_add, gemm_int_add, gemm_sgbi_add = gemm_partial, gemm_int, gemm_sgbi

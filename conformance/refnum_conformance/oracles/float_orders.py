@@ -199,7 +199,7 @@ def sgbi(shape: tuple[int, int, int], order: str, **parameters: int) -> Order:
     return SGBI[dispatched(*shape) if order == "dispatch" else order](**parameters)
 
 
-exact_mm = product_under(lambda shape: exact)
+exact_mm = product_under(lambda shape, shards=1: exact)  #: however many parts of K it is the sum of
 chain_mm = product_under(lambda shape: chain)
 tree_mm = product_under(lambda shape, chunk: tree(chunk))
 sgbi_mm = product_under(sgbi)
