@@ -230,6 +230,13 @@ def _multiplied(fmt: Options) -> tuple[Options, ...]:
     )
 
 
+def _by_instruction(fmt: Options) -> tuple[Options, ...]:
+    """By all formats that the same instruction takes."""
+    table = block_rows.INSTRUCTIONS
+    mates = [name for name in table if fmt["fmt"] in table and table[name][0] == table[fmt["fmt"]][0]]
+    return tuple({"b_fmt": name, "dtype": dtype} for name in mates for dtype in ("float32", "bfloat16"))
+
+
 def _summed(
     results: Mapping[tuple[str, str], tuple[str, ...]], *choices: Options
 ) -> Callable[..., tuple[Options, ...]]:
@@ -448,6 +455,8 @@ OPERATIONS: tuple[Op, ...] = (
     _sums("mx_mm_exact_add", "KKd", "M", "mx_mm", block_rows.exact_mm, _multiplied),
     _sums("mx_mm_chain", "KK", "M", "mx_mm", block_rows.chain_mm, _multiplied),
     _sums("mx_mm_chain_add", "KKd", "M", "mx_mm", block_rows.chain_mm, _multiplied),
+    _sums("mx_mm_tensorcore", "KK", "M", "mx_mm", block_rows.tensorcore_mm, _by_instruction),
+    _sums("mx_mm_tensorcore_add", "KKd", "M", "mx_mm", block_rows.tensorcore_mm, _by_instruction),
     # Matrices of floats
     *_gemm("exact", float_orders.exact_mm, _summed(MIXED, {}), "float32", "float64"),
     *_gemm("partial", float_orders.exact_mm, _summed(MIXED, *_grid(shards=(1, 3))), "float64", public="exact_partial"),

@@ -277,19 +277,26 @@ def mx_fake_quantize(bits: Array, *random: Array, to_dtype: str, **choices: Any)
     return _bits(mx.dequantize(_quantized(bits, *random, **choices), getattr(torch, to_dtype)))
 
 
+INSTRUCTIONS = {"mxfp8_e4m3": "mxf8", "mxfp8_e5m2": "mxf8", "mxfp4": "mxf4", "nvfp4": "nvf4"}
+
+
 def _under(contract: str) -> Callable[..., Array]:
+    """A contract by its name, with a place for the instruction that takes the format."""
+
     def row(
         a: Array, b: Array, *bias: Array, fmt: str, b_fmt: str, dtype: str, tensor_scale: float | None = None
     ) -> Array:
         x, y = _blocks(a, fmt, tensor_scale), _blocks(b, b_fmt)
         addend = _floats(bias[0], "float32") if bias else None
-        return _bits(refnum.mx_mm(x, y, addend, contract=contract, out_dtype=getattr(torch, dtype)))
+        name = contract.format(INSTRUCTIONS.get(fmt))
+        return _bits(refnum.mx_mm(x, y, addend, contract=name, out_dtype=getattr(torch, dtype)))
 
     return row
 
 
 mx_mm_exact = mx_mm_exact_add = _under("exact/v1")
 mx_mm_chain = mx_mm_chain_add = _under("chain/v1")
+mx_mm_tensorcore = mx_mm_tensorcore_add = _under("tc.blackwell.{}/v1")
 
 
 # Matrices of floats: the right side is transposed --------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
-from . import blocks, minifloat
+from . import blocks, minifloat, tensorcore
 from .blocks import FORMATS, Number
 from .minifloat import FLOATS
 from .orders import float32_of
@@ -133,3 +133,36 @@ def _product(values: Values, dot: Dot) -> Callable[..., list[list[int]]]:
 
 exact_mm = _product(_exact_values, blocks.dot)  #: the exact sum of all terms, rounded once
 chain_mm = _product(_float32_values, _chain)  #: k ascending, fma by fma in float32 from the bias or +0, then rounded
+
+
+#: format -> the instruction of Blackwell that multiplies it, and the names of its elements and scales there
+INSTRUCTIONS = {
+    "mxfp8_e4m3": ("blackwell.mxf8", ("float8_e4m3fn", "e8m0")),
+    "mxfp8_e5m2": ("blackwell.mxf8", ("float8_e5m2", "e8m0")),
+    "mxfp4": ("blackwell.mxf4", ("e2m1", "e8m0")),
+    "nvfp4": ("blackwell.nvf4", ("e2m1", "ue4m3")),
+}
+
+
+def tensorcore_mm(
+    a: Sequence[Blocks],
+    b: Sequence[Blocks],
+    bias: Sequence[Sequence[int]] | None = None,
+    *,
+    fmt: str,
+    b_fmt: str,
+    dtype: str,
+) -> list[list[int]]:
+    """What an instruction that takes blocks makes of them (gemm.md C3); the bias is the first accumulator."""
+
+    def dot(i: int, j: int) -> int:
+        sides = (_operand(a[i], fmt), _operand(b[j], b_fmt))
+        found = tensorcore.blocks_dot(*sides, 0 if bias is None else bias[i][j], INSTRUCTIONS[fmt][0])
+        return _signed(minifloat.encode(*_number(found), FLOATS[dtype]), dtype)
+
+    return [[dot(i, j) for j in range(len(b))] for i in range(len(a))]
+
+
+def _operand(row: Blocks, fmt: str) -> tensorcore.Blocks:
+    elements = [code for _, *codes in row for code in codes]
+    return tensorcore.Blocks(elements, [scale for scale, *_ in row], INSTRUCTIONS[fmt][1])
