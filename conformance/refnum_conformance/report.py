@@ -16,6 +16,7 @@ LEGEND = (
     "n <= 8: es 0 to 2, and up to 4 for n <= 6. n = 16: es 0, 1, 2. "
     "n >= 24: (24,2) (28,2) (32,2) (33,2) (40,1) (48,3) (63,0) (64,2) (64,4). "
     "Samples: edges, ties, spaced, random. "
+    "Products of floats: K from 0 to 1025, fewer with --quick. "
     "Edges of every binade: a block's largest magnitude at 1, 1.25, 1.5, 1.75, 1.875, 1.9375 times 2**e, and beside it."
 )
 
