@@ -208,6 +208,7 @@ class ExactPartial:
         return codes.view(dtype).view(self.shape)
 
     def _codes(self, digits: Tensor, flags: Tensor, row: Minifloat) -> Tensor:
+        # One more word for carries, and one for the sign alone.
         words = torch.cat([digits, torch.zeros((2, *digits.shape[1:]), dtype=torch.int64, device=self.device)])
         carry_words(words)
         nan, plus, minus, other = -flags.to(torch.int64)
