@@ -188,7 +188,8 @@ class _Draw:
         return torch.randint(low, high, shape, generator=self.generator, device="cpu").to(torch.float64)
 
     def _powers(self, low: int, high: int, *shape: int) -> Tensor:
-        return torch.ldexp(torch.ones(shape, dtype=torch.float64, device="cpu"), self._whole(low, high + 1, *shape))
+        powers = torch.tensor([2.0**e for e in range(low, high + 1)], dtype=torch.float64, device="cpu")
+        return powers[self._whole(0, len(powers), *shape).to(torch.int64)]
 
     def _signs(self, *shape: int) -> Tensor:
         return self._whole(0, 2, *shape) * 2 - 1
