@@ -595,3 +595,12 @@ def test_conversions_are_the_waists(source: torch.dtype, target: torch.dtype, fl
     want = encode(decode(patterns(x), row), fmt).to(SIGNED[fmt.width])
     assert torch.equal(patterns(got[0]), want)
     assert torch.equal(patterns(torch.cat(got[1:])), want[0:200:7])
+
+
+def test_one_sum_in_doubt_whose_terms_are_all_0() -> None:
+    """Its vectors are long and have nothing in common; few others are in doubt."""
+    a, b, _ = operands("normal", 64, 40, 32)
+    a[7, ::2] = 0.0
+    b[1::2, 5] = 0.0
+    assert_bit_equal(exact_mm(a, b, None, torch.float32), mm_by_words(a, b, None, torch.float32))
+    assert exact_mm(a, b, None, torch.float32)[7, 5] == 0

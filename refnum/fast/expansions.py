@@ -99,9 +99,10 @@ def sums_of_products(x: Tensor, y: Tensor) -> list[Tensor]:
     """[R] terms whose sums are those of x * y along the last axis of [R, K] float64 tensors, without error."""
     products = x * y
     bits = [int(np.bitwise_or.reduce(side.view(torch.int64).numpy(), axis=None)) for side in (x, y)]
-    if not (bits[0] | bits[1]) & _LOWER_HALF:
-        return list(_sums(products))
-    return [*_sums(products), *_sums(_missing(x, y, products))]
+    terms = list(_sums(products))
+    if (bits[0] | bits[1]) & _LOWER_HALF:
+        terms += _sums(_missing(x, y, products))
+    return terms or [products.new_zeros(len(products))]
 
 
 def _missing(x: Tensor, y: Tensor, products: Tensor) -> Tensor:
