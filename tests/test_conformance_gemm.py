@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 from refnum_conformance import plan
 from refnum_conformance.oracles import float_orders, minifloat, tensorcore
-from refnum_conformance.oracles.blocks import product, total
+from refnum_conformance.oracles.blocks import Number, product, total
 from refnum_conformance.oracles.float_orders import (
     ZERO,
-    Number,
     Numbers,
     Order,
     bias_last,
@@ -43,7 +42,7 @@ FEW = 1500  #: terms of recorded products, about: the oracle takes some 10 micro
 
 def _terms(job: Job) -> int:
     a, b, *_ = job.operands()
-    return a.size * b.shape[1]
+    return int(a.size * b.shape[1])
 
 
 def _cut(job: Job) -> Job:
@@ -117,7 +116,7 @@ def _steps(step: Callable[[Number, Number, Number], Number]) -> Order:
     """A chain of other steps."""
 
     def order(a: Numbers, b: Numbers, bias: Number | None) -> Number:
-        return reduce(lambda z, xy: step(*xy, z), zip(a, b, strict=True), bias or ZERO)
+        return reduce(lambda z, xy: step(xy[0], xy[1], z), zip(a, b, strict=True), bias or ZERO)
 
     return order
 

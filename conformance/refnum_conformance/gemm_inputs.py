@@ -156,8 +156,9 @@ def _painted(draw: Generator, side: Side, terms: int) -> Array:
     """A few numbers, again and again; what is none, once or twice."""
     least, normal = 2.0**side.least, 2.0 ** (1 - side.row.bias)
     subnormal, most = normal - least, side.largest
-    palettes = ([0.0], [-0.0], [0.0, -0.0, 1.0], [least], [-least], [least, -least], [1.0], [most], [most, -most])
-    palettes += ([subnormal, normal], [most, 1.0, -most], [subnormal, -normal, 0.0], [most, least, 0.0])
+    alone = [[0.0], [-0.0], [least], [-least], [1.0], [most]]
+    pairs = [[least, -least], [most, -most], [subnormal, normal], [most, 1.0, -most], [most, least, 0.0]]
+    palettes = [*alone, *pairs, [0.0, -0.0, 1.0], [subnormal, -normal, 0.0]]
     found = draw.choice(palettes[draw.integers(len(palettes))], terms)
     if draw.random() < 0.2:
         found[draw.integers(0, terms, min(terms, 2))] = draw.choice([np.nan, np.inf, -np.inf])
