@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ pytest.importorskip("typer", reason="the command line needs the extra cli")
 from refnum.cli import crosscheck, digits, doctor, run, show, status
 from refnum.cli.commands import COMMANDS
 from refnum.cli.extras import EXTRAS
+from refnum.sums.contracts import CONTRACTS, FAMILIES
 
 ROOT = Path(refnum.__file__).parents[1]
 NEEDS_SOFTPOSIT = pytest.mark.skipif(not crosscheck.witness().available, reason=crosscheck.witness().text)
@@ -163,6 +165,25 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 # ---- formats, doctor ----------------------------------------------------------------------------------------------
+
+
+def test_contracts_lists_every_row(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(["contracts"]) == 0
+    text = capsys.readouterr().out
+    first = {line.split("  ")[0] for line in text.splitlines() if not line.startswith(" ")}
+    assert first == {
+        *CONTRACTS,
+        "tree/v1(Kc=256)",
+        "tcsplit/v1(inst=tc.hopper.fp8, Kc=128)",
+        "sgbi.splitm_f64(c=16)/0.1.1",
+    }
+    assert run(["contracts", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len(rows) == len(CONTRACTS) + len(FAMILIES)
+    chain = next(row for row in rows if row["name"] == "chain/v1")
+    assert chain["definition"] == CONTRACTS["chain/v1"].definition
+    assert chain["operands"][:3] == ["float32", "bfloat16", "float16"]
 
 
 def test_formats_lists_every_row(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ def numeric() -> dict[str, Callable[..., Any]]:
     """What computes, by its public name."""
     plain = {name: getattr(refnum, name) for name, home in refnum._HOMES.items() if home in ("codec", "ops", "values")}
     of_blocks = {f"mx.{name}": getattr(mx, name) for name in mx.__all__ if inspect.isfunction(getattr(mx, name))}
-    of_models = {"nn.intercept": nn.intercept, "nn.convert": nn.convert}
+    of_models = {f"nn.{name}": getattr(nn, name) for name in nn.__all__ if inspect.isfunction(getattr(nn, name))}
     of_posits = {f"posit.{name}": getattr(posit, name) for name in posit.__all__}
     return plain | of_blocks | of_posits | {"Quire": Quire} | of_models
 

@@ -28,6 +28,7 @@ _NUMBERS = {"ignore_unknown_options": True}
 COMMANDS = (
     Command("demo", "Classify real digits in posits, checked against SoftPosit, with a picture.", "demo"),
     Command("formats", "List the formats that have a name.", "formats"),
+    Command("contracts", "List the contracts of sums of products, what they take, and what each says.", "contracts"),
     Command("show", "Take one number apart in a format: its fields, pattern and value.", "show", _NUMBERS),
     Command("reveal", "Find the order in which a function adds up, and the contract whose bits it has.", "reveal"),
     Command("vendor", "Write functions of refnum as one file that needs torch alone.", "vendor"),

@@ -176,7 +176,11 @@ CONTRACTS = {
             biases=WIDE,
             mixed=True,
         ),
-        Contract("exact_partial/v1", "the exact sum, not rounded, which is no tensor: refnum.exact_partial gives it"),
+        Contract(
+            "exact_partial/v1",
+            "the exact sum, not rounded, which is no tensor: refnum.exact_partial gives it",
+            operands=(*FLOATS, torch.float64),
+        ),
         _of_float32(
             "chain/v1", "k ascending, acc = fma(a, b, acc) in float32 from the bias or +0; rounded once more", chain_mm
         ),
