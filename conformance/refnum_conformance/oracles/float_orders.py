@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial, reduce
-from operator import mul
 from typing import Any
 
 from . import matrixcore, minifloat, tensorcore
@@ -207,7 +206,7 @@ sgbi_mm = product_under(sgbi)
 
 def int_mm(a: Matrix, b: Matrix, bias: Sequence[int] | None = None, **options: Any) -> list[list[int]]:
     """The product of matrices of integers."""
-    return each(lambda x, y, z: sum(map(mul, x, y), z), a, b, bias or [0] * len(b))
+    return each(lambda x, y, z: z + sum(u * v for u, v in zip(x, y, strict=True)), a, b, bias or [0] * len(b))
 
 
 # Instructions --------------------------------------------------------------------------------------------------------
