@@ -1,8 +1,8 @@
 """Exact sums of products of floats, rounded once: contract ``exact/v1``.
 
-The definition adds in words. Matrix products of floats give the same bits sooner: exact ones where `fast.vectors`
-proves them exact; else float64 ones with a bound on their error, where results that the bound leaves in doubt are made
-again of slices.
+The definition rounds the sums of contract ``exact_partial/v1``. Matrix products of floats give the same bits sooner:
+exact ones where `fast.vectors` proves them exact; else float64 ones with a bound on their error, where results that the
+bound leaves in doubt are made again of slices.
 """
 
 from __future__ import annotations
@@ -13,21 +13,18 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..codec import encode as encode_floats
-from ..core.decode import INFINITE, LIMB, Exact, decode, nonzero
-from ..core.exact import DIGIT, WORD, add_to_words, carry_words, from_words, product_limbs, select
-from ..core.round import encode
+from ..codec import encode
 from ..fast import slices
 from ..fast.chunks import CHUNK, elementwise, pieces
-from ..fast.conversions import INTEGER, ROW, converted, converted_piece
+from ..fast.conversions import INTEGER, converted, converted_piece
 from ..fast.expansions import rounded, rounded_to_odd, sums_of_products
 from ..fast.hardware import multiplies_in_float32
 from ..fast.vectors import REACH, Place, Vectors, exact_in, fit_float32, float64_error, least_unit, power_of_2
-from ..formats import Minifloat, float32, float64
+from ..formats import float64
+from .digits import products_by_words, values
 from .operands import FP8, on_cpu, product_shape
 from .results import canonical_nan
 
-TERMS = 1 << 28  #: products that may be added between two carry passes
 SIDE = 512  #: vectors of a tile at most
 DEPTH = 256  #: terms that a product in float64 adds at once
 LONG = 1 << 12  #: terms that a product of slices adds at once
@@ -65,7 +62,7 @@ def _exact_mm_in_8_bits(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.
     # A sum lies between the neighbours of what it is as a float32. Where they round alike, so does it; elsewhere words
     # decide.
     sums = exact_mm(a, b, bias, torch.float32)
-    codes, low, high = (encode_floats(end, FP8[dtype]) for end in (sums, _neighbour(sums, -1), _neighbour(sums, 1)))
+    codes, low, high = (encode(end, FP8[dtype]) for end in (sums, _neighbour(sums, -1), _neighbour(sums, 1)))
     places = (low != high).nonzero()
     batch = sums.shape[:-2]
     x, y = a.expand(*batch, *a.shape[-2:]), b.expand(*batch, *b.shape[-2:]).mT
@@ -73,7 +70,7 @@ def _exact_mm_in_8_bits(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.
         *matrix, i, j = place = places[part].unbind(1)
         left, right = x[(*matrix, i)][:, None, :], y[(*matrix, j)][:, :, None]
         z = None if bias is None else bias.expand(sums.shape)[place][:, None, None]
-        codes[place] = _codes(left, right, z, FP8[dtype]).view(-1).to(torch.uint8)
+        codes[place] = mm_by_words(left, right, z, dtype).view(torch.uint8).view(-1)
     return codes.contiguous().view(dtype)
 
 
@@ -116,89 +113,16 @@ def _write_specials(result: Tensor, specials: Tensor) -> Tensor:
 
 
 def mm_by_words(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """The definition of `exact_mm`."""
+    """The definition of `exact_mm`: the exact sums, some rows at a time, rounded."""
     shape = product_shape(a, b)
     matrices = shape[:-2].numel()
     x, y = (side.expand(*shape[:-2], *side.shape[-2:]).reshape(matrices, *side.shape[-2:]) for side in (a, b))
     z = None if bias is None else bias.expand(shape).reshape(matrices, *shape[-2:])
-    result = torch.empty(matrices, *shape[-2:], dtype=INTEGER[dtype], device=a.device)
+    result = torch.empty(matrices, *shape[-2:], dtype=dtype, device=a.device)
     for place in pieces(result.shape[:-1], max(1, CHUNK // shape[-1])) if result.numel() else ():
-        result[place] = _codes(x[place], y[place[:1]], None if z is None else z[place], ROW[dtype])
-    return result.view(dtype).view(shape)
-
-
-def _codes(a: Tensor, b: Tensor, bias: Tensor | None, fmt: Minifloat) -> Tensor:
-    """Codes of ``a[.., M, K] @ b[.., K, N] + bias[.., M, N]`` as int64."""
-    rows = [ROW[x.dtype] for x in (a, b)] + ([] if bias is None else [ROW[bias.dtype]])
-    sums = _Sums((*a.shape[:-1], b.shape[-1]), *rows, device=a.device)
-    step = max(1, CHUNK // sums.shape.numel())
-    for start in range(0, a.shape[-1], step):
-        part = slice(start, start + step)
-        sums.add_products(_decoded(a[..., part, None]), _decoded(b[..., None, part, :]))
-        if (start + step) // TERMS > start // TERMS:
-            carry_words(sums.words)
-    if bias is not None:
-        sums.add(_decoded(bias[..., None, :]))
-    return sums.codes(fmt)
-
-
-def _decoded(x: Tensor) -> Exact:
-    return decode(x.view(INTEGER[x.dtype]), ROW[x.dtype])
-
-
-class _Sums:
-    """Exact sums [.., M, N] of products, in columns of words, and what IEEE 754 says of Inf, NaN and -0 among them."""
-
-    def __init__(
-        self, shape: Sequence[int], x: Minifloat, y: Minifloat, z: Minifloat = float32, *, device: torch.device
-    ) -> None:
-        self.shape, self.bits = torch.Size(shape), (x.significand_bits, y.significand_bits)
-        # Words reach from the last bit of the least term's limbs to 2**31 times the largest term.
-        limbs = 1 if max(self.bits) <= DIGIT else 2
-        self.lowest = min(_least(x) + _least(y) + 2 - limbs * LIMB, _least(z) + 1 - LIMB)
-        highest = max(x.max_scale + y.max_scale + 2, z.max_scale + 1) + 31
-        columns = self.shape.numel()
-        words = (highest - self.lowest) // WORD + 3
-        self.words = torch.zeros(words, columns, dtype=torch.int64, device=device)
-        self.column = torch.arange(columns, device=device).view(*shape[:-1], 1, shape[-1])
-        # Masks: a term is NaN, +Inf, -Inf; all terms are -0, if there are any.
-        self.nan, self.plus, self.minus, self.negative_zero = torch.zeros(4, *shape, dtype=torch.int64, device=device)
-        self.empty = True
-
-    def add_products(self, u: Exact, v: Exact) -> None:
-        """Add products of values that broadcast to [.., M, some terms, N]."""
-        zero = ~(nonzero(u.significand[0]) & nonzero(v.significand[0]))
-        kind = u.kind | v.kind
-        kind = kind | (-(kind & INFINITE) & zero)  # Inf times 0 is NaN
-        product = product_limbs(u.significand, v.significand, *self.bits)
-        self.add(Exact(u.sign ^ v.sign, product, u.exponent + v.exponent + 1, kind))
-
-    def add(self, x: Exact) -> None:
-        """Add values [.., M, some terms, N]."""
-        finite = ~nonzero(x.kind)
-        position = x.exponent + 1 - len(x.significand) * LIMB - self.lowest
-        limbs = tuple(limb & finite for limb in x.significand)
-        add_to_words(self.words, self.column.expand(x.kind.shape), limbs, x.sign, position.clamp(min=0))
-        infinite, negative_zero = -x.kind >> 63, finite & ~nonzero(x.significand[0]) & x.sign
-        self.nan = self.nan | (x.kind >> 63).amin(-2)
-        self.plus = self.plus | (infinite & ~x.sign).amin(-2)
-        self.minus = self.minus | (infinite & x.sign).amin(-2)
-        self.negative_zero = (self.negative_zero | -int(self.empty)) & negative_zero.amax(-2)
-        self.empty = False
-
-    def codes(self, fmt: Minifloat) -> Tensor:
-        """The rounded sums."""
-        carry_words(self.words)
-        infinite, nan = self.plus | self.minus, self.nan | (self.plus & self.minus)
-        x = from_words(self.words, self.lowest, ((infinite & INFINITE) | nan).view(-1))
-        sign = select(infinite, self.minus, x.sign.view(self.shape)) | self.negative_zero
-        codes = encode(x._replace(sign=sign.view(-1)), fmt).view(self.shape)
-        return select(nan, torch.full_like(codes, (1 << (fmt.width - 1)) - 1), codes)
-
-
-def _least(row: Minifloat) -> int:
-    """log2 of the least value."""
-    return row.min_scale - row.mantissa
+        total = products_by_words(x[place], y[place[:1]])
+        result[place] = (total if z is None else total + values(z[place])).round(dtype)
+    return result.view(shape)
 
 
 # ---- by matrix products of floats ------------------------------------------------------------------
