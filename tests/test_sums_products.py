@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -285,7 +287,20 @@ def test_names() -> None:
         assert row.definition
 
 
+@pytest.mark.parametrize("row", ROWS_OF_GEMM, ids=str)
+def test_a_row_is_saved_as_its_name(row: Contract) -> None:
+    file = io.BytesIO()
+    torch.save(row, file)
+    file.seek(0)
+    same = torch.load(file, weights_only=False)
+    assert same == row
+    assert same.operands == row.operands
+
+
 F = torch.ones(2, 3)
+#: what is behind the name of a tree -> the part of it that is refused
+PARAMETERS = {"(Kc=2, Kc=3)": "Kc=3", "(kc=2)": "kc=2", "(Kc=)": "Kc=", "(Kc)": "Kc", "(=2)": "=2"}
+COUNTS = ("0", "-2", "+2", "2_0", "1e3", "0x10", "2=3", "\u0663", "\u00b3", "2147483648", "9" * 5000)
 REFUSED = [
     (DTypeError, lambda: gemm(F, F.T.half()), "gemm under chain/v1 needs a and b of one dtype, got torch.float32 and"),
     (DTypeError, lambda: gemm(F.double(), F.T.double()), "gemm under chain/v1 has no torch.float64 for a. Allowed are"),
@@ -310,6 +325,15 @@ REFUSED = [
         lambda: gemm(F, F.T, contract="chain/v9"),
         "gemm has no contract='chain/v9'. Choose one of exact/v1",
     ),
+    *(
+        (ContractError, partial(gemm, F, F.T, contract=f"tree/v1{text}"), f"gemm cannot take {part!r} for tree/v1. All")
+        for text, part in PARAMETERS.items()
+    ),
+    (ContractError, lambda: gemm(F, F.T, contract="tree(Kc=2)/v1(Kc=2)"), "Allowed are Kc=256, each once. Set those."),
+    *(
+        (ContractError, partial(gemm, F, F.T, contract=f"tree/v1(Kc={text})"), f"for Kc of tree/v1, got {text!r}. All")
+        for text in COUNTS
+    ),
     (ContractError, lambda: gemm(F, F.T, contract=None), "gemm needs the name of a contract, got None. Allowed are"),
 ]
 
@@ -325,7 +349,7 @@ def test_uncovered_names() -> None:
     for prefix, reason in contracts.UNCOVERED.items():
         with pytest.raises(UncoveredError) as caught:
             gemm(F, F.T, contract=f"{prefix}anything/v1")
-        assert reason in str(caught.value)
+        assert f"{reason}. Allowed are contracts that `refnum contracts` lists. Choose one." in str(caught.value)
         assert caught.value.reason == reason
 
 

@@ -62,6 +62,9 @@ class Contract:
     def __str__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple[Callable[[str, str], Contract], tuple[str, str]]:
+        return find, ("unpickling", self.name)  # what runs it is code
+
 
 @dataclass(frozen=True, slots=True)
 class Family:
@@ -232,7 +235,12 @@ def find(function: str, contract: object) -> Contract:
         )
     for prefix, reason in UNCOVERED.items():
         if contract.startswith(prefix):
-            raise UncoveredError(f"{function} cannot follow {contract}: {reason}.", op=contract, reason=reason)
+            raise UncoveredError(
+                f"{function} cannot follow {contract}: {reason}. Allowed are contracts that `refnum contracts` lists. "
+                "Choose one.",
+                op=contract,
+                reason=reason,
+            )
     name = contract if "/" in contract else NEWEST.get(contract, contract)
     if name in CONTRACTS:
         return CONTRACTS[name]
@@ -251,20 +259,20 @@ def _family(match: re.Match[str]) -> Family | None:
 
 def _parameters(function: str, family: Family, given: str) -> dict[str, int | str]:
     """Those that a name gives, and defaults for the others."""
-    parameters = dict(family.defaults)
+    parameters: dict[str, int | str] = {}
     for part in filter(None, (part.strip() for part in given.split(","))):
         key, _, text = (piece.strip() for piece in part.partition("="))
-        if key not in parameters or not text:
+        if key not in family.defaults or key in parameters or not text:
             allowed = ", ".join(f"{name}={value}" for name, value in family.defaults.items())
             raise ContractError(
-                f"{function} has no parameter {part!r} of {family.name}. Allowed are {allowed}. Set those."
+                f"{function} cannot take {part!r} for {family.name}. Allowed are {allowed}, each once. Set those."
             )
         parameters[key] = text if isinstance(family.defaults[key], str) else _count(function, family, key, text)
-    return parameters
+    return {**family.defaults, **parameters}
 
 
 def _count(function: str, family: Family, key: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) <= LARGEST):
+    if not (re.fullmatch("[0-9]{1,10}", text) and 0 < int(text) <= LARGEST):
         raise ContractError(
             f"{function} needs a count for {key} of {family.name}, got {text!r}. Allowed are integers from 1 to "
             f"{LARGEST}. Write {key}={family.defaults[key]}, for example."
