@@ -58,7 +58,10 @@ def test_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
             [*WORDS, "--rounding", "to_odd"],
             "vendor has no rounding='to_odd'. Choose one of nearest_even, ",
         ),
-        ([*WORDS, "--contract", "tree/v1"], "vendor has no contract='tree/v1'. Choose one of exact/v1, chain/v1, "),
+        (
+            [*WORDS, "--contract", "tree/v1"],
+            "vendor has no contract='tree/v1(Kc=256)'. Choose one of exact/v1, chain/v1, ",
+        ),
         (
             [*WORDS, "-o", "no/such/folder/file.py"],
             "--out: no/such/folder/file.py cannot be written (No such file or directory). Name a file in a folder that",

@@ -447,7 +447,7 @@ def test_refused(functions: Any, fmt: Any, error: type[Exception], words: str) -
         ("profile", "microxcaling/v1", "ocp/v1, torchao/v1, aiter/v1, aiter/v2"),
         ("scale", "up", "floor, ceil, even, rceil"),
         ("rounding", "stochastic", "nearest_even, nearest_away, toward_zero"),
-        ("contract", "tree/v1", "exact/v1, chain/v1, unversioned/torch.mm"),
+        ("contract", "tree/v1(Kc=256)", "exact/v1, chain/v1, unversioned/torch.mm"),
     ],
 )
 def test_knobs_that_are_refused(knob: str, value: str, allowed: str) -> None:
