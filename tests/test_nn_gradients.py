@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor
 
 import refnum
 from refnum import nn
-from refnum.nn.gradients import collecting, sink_of
+from refnum.nn.gradients import _summed, collecting, sink_of
+from refnum.sums.partial import ExactPartial
 from refnum.testing import assert_bit_equal
 
 ROWS, WIDTH, OUT = 19, 7, 5
@@ -164,6 +166,69 @@ def test_backward_in_another_thread() -> None:
         thread = threading.Thread(target=lambda: y.backward(dy))
         thread.start()
         thread.join()
+    for got, wanted in zip(gradients(layer), want, strict=True):
+        assert_bit_equal(got, wanted)
+
+
+def test_backward_in_several_threads_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = layer_of()
+    x, dy = data()
+    layer(x).backward(dy)
+    want = gradients(layer)
+    layer.bias.requires_grad_(False)
+    together = threading.Barrier(2, timeout=60)
+
+    def delayed(*operands: Tensor) -> ExactPartial:
+        terms = refnum.exact_partial(*operands)
+        together.wait()
+        return terms
+
+    monkeypatch.setattr(refnum.nn.gradients, "exact_partial", delayed)
+    with nn.accumulate(layer):
+        halves = zip(x.split(10), dy.split(10), strict=True)
+        in_threads(*(partial(layer(rows).backward, upstream) for rows, upstream in halves))
+    assert_bit_equal(gradients(layer)[0], want[0])
+
+
+def test_contexts_of_several_threads_that_end_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = layer_of()
+    together, found = threading.Barrier(2, timeout=60), list[str]()
+
+    def delayed(*given: object) -> list[Tensor | None]:
+        summed = _summed(*given)
+        together.wait()
+        return summed
+
+    def run(rows: Tensor, upstream: Tensor) -> None:
+        try:
+            with nn.accumulate(layer):
+                layer(rows).backward(upstream)
+        except refnum.ContractError as error:
+            found.append(str(error))
+
+    monkeypatch.setattr(refnum.nn.gradients, "_summed", delayed)
+    x, dy = data()
+    in_threads(*(partial(run, *each) for each in zip(x.split(10), dy.split(10), strict=True)))
+    assert len(found) == 1
+    assert "has not got all of the gradient of a parameter of shape (5, 7)" in found[0]
+
+
+def in_threads(*calls: Callable[[], None]) -> None:
+    """Call all at once."""
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_parameter_that_is_given_twice() -> None:
+    layer = layer_of()
+    x, dy = data()
+    layer(x).backward(dy)
+    want = gradients(layer)
+    with nn.accumulate([layer.weight, layer.bias, layer.weight]):
+        layer(x).backward(dy)
     for got, wanted in zip(gradients(layer), want, strict=True):
         assert_bit_equal(got, wanted)
 

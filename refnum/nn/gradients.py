@@ -33,10 +33,13 @@ class Accumulator:
         self.parameter = parameter
         shape = (*parameter.shape, 1) if parameter.dim() == 1 else parameter.shape
         self.sum = ExactPartial.zeros(shape, device=parameter.device)
+        self.adding = threading.Lock()  # backward passes may run in several threads at once
 
     def add_products(self, dy: Tensor, x: Tensor) -> None:
         """Add ``dy.mT @ x`` of [M, out] and [M, in]: terms of a weight's gradient [out, in]."""
-        self.sum = self.sum + exact_partial(dy.mT, x)
+        terms = exact_partial(dy.mT, x)
+        with self.adding:
+            self.sum = self.sum + terms
 
     def add_rows(self, dy: Tensor) -> None:
         """Add the rows of [M, out]: terms of a bias's gradient [out]."""
@@ -55,6 +58,7 @@ class _Active(threading.local):
 
 
 _ACTIVE = _Active()
+_WRITING = threading.Lock()  #: contexts of several threads may end at once, and have the same parameters
 
 
 def sink_of(parameter: Tensor) -> Accumulator | None:
@@ -123,7 +127,8 @@ def accumulate(parameters: nn.Module | Iterable[Tensor], *, group: ProcessGroup 
         context lasts, and three times as much for the largest parameter at a time. Nothing is written if the context
         is left by an error. The context is this thread's; backward passes may run in any.
     """
-    own = [p for p in (parameters.parameters() if isinstance(parameters, nn.Module) else parameters) if p.requires_grad]
+    given = parameters.parameters() if isinstance(parameters, nn.Module) else parameters
+    own = list({id(p): p for p in given if p.requires_grad}.values())
     for p in own:
         _check_leaf(p)
     if group is not None:
@@ -138,8 +143,11 @@ def accumulate(parameters: nn.Module | Iterable[Tensor], *, group: ProcessGroup 
                 ranks.refuse("nn.accumulate", group, error)
             raise
     gradients = _summed(list(sinks.values()), group)
-    for p, gradient in zip(own, gradients, strict=True):
-        p.grad = gradient
+    with _WRITING:
+        for p in own:
+            _check_complete(p)
+        for p, gradient in zip(own, gradients, strict=True):
+            p.grad = gradient
 
 
 def _summed(sinks: list[Accumulator], group: ProcessGroup | None) -> list[Tensor | None]:
@@ -152,7 +160,6 @@ def _summed(sinks: list[Accumulator], group: ProcessGroup | None) -> list[Tensor
         return None, {"digest of parameters": hashlib.sha256(described.encode()).hexdigest()[:16]}
 
     if group is None:
-        prepare()
         totals = [sink.sum for sink in sinks]
     else:
         ranks.agree("nn.accumulate", group, prepare)
