@@ -1,4 +1,4 @@
-"""Sums of products of floats: contracts exact/v1 and chain/v1 against torch.mm of the same operands in float32."""
+"""Sums of products of floats: contract exact/v1 against torch.mm of the same operands in float32."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from memory import peak_beyond_result
 from torch import Tensor
 
 from refnum.fast.vectors import Vectors
-from refnum.sums.chain import chain_mm
 from refnum.sums.exact import exact_mm, exact_products, mm_by_words
 
 BLOCK = 32
@@ -50,7 +49,6 @@ EXACT = (
     Row("exponents +-20", (1024, 1024, 1024)),
     Row("cancelling", (1024, 1024, 1024)),
 )
-CHAIN = (Row("N(0,1)", (256, 256, 256), torch.float32, 15, 6), Row("N(0,1)", (1024, 1024, 1024)))
 
 
 def _mxfp4(rows: int, terms: int, generator: torch.Generator) -> Vectors:
@@ -96,16 +94,6 @@ def _exact(row: Row) -> Iterator[Figure]:
     yield Figure("exact/v1", _about(row), "torch.mm", times["exact"] / times["mm"], row.at_most, row.goal)
 
 
-def _chain(row: Row) -> Iterator[Figure]:
-    x, y = _operands(row)
-    a, b = x.values, y.values.mT.contiguous()
-    want = chain_mm(a[:CORNER], b[:, :CORNER], None, row.dtype, arithmetic="definition")
-    sums = partial(chain_mm, a, b, None, row.dtype)
-    must_equal(f"chain {row.data}", sums()[:CORNER, :CORNER], want)
-    times = medians({"mm": lambda: a @ b, "chain": sums})
-    yield Figure("chain/v1", _about(row), "torch.mm", times["chain"] / times["mm"], row.at_most, row.goal)
-
-
 def _about(row: Row) -> str:
     m, n, k = row.shape
     size = f"{m}^3" if m == n == k else f"{m} x {n} x {k}"
@@ -126,8 +114,6 @@ def measure() -> Iterator[Figure]:
     """All figures of this file."""
     for row in EXACT:
         yield from _exact(row)
-    for row in CHAIN:
-        yield from _chain(row)
     yield from _memory()
 
 
