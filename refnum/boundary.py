@@ -92,7 +92,7 @@ def check_tensor(function: str, name: str, x: object) -> None:
         raise DTypeError(
             f"{function} needs a dense tensor for {name}, got layout {x.layout}. Use {name}.to_dense() first."
         )
-    if forward_ad._current_level >= 0 and _tangent(x) is not None:  # which torch would drop
+    if is_dual(x):  # torch would drop the tangent
         reason = "derivatives in forward mode are not defined here"
         raise UncoveredError(
             f"{function} got a dual tensor for {name}: {reason}. Allowed are plain tensors. Use backward, or "
@@ -102,9 +102,9 @@ def check_tensor(function: str, name: str, x: object) -> None:
         )
 
 
-def _tangent(x: Tensor) -> Tensor | None:
-    tangent: Tensor | None = forward_ad.unpack_dual(x).tangent  # type: ignore[no-untyped-call]
-    return tangent
+def is_dual(x: Tensor) -> bool:
+    """Whether the tensor carries a derivative in forward mode."""
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
 
 
 def check_values(function: str, name: str, x: Tensor) -> None:

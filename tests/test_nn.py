@@ -1012,6 +1012,9 @@ UNCOVERED: dict[str, tuple[Callable[[], object], str, str]] = {
     "a product inside": (lambda: torch.cov(A), "mm", "out of reach"),
     "a product inside, inference": (_in_inference(lambda: torch.cov(A)), "mm", "out of reach"),
     "matrix_power": (lambda: torch.linalg.matrix_power(EYE, 3), "mm", "out of reach"),
+    "matrix_exp": (lambda: torch.linalg.matrix_exp(EYE), "linalg_matrix_exp", "out of reach"),
+    "pinv": (lambda: torch.linalg.pinv(EYE), "linalg_pinv", "out of reach"),
+    "forward mode": (lambda: torch.func.jvp(lambda x: x @ B, (A,), (A,))[1], "matmul", "a dual tensor"),
     "another overload": (lambda: torch.ops.aten.mm.out(A, B, out=torch.empty(3, 4)), "mm", "out of reach"),
     "activation": (lambda: torch._addmm_activation(C[0], A, B), "_addmm_activation", "out of reach"),
     "another library": (

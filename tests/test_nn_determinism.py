@@ -390,6 +390,29 @@ def test_it_restores_after_an_exception_and_holds_for_its_thread() -> None:
     assert ctx.counts == {}
 
 
+def test_threads_that_share_a_context_leave_it_each_for_itself() -> None:
+    shared, entered, left, results = deterministic(EXACT), threading.Event(), threading.Event(), []
+
+    def visit() -> None:
+        with shared:
+            entered.set()
+            left.wait(60)
+            results.append(A @ B)
+        results.append(A @ B)
+
+    native, worker = A @ B, threading.Thread(target=visit)
+    with deterministic(CHAIN):
+        with shared:
+            worker.start()
+            assert entered.wait(60)
+            assert_bit_equal(A @ B, gemm(A, B, contract=EXACT))
+        assert_bit_equal(A @ B, gemm(A, B, contract=CHAIN))
+        left.set()
+        worker.join()
+    for got, want in zip(results, (gemm(A, B, contract=EXACT), native), strict=True):
+        assert_bit_equal(got, want)
+
+
 def test_autocast_is_off_inside_and_comes_back() -> None:
     layer = nn.Linear(LONG, 3)
     with torch.autocast("cpu", BF16):

@@ -18,6 +18,7 @@ from .products import Named, aligned, contract
 KEYWORDS = (
     *("mm", "matmul", "mv", "dot", "conv", "linear", "attention", "rnn", "lstm", "gru", "einsum", "bilinear", "cdist"),
     *("multi_head", "transformer"),  # torch's native encoder layer has none of the other words in its name
+    *("matrix_exp", "pinv"),  # nor have these, which end in products
 )
 FALSE_HITS = (
     *("gamma", "cumm", "hamming", "dummy"),  # lgamma, cummax, cummin, hamming_window, _nested_get_jagged_dummy

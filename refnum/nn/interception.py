@@ -9,6 +9,7 @@ has products there was not computed as asked, so it is refused or, if so chosen,
 from __future__ import annotations
 
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,7 +24,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter, tree_map_only
 
-from ..boundary import FLOAT_ROWS, check_choice, check_posit
+from ..boundary import FLOAT_ROWS, check_choice, check_posit, is_dual
 from ..errors import DTypeError, UncoveredError
 from ..formats import Posit
 from ..sums.posits import MODES
@@ -106,8 +107,7 @@ class Interception:
         self.arithmetic, self.uncovered = arithmetic, uncovered
         self._handled: Counter[str] = Counter()
         self._native: Counter[str] = Counter()
-        self._exits: list[ExitStack] = []
-        self._refused: UncoveredError | None = None
+        self._here = _Here()
 
     @property
     def counts(self) -> dict[str, Count]:
@@ -134,22 +134,22 @@ class Interception:
     __str__ = report
 
     def __enter__(self) -> Interception:
-        self._refused = None
+        self._here.refused = None
         with ExitStack() as stack:
             stack.enter_context(_autocast_off())
             entry = _Entry(self)
             stack.enter_context(_shadow(entry))
             stack.enter_context(_Net(entry))
             stack.enter_context(_Calls(entry))
-            self._exits.append(stack.pop_all())
+            self._here.exits.append(stack.pop_all())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._exits.pop().close()
-        if self._refused is not None and error is not None and "TorchScript" in str(error):
-            raise self._refused from error  # its interpreter has lost type and text
+        self._here.exits.pop().close()
+        if self._here.refused is not None and error is not None and "TorchScript" in str(error):
+            raise self._here.refused from error  # its interpreter has lost type and text
 
     def count_handled(self, name: str) -> None:
         """One more call that was computed as asked."""
@@ -158,19 +158,27 @@ class Interception:
     def leave_to_torch(self, name: str, reason: str) -> None:
         """One more call of an operation that is not covered: an error, or counted."""
         if self.uncovered == "raise":
-            self._refused = UncoveredError(
+            self._here.refused = UncoveredError(
                 f"{self.arithmetic.function} does not cover {name}: {reason}. Covered are the operations that its "
                 "documentation lists. Write it with them, call it outside of the context, or choose "
                 "uncovered='report'.",
                 op=name,
                 reason=reason,
             )
-            raise self._refused
+            raise self._here.refused
         self._native[name] += 1
 
     def count_foreign(self, name: str) -> None:
         """One more product in the backward pass of a graph that was not recorded here."""
         self._native[f"{name} in backward"] += 1
+
+
+class _Here(threading.local):
+    """What each thread that has entered a context knows by itself."""
+
+    def __init__(self) -> None:
+        self.exits: list[ExitStack] = []
+        self.refused: UncoveredError | None = None
 
 
 class _Entry:
@@ -345,6 +353,8 @@ def _check_call(sight: Sight, args: Any, kwargs: dict[str, Any]) -> None:
             raise Refusal(f"an operand is {'nested' if x.is_nested else x.layout}; covered are dense tensors")
         if (x.is_floating_point() or x.is_complex()) and x.dtype not in FLOAT_ROWS:
             raise Refusal(f"an operand is {x.dtype}; covered are float16, bfloat16, float32 and float64")
+        if is_dual(x):
+            raise Refusal("an operand is a dual tensor; covered are derivatives in backward mode")
 
 
 # ---- below autograd ------------------------------------------------------------------------------
