@@ -401,12 +401,13 @@ def test_threads_that_share_a_context_leave_it_each_for_itself() -> None:
         results.append(A @ B)
 
     native, worker = A @ B, threading.Thread(target=visit)
-    with deterministic(CHAIN):
+    with deterministic(CHAIN) as outer:
         with shared:
             worker.start()
             assert entered.wait(60)
             assert_bit_equal(A @ B, gemm(A, B, contract=EXACT))
         assert_bit_equal(A @ B, gemm(A, B, contract=CHAIN))
+        assert outer.counts == {"matmul": (1, 0)}
         left.set()
         worker.join()
     for got, want in zip(results, (gemm(A, B, contract=EXACT), native), strict=True):
