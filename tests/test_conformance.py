@@ -30,6 +30,7 @@ from refnum_conformance.xfails import Xfails
 
 import refnum
 
+RESULTS = Path(__file__).parents[1] / "conformance" / "results"
 TINY = Amount(samples=48, variant=16, every=False)
 PLAN = [job for job in jobs(TINY, seed=1) if job.want is None]
 GOLDEN = {job.id: job for job in plan.golden()}
@@ -430,6 +431,15 @@ def test_the_table(command: Callable[..., int], capsys: pytest.CaptureFixture[st
     assert ", 0 unexplained mismatches" in printed
     assert "| next | n = 16, samples | oracle | " in kept.read_text()
     assert "- sources: " in kept.read_text()
+    recorded = json.loads(kept.with_suffix(".json").read_text())
+    assert recorded["header"].startswith(wanted)
+    assert report.markdown(recorded) == kept.read_text()
+    assert f"\n{sum(line['cases'] for line in recorded['lines']):,} cases, 0 unexplained mismatches\n" in printed
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("conformance*.md")), ids=lambda path: path.stem)
+def test_the_records_say_the_same_as_their_numbers(path: Path) -> None:
+    assert report.markdown(json.loads(path.with_suffix(".json").read_text())) == path.read_text()
 
 
 def test_mismatches_are_printed_and_counted(command: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:

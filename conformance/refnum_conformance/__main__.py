@@ -52,7 +52,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--xfails", metavar="FILE", help="failures that are expected: an id and a reason a line")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     parser.add_argument("--fresh", action="store_true", help="start again instead of continuing an interrupted run")
-    parser.add_argument("--record", type=Path, metavar="FILE", help="write the table as Markdown, too")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="keep the result as FILE.md and FILE.json")
     parser.add_argument("--ledger", type=Path, default=directory(), metavar="DIR", help="where a run is remembered")
     return parser.parse_args(argv)
 
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report.show(summary)
     print("\n".join(closing))
     if options.record is not None:
-        options.record.write_text(report.markdown(header(target, options.seed), state, summary, closing))
+        report.write(options.record, report.record(header(target, options.seed), state, summary, closing))
     return int(judgement.failed)
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
 
 from .runner import Summary, Verdict
 
 SHOWN = 20  #: jobs whose mismatches are printed; the others are counted
 COLUMNS = ("function", "format", "oracle", "cases", "mismatches")
+FIELDS = ("function", "format", "oracle", "cases", "excluded", "mismatches")  #: of a line in a record
 NUMBERS = 3  #: the first column that is right-justified
 LEGEND = (
     "n <= 8: es 0 to 2, and up to 4 for n <= 6. n = 16: es 0, 1, 2. "
@@ -23,16 +28,31 @@ LEGEND = (
 RICH = importlib.util.find_spec("rich") is not None
 
 
-def rows(summary: Summary) -> list[tuple[str, ...]]:
-    """The lines of the table, in words."""
-    return [
-        (line.row, line.formats, line.source, f"{line.cases:,}" + _left_out(line.excluded), f"{line.mismatches:,}")
-        for line in sorted(summary.lines.values(), key=lambda line: (line.row, line.formats, line.source))
-    ]
+def numbers(summary: Summary) -> list[dict[str, Any]]:
+    """The lines of the table, as data.
+
+    >>> from refnum_conformance.runner import Line
+    >>> summary = Summary({("add", "n = 16", "oracle"): Line("add", "n = 16", "oracle", 1200, 3, 0)})
+    >>> numbers(summary)
+    [{'function': 'add', 'format': 'n = 16', 'oracle': 'oracle', 'cases': 1200, 'excluded': 3, 'mismatches': 0}]
+    """
+    lines = sorted(summary.lines.values(), key=lambda line: (line.row, line.formats, line.source))
+    return [dict(zip(FIELDS, astuple(line), strict=True)) for line in lines]
 
 
-def _left_out(excluded: int) -> str:
-    return f" ({excluded:,} excluded)" if excluded else ""
+def rows(lines: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """The same in words.
+
+    >>> rows([dict(zip(FIELDS, ("add", "n = 16", "oracle", 1200, 3, 0)))])
+    [('add', 'n = 16', 'oracle', '1,200 (3 excluded)', '0')]
+    """
+    words = [tuple(line[name] for name in COLUMNS[:NUMBERS]) for line in lines]
+    counts = [(_cases(line["cases"], line["excluded"]), f"{line['mismatches']:,}") for line in lines]
+    return [(*word, *count) for word, count in zip(words, counts, strict=True)]
+
+
+def _cases(cases: int, excluded: int) -> str:
+    return f"{cases:,} ({excluded:,} excluded)" if excluded else f"{cases:,}"
 
 
 def plain(lines: Sequence[tuple[str, ...]]) -> str:
@@ -47,18 +67,36 @@ def plain(lines: Sequence[tuple[str, ...]]) -> str:
     return "\n".join("  ".join(place).format(*row) for row in (COLUMNS, *lines))
 
 
-def markdown(header: str, state: Mapping[str, str], summary: Summary, closing: Sequence[str]) -> str:
-    """The same for a file, with what it holds for."""
-    made = [f"- {name}: {value}" for name, value in state.items()]
+def record(header: str, state: Mapping[str, str], summary: Summary, closing: Sequence[str]) -> dict[str, Any]:
+    """What a run found and what it holds for, as data that JSON can hold."""
+    return {
+        "header": header,
+        "made": dict(state),
+        "lines": numbers(summary),
+        "legend": LEGEND,
+        "closing": list(closing),
+    }
+
+
+def markdown(recorded: Mapping[str, Any]) -> str:
+    """A record as text."""
+    made = [f"- {name}: {value}" for name, value in recorded["made"].items()]
     table = ["| " + " | ".join(COLUMNS) + " |", "|---|---|---|---:|---:|"]
-    table += ["| " + " | ".join(row) + " |" for row in rows(summary)]
-    return "\n".join(["# Conformance", "", header, "", *made, "", *table, "", LEGEND, "", *closing]) + "\n"
+    table += ["| " + " | ".join(row) + " |" for row in rows(recorded["lines"])]
+    head, tail = ["# Conformance", "", recorded["header"], ""], [recorded["legend"], "", *recorded["closing"]]
+    return "\n".join([*head, *made, "", *table, "", *tail]) + "\n"
+
+
+def write(path: Path, recorded: Mapping[str, Any]) -> None:
+    """Keep a record: the table as Markdown, and beside it the numbers as JSON."""
+    path.with_suffix(".md").write_text(markdown(recorded))
+    path.with_suffix(".json").write_text(json.dumps(recorded, indent=1) + "\n")
 
 
 def show(summary: Summary) -> None:
     """Print the table."""
     if not RICH:
-        print(plain(rows(summary)))
+        print(plain(rows(numbers(summary))))
         return
     from rich.console import Console
     from rich.table import Table
@@ -66,7 +104,7 @@ def show(summary: Summary) -> None:
     table = Table(caption=LEGEND)
     for i, name in enumerate(COLUMNS):
         table.add_column(name, justify="left" if i < NUMBERS else "right", overflow="fold")
-    for row in rows(summary):
+    for row in rows(numbers(summary)):
         table.add_row(*row, style=None if row[-1] == "0" else "red")
     Console().print(table)
 
