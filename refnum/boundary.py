@@ -84,6 +84,15 @@ def check_choice(function: str, name: str, got: object, allowed: Iterable[object
         raise ContractError(f"{function} has no {name}={got!r}. Choose one of {', '.join(map(str, allowed))}.")
 
 
+def check_function(function: str, name: str, got: object) -> None:
+    """The argument can be called."""
+    if not callable(got):
+        raise DTypeError(
+            f"{function} needs a function for {name}, got {type(got).__name__}. Allowed is what can be called. Pass "
+            "the function itself."
+        )
+
+
 def check_tensor(function: str, name: str, x: object) -> None:
     """The argument is a dense tensor."""
     if not isinstance(x, Tensor):

@@ -96,6 +96,7 @@ def test_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([], "Missing argument 'FUNCTION'. Try: refnum reveal --help"),
         (["nothing"], "FUNCTION: 'nothing' cannot be imported"),
         (["no.module:mm"], "FUNCTION: 'no.module:mm' cannot be imported (No module named 'no'). Write module:function"),
+        (["..mine:mm"], "FUNCTION: '..mine:mm' cannot be imported (the 'package' argument is required"),
         (["torch:nothing"], "has no attribute 'nothing'"),
         (["torch:float32"], "FUNCTION: 'torch:float32' is no function. Name one"),
         (["kernels_of_mine:constant"], "FUNCTION: 'kernels_of_mine:constant' is no function. Name one"),

@@ -259,6 +259,8 @@ def test_the_sizes_are_those_at_which_libraries_change() -> None:
         ((A,), {"sizes": (1, 0)}, ContractError, "cannot try sizes=(1, 0)."),
         ((A,), {"threads": (2.0,)}, ContractError, "cannot try threads=(2.0,)."),
         ((A,), {"threads": (True,)}, ContractError, "cannot try threads=(True,)."),
+        ((A,), {"sizes": 3}, ContractError, "cannot try sizes=3."),
+        ((A,), {"over": 3}, ContractError, "assert_invariant has no over=3. Choose one of batch, "),
     ],
 )
 def test_bad_input(given: tuple[Any, ...], choices: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -269,9 +271,30 @@ def test_bad_input(given: tuple[Any, ...], choices: dict[str, Any], error: type[
         assert_invariant(untouched, *given, **choices)
 
 
+def reused(fn: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The function with results that lie in the same memory each time."""
+    memory = torch.empty(300, 24)
+    return lambda x: memory[: len(x)].copy_(fn(x))
+
+
+@pytest.mark.parametrize("fn", [lambda x: x.mul_(2), lambda x: x * 2 + x.zero_().sum(), reused(lambda x: x * 2)])
+def test_functions_that_write_to_rows_or_to_earlier_results(fn: Callable[[Tensor], Tensor]) -> None:
+    given = A.clone()
+    assert_invariant(fn, given, sizes=(1, 2, 3, 8), threads=(1, 2))
+    assert torch.equal(given, A)
+    with pytest.raises(MismatchError):
+        assert_invariant(reused(lambda x: x - x.mean(0)), A, sizes=(1, 2), over="batch")
+
+
 @pytest.mark.parametrize(
     ("fn", "error", "message"),
     [
+        (
+            None,
+            DTypeError,
+            "assert_invariant needs a function for fn, got NoneType. Allowed is what can be called. Pass the function "
+            "itself.",
+        ),
         (lambda x: None, DTypeError, "assert_invariant needs a tensor for the result of fn, got NoneType."),
         (lambda x: x.to(torch.complex64), DTypeError, "cannot compare torch.complex64 that fn returns."),
         (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import random
 import re
@@ -554,6 +555,17 @@ def test_a_sum_that_is_no_count() -> None:
     assert "the others 1, and the sum is 0.5, not one of 0 .. 6" in found.errors[0]
 
 
+def reused(a: Tensor, b: Tensor, memory: Tensor = torch.empty(2, 3)) -> Tensor:  # noqa: B008
+    """A chain whose results lie in the same memory each time."""
+    return memory.copy_(refnum.gemm(a, b))
+
+
+@pytest.mark.parametrize("fn", [reused, lambda a, b: refnum.gemm(a, b) + a.zero_().sum() + b.zero_().sum()])
+def test_a_box_that_writes_to_its_operands_or_earlier_results(fn: Callable[..., Tensor]) -> None:
+    found = revealed(fn, 12, against="chain/v1")
+    assert (found.contract, found.errors) == ("chain/v1", ())
+
+
 def test_an_order_that_does_not_explain_the_bits() -> None:
     def rounded_twice(a: Tensor, b: Tensor) -> Tensor:  # a fused multiply-add that rounds to float64 first
         total = torch.zeros(a.shape[0], b.shape[1])
@@ -591,6 +603,12 @@ def test_torch_sum() -> None:
 # ---- what it refuses, what it does not depend on -------------------------------------------------------------------
 
 
+def alternating() -> Callable[[Tensor, Tensor], Tensor]:
+    """A product, in another dtype each time."""
+    dtypes = itertools.cycle([torch.float32, torch.float64])
+    return lambda a, b: (a @ b).to(next(dtypes))
+
+
 REFUSED: list[tuple[type[RefnumError], Callable[[], object], str]] = [
     (ContractError, lambda: reveal(torch.mm, kind="mm"), "no kind='mm'. Choose one of matmul, rows, sum."),
     (ContractError, lambda: reveal(torch.mm, terms=0), "no terms=0. Allowed are positive ints, one or several. Choose"),
@@ -606,6 +624,19 @@ REFUSED: list[tuple[type[RefnumError], Callable[[], object], str]] = [
         "got torch.int8. Allowed are torch.float64, ",
     ),
     (DTypeError, lambda: reveal(torch.mm, bias=torch.float16), "got torch.float16. Allowed are torch.bfloat16, torch"),
+    (ContractError, lambda: reveal(torch.mm, rows=[[3]]), "no rows=[[3]]. Allowed are positive ints, one or several."),
+    (ContractError, lambda: reveal(torch.mm, against="no/v1"), "reveal has no contract='no/v1'. Choose one of"),
+    (DTypeError, lambda: reveal(None), "needs a function for fn, got NoneType. Allowed is what can be called. Pass"),
+    (
+        DTypeError,
+        lambda: reveal(lambda a, b: (a @ b).to("meta")),
+        "a meta tensor has none. Pass a tensor with data.",
+    ),
+    (
+        DTypeError,
+        lambda: reveal(alternating()),
+        "one dtype of fn, got torch.float32 and torch.float64. Allowed is one",
+    ),
     (DTypeError, lambda: reveal(lambda a, b: 0), "needs a tensor for the result of fn, got int. Use torch.as_tensor"),
     (DTypeError, lambda: reveal(lambda a, b: (a @ b).int()), "got torch.int32. Allowed are float16, bfloat16, float32"),
     (ShapeError, lambda: reveal(lambda a, b: a, rows=2), "shape (2, 16) of fn, got (2, 64). Allowed are matrices of"),

@@ -84,7 +84,7 @@ def _loaded(name: str) -> Callable[..., object]:
         found: object = importlib.import_module(module)
         for attribute in attributes.split("."):
             found = getattr(found, attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise typer.BadParameter(
             f"{name!r} cannot be imported ({error}). Write module:function, such as torch:mm.", param_hint="FUNCTION"
         ) from None

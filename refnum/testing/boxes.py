@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..boundary import FLOAT_ROWS, check_tensor
+from ..boundary import FLOAT_ROWS, check_tensor, check_values
 from ..errors import DTypeError, ShapeError
 
 
@@ -99,15 +99,22 @@ class Box:
         return self.shape.terms + (self.bias is not None)
 
     def __call__(self, a: Tensor, b: Tensor, bias: Tensor | None) -> Tensor:
-        """The results [rows, columns] of operands that were cast."""
-        result = self._checked(self.kind.call(self.fn, a, b, bias))
+        """The results [rows, columns] of operands that were cast; both are copied, since fn may write there again."""
+        given = a.clone(), b.clone(), None if bias is None else bias.clone()
+        result = self._checked(self.kind.call(self.fn, *given)).clone()
         return result.reshape(self.shape.rows, self.shape.columns)
 
     def one_by_one(self, stacked: Operands) -> Tensor:
         """The results [count, rows, columns] of stacked operands."""
         a, b, bias = stacked
         addends = [None] * len(a) if bias is None else bias[:, 0]
-        return torch.stack([self(*each) for each in zip(a, b, addends, strict=True)])
+        results = [self(*each) for each in zip(a, b, addends, strict=True)]
+        if len(dtypes := dict.fromkeys(result.dtype for result in results)) > 1:
+            raise DTypeError(
+                f"reveal needs results of one dtype of fn, got {' and '.join(map(str, dtypes))}. Allowed is one that "
+                "goes by shapes and dtypes alone. Let fn return that."
+            )
+        return torch.stack(results)
 
     def cast(self, a: Tensor, b: Tensor, bias: Tensor | None) -> Operands:
         """Operands in the dtypes, on the device."""
@@ -117,6 +124,7 @@ class Box:
     def _checked(self, result: object) -> Tensor:
         check_tensor("reveal", "the result of fn", result)
         assert isinstance(result, Tensor)
+        check_values("reveal", "the result of fn", result)
         want = self.kind.shape(self.shape)
         if result.shape != want:
             raise ShapeError(

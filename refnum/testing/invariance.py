@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..boundary import FLOAT_ROWS, INTEGERS, check_choice, check_tensor, check_values
+from ..boundary import FLOAT_ROWS, INTEGERS, check_choice, check_function, check_tensor, check_values
 from ..errors import ContractError, DTypeError, MismatchError, ShapeError
 from ..sums.operands import FP8, widened
 
@@ -103,7 +103,8 @@ def assert_invariant(
     Standard: none.
     Cost: some 1000 calls with the default sizes, most of them of few rows; memory for some results of the largest size.
     """
-    names = (over,) if isinstance(over, str) else tuple(over)
+    check_function("assert_invariant", "fn", fn)
+    names = tuple(over) if isinstance(over, Iterable) and not isinstance(over, str) else (over,)
     for name in names:
         check_choice("assert_invariant", "over", name, TRIALS)
     _check_counts("sizes", sizes)
@@ -116,7 +117,8 @@ def assert_invariant(
 
 
 def _check_counts(name: str, counts: Sequence[int]) -> None:
-    if not counts or any(isinstance(x, bool) or not isinstance(x, int) or x < 1 for x in counts):
+    given = counts if isinstance(counts, Sequence) else ()
+    if not given or any(isinstance(x, bool) or not isinstance(x, int) or x < 1 for x in given):
         raise ContractError(
             f"assert_invariant cannot try {name}={counts!r}. Allowed are whole numbers from 1 on. Give one at least."
         )
@@ -155,10 +157,13 @@ class _Subject:
         return cls(fn, rows.detach(), tuple(others), rows.dim() - 2, sizes, threads)
 
     def __call__(self, rows: Tensor) -> Tensor:
-        """The results of rows."""
+        """The results of rows. Those are as they were, these are copies: fn may write to the memory of either."""
+        before = rows.clone()
         result = self.fn(rows, *self.others)
         check_tensor("assert_invariant", "the result of fn", result)
         _check_dtype("that fn returns", result)
+        result = result.detach().clone()
+        rows.detach().copy_(before)
         count = rows.shape[self.axis]
         if result.dim() <= self.axis or result.shape[self.axis] != count:
             raise ShapeError(
@@ -172,7 +177,7 @@ class _Subject:
                 f"assert_invariant got rows of {kind[0]} and shape {tuple(kind[1])} after some of {self.result[0]} and "
                 f"shape {tuple(self.result[1])}. Allowed is one of each. Let fn return that for every batch."
             )
-        return result.detach()
+        return result
 
     def batch(self, places: Tensor) -> Tensor:
         """Rows by their places among the given ones."""

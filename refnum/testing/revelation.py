@@ -7,12 +7,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..boundary import FLOAT_ROWS, check_choice
+from ..boundary import FLOAT_ROWS, check_choice, check_function
 from ..errors import ContractError, DTypeError, RefnumError
 from ..fast.conversions import INTEGER
 from ..ops import gemm
@@ -38,7 +38,7 @@ def reveal(
     columns: int | Sequence[int] = 16,
     dtype: torch.dtype = torch.float32,
     bias: torch.dtype | None = None,
-    against: Sequence[str | Contract] | None = None,
+    against: str | Contract | Sequence[str | Contract] | None = None,
     reach: int = 1024,
     device: torch.device | str = "cpu",
 ) -> Revelation:
@@ -67,7 +67,7 @@ def reveal(
         Of the operands: float64, float32, bfloat16, float16 or a float8 dtype of torch.
     bias : torch.dtype, optional
         Of a bias, which is one more term: one that has the range of the operands.
-    against : sequence of str or Contract, optional
+    against : str or Contract, or sequence of them, optional
         The contracts to compare with, by default all that take the dtypes.
     reach : int
         On data alone, the contract is compared further on, up to so many terms; 0 for not at all.
@@ -96,6 +96,7 @@ def reveal(
     Standard: FPRev (USENIX ATC 2025).
     Cost: O(K) calls of fn a shape where it adds in chains or lanes, O(K**2) at most.
     """
+    check_function("reveal", "fn", fn)
     shapes = _checked_shapes(kind, terms, rows, columns)
     if dtype not in RANGES:
         raise DTypeError(
@@ -105,7 +106,7 @@ def reveal(
         _check_bias(kind, dtype, bias)
     if isinstance(reach, bool) or not isinstance(reach, int) or reach < 0:
         raise ContractError(f"reveal has no reach={reach!r}. Allowed is an int of 0 or more. Choose one.")
-    chosen = None if against is None else [contracts.find("reveal", row) for row in against]
+    chosen = None if against is None else [contracts.find("reveal", row) for row in _several(against)]
     device = torch.device(device)
 
     @cache
@@ -145,11 +146,15 @@ def _check_bias(kind: str, dtype: torch.dtype, bias: object) -> None:
 
 
 def _checked_sizes(name: str, got: object) -> list[int]:
-    given = got if isinstance(got, Sequence) and not isinstance(got, str) else [got]
-    sizes = {size for size in given if isinstance(size, int) and not isinstance(size, bool) and size > 0}
-    if not given or len(sizes) != len(set(given)):
+    sizes = _several(got)
+    if not sizes or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
         raise ContractError(f"reveal has no {name}={got!r}. Allowed are positive ints, one or several. Choose some.")
-    return sorted(sizes)
+    return sorted(set(sizes))
+
+
+def _several(got: object) -> Sequence[Any]:
+    """A sequence as it is, something else as the only element of one."""
+    return got if isinstance(got, Sequence) and not isinstance(got, str) else [got]
 
 
 # ---- on data ------------------------------------------------------------------------------------------------------
