@@ -5,9 +5,10 @@
 
 from . import cases
 from .accuracy import Accusation, Suspect, assert_any_order
-from .assertions import Difference, Element, Report, assert_bit_equal, assert_ulp
+from .assertions import assert_bit_equal, assert_ulp
 from .invariance import Movement, assert_invariant
 from .orders import Order, Revelation
+from .reports import BlocksReport, Difference, Element, Report
 from .revelation import reveal
 from .trees import Tree
 from .ulp import ulp_distance
@@ -15,6 +16,7 @@ from .verdicts import checker
 
 __all__ = [
     "Accusation",
+    "BlocksReport",
     "Difference",
     "Element",
     "Movement",

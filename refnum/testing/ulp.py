@@ -16,9 +16,14 @@ from ..boundary import (
     check_tensor,
     check_values,
 )
-from ..errors import DTypeError, ShapeError
-from ..formats import Format, Minifloat, Posit
+from ..errors import ContractError, DTypeError, FormatError, ShapeError
+from ..formats import FixedPoint, Format, Minifloat, Posit
+from ..mx.blocks import TORCH
+from ..mx.packing import unpack4
 
+Row = Format | FixedPoint  #: whose codes lie on a line
+
+NATIVE = {dtype: row for row, dtype in TORCH.items()}  #: torch's own dtypes of codes
 FARTHEST = (1 << 63) - 1  #: the distance between a NaN and a number, and all that int64 cannot count
 
 
@@ -30,7 +35,26 @@ class Places(NamedTuple):
     nan: Tensor  #: whether it is NaN, which has no place
 
 
-def ulp_distance(got: Tensor, want: Tensor, fmt: Format | None = None) -> Tensor:
+class Codes(NamedTuple):
+    """A tensor as integers or floating-point values, and how they are read."""
+
+    tensor: Tensor
+    row: Row | None  #: the format of integers; None for integers that are numbers, and for floating-point values
+    packed: bool  #: whether two codes share a byte along the last axis
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape, two elements a byte where they are packed."""
+        shape = self.tensor.shape
+        return torch.Size((*shape[:-1], 2 * shape[-1])) if self.packed else shape
+
+    def places(self, piece: tuple[int | slice, ...] = ()) -> Places:
+        """Where the elements of a piece of the tensor lie, in row-major order."""
+        stored = self.tensor[piece].reshape(-1)
+        return places(unpack4(stored) if self.packed else stored, self.row)
+
+
+def ulp_distance(got: Tensor, want: Tensor, fmt: Row | None = None, *, packed: bool = False) -> Tensor:
     """How many steps lie between two results, element by element.
 
     >>> ulp_distance(torch.tensor([1.0, -0.0]), torch.tensor([1.0 + 2**-22, 0.0]))
@@ -41,14 +65,22 @@ def ulp_distance(got: Tensor, want: Tensor, fmt: Format | None = None) -> Tensor
     Parameters
     ----------
     got, want : Tensor
-        Two tensors of one shape: floating-point values, integers, or codes of ``fmt``.
-    fmt : Posit or Minifloat, optional
+        Two tensors of one shape: floating-point values, integers, or codes of ``fmt``; codes in torch's own dtypes of 8
+        bits and 4 name their format themselves.
+    fmt : Posit, Minifloat or FixedPoint, optional
         The format of integer codes. Without it, integers are compared as integers.
+    packed : bool
+        Whether uint8 holds two codes of 4 bits along the last axis, the even index in the low nibble, as
+        ``float4_e2m1fn_x2`` always does. The result has an element for each code.
 
     Raises
     ------
+    ContractError
+        When codes are said to be packed that are none of 4 bits in uint8.
     DTypeError
         When a tensor is no floating-point, integer or bool one, or holds no codes of ``fmt``, or the dtypes differ.
+    FormatError
+        When ``fmt`` is no format of single values, or another one than that of the dtype.
     ShapeError
         When the shapes differ.
 
@@ -58,25 +90,25 @@ def ulp_distance(got: Tensor, want: Tensor, fmt: Format | None = None) -> Tensor
     Standard: none.
     Cost: O(numel) time, about ten int64 tensors of the shape.
     """
-    check_comparable("ulp_distance", got, want, fmt)
-    return steps(places(got, fmt), places(want, fmt))
+    a, b = comparable("ulp_distance", got, want, fmt, packed)
+    return steps(a.places(), b.places()).view(a.shape)
 
 
-def check_comparable(function: str, got: object, want: object, fmt: Format | None) -> None:
-    """Both are tensors whose elements lie on one line."""
-    if fmt is not None:
+def check_row(function: str, fmt: object) -> None:
+    """The argument, if there is one, is a format whose codes lie on a line."""
+    if fmt is not None and not isinstance(fmt, FixedPoint):
         check_format(function, fmt)
-    for name, x in (("got", got), ("want", want)):
-        check_tensor(function, name, x)
-        assert isinstance(x, Tensor)
-        check_values(function, name, x)
-        if fmt is not None:
-            check_codes(function, name, x, fmt)
-        elif x.dtype not in (*FLOAT_ROWS, *INTEGERS, torch.bool):
-            raise DTypeError(
-                f"{function} cannot compare {x.dtype} for {name}. Allowed are float16, bfloat16, float32, float64, "
-                "bool, uint8 and signed integers. View other dtypes as integers, and name their format with fmt."
-            )
+
+
+def check_comparable(function: str, got: object, want: object, fmt: Row | None) -> None:
+    """Both are tensors whose elements lie on one line."""
+    comparable(function, got, want, fmt, False)
+
+
+def comparable(function: str, got: object, want: object, fmt: Row | None, packed: bool) -> tuple[Codes, Codes]:
+    """Two tensors whose elements lie on one line, and how they are read."""
+    check_row(function, fmt)
+    a, b = (_codes(function, name, x, fmt, packed) for name, x in (("got", got), ("want", want)))
     assert isinstance(got, Tensor)
     assert isinstance(want, Tensor)
     if got.shape != want.shape:
@@ -84,14 +116,54 @@ def check_comparable(function: str, got: object, want: object, fmt: Format | Non
             f"{function} needs two tensors of one shape, got {tuple(got.shape)} and {tuple(want.shape)}. "
             "Expand or reshape one of them."
         )
-    if (fmt is None and got.dtype != want.dtype) or got.device != want.device:
+    same = got.dtype == want.dtype or (fmt is not None and a[1:] == b[1:])
+    if not same or got.device != want.device:
         raise DTypeError(
             f"{function} needs two tensors of one dtype and device, got {got.dtype} on {got.device} and "
             f"{want.dtype} on {want.device}. Convert one of them."
         )
+    return a, b
 
 
-def places(x: Tensor, fmt: Format | None) -> Places:
+def _codes(function: str, name: str, x: object, fmt: Row | None, packed: bool) -> Codes:
+    check_tensor(function, name, x)
+    assert isinstance(x, Tensor)
+    check_values(function, name, x)
+    if (native := NATIVE.get(x.dtype)) is not None:
+        if fmt not in (None, native):
+            raise FormatError(
+                f"{function} got {x.dtype} for {name}, which holds {native}, and fmt={fmt}. Allowed is the dtype's own "
+                "format. Leave fmt out, or view the tensor as uint8."
+            )
+        fmt, packed, x = native, packed or native.width == 4, x.view(torch.uint8)
+    if isinstance(fmt, FixedPoint):
+        _check_fixed(function, name, x, fmt)
+    elif fmt is not None:
+        check_codes(function, name, x, fmt)
+    elif x.dtype not in (*FLOAT_ROWS, *INTEGERS, torch.bool):
+        raise DTypeError(
+            f"{function} cannot compare {x.dtype} for {name}. Allowed are float16, bfloat16, float32, float64, "
+            "torch's float8 and float4, bool, uint8 and signed integers. View other dtypes as integers, and name "
+            "their format with fmt."
+        )
+    if packed and (x.dtype != torch.uint8 or fmt is None or fmt.width != 4 or not x.dim()):
+        raise ContractError(
+            f"{function} cannot unpack {name}: {'no format' if fmt is None else fmt} in {x.dtype}, shape "
+            f"{tuple(x.shape)}. Packed are codes of 4 bits in uint8, two a byte along the last axis. Leave packed out."
+        )
+    return Codes(x, fmt, packed)
+
+
+def _check_fixed(function: str, name: str, x: Tensor, fmt: FixedPoint) -> None:
+    allowed = [dtype for dtype in INTEGERS if dtype.itemsize * 8 >= fmt.width]
+    if x.dtype not in allowed:
+        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
+        raise DTypeError(
+            f"{function} needs codes of {fmt} for {name}, got {x.dtype}. Allowed are {names}. View the tensor as one."
+        )
+
+
+def places(x: Tensor, fmt: Row | None) -> Places:
     """Where elements lie: floating-point values by their dtype, integers as codes of ``fmt`` or as integers."""
     bits, row = x.detach(), row_of(x, fmt)
     if x.dtype in FLOAT_ROWS:
@@ -100,6 +172,9 @@ def places(x: Tensor, fmt: Format | None) -> Places:
     match row:
         case None:
             return Places(bits, bits, torch.zeros_like(bits, dtype=torch.bool))
+        case FixedPoint():
+            place = bits << (64 - row.width) >> (64 - row.width)
+            return Places(_low(bits, row.width), place, torch.zeros_like(bits, dtype=torch.bool))
         case Posit():
             place = bits << (64 - row.n) >> (64 - row.n)
             return Places(_low(bits, row.n), place, place == row.nar)
@@ -110,7 +185,7 @@ def places(x: Tensor, fmt: Format | None) -> Places:
             return Places(_low(bits, row.width), place, _is_nan(magnitude, negative, row))
 
 
-def row_of(x: Tensor, fmt: Format | None) -> Format | None:
+def row_of(x: Tensor, fmt: Row | None) -> Row | None:
     """The format of the elements; None for plain integers."""
     return FLOAT_ROWS.get(x.dtype, fmt)
 

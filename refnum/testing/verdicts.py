@@ -13,7 +13,7 @@ from ..boundary import FLOAT_ROWS, INTEGERS, check_format, check_tensor
 from ..errors import ContractError, DTypeError
 from ..fast.chunks import elementwise
 from ..formats import Format
-from .assertions import STEPS
+from .reports import STEPS
 from .ulp import FARTHEST, check_comparable, ulp_distance
 
 SHOWN = 5  #: mismatches that a message shows, the largest errors first
