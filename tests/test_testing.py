@@ -5,10 +5,12 @@ The cases have a file of their own.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import math
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import refnum
-from refnum import Minifloat, MismatchError, Posit, formats
+from refnum import Minifloat, MismatchError, Posit, formats, mx
 from refnum.errors import ContractError, DTypeError, FormatError, MissingExtraError, RefnumError, ShapeError
 from refnum.testing import (
     BlocksReport,
@@ -29,9 +31,9 @@ from refnum.testing import (
     cases,
     comparisons,
     strategies,
-    ulp,
     ulp_distance,
 )
+from refnum.testing import ulp as distances
 from refnum.testing.dyadics import to_float
 from refnum.testing.ulp import Places, places
 
@@ -300,7 +302,7 @@ def test_pieces_and_strides_change_nothing(monkeypatch: pytest.MonkeyPatch, view
         seen.append(x.numel())
         return places(x, fmt)
 
-    monkeypatch.setattr(ulp, "places", noted)
+    monkeypatch.setattr(distances, "places", noted)
     assert report_of(lambda: assert_bit_equal(view(got), view(want))) == whole
     assert max(seen) <= 10  # no temporary is larger than a piece
     assert len(seen) > 10
@@ -311,6 +313,174 @@ def test_inputs_stay_and_gradients_are_left_out() -> None:
     report = report_of(lambda: assert_ulp(got, want, ulp=0))
     assert report.mismatched == 3
     assert got.tolist() == [1.0] * 3
+
+
+# ---- packed codes, torch's own dtypes, blocks, products ------------------------------------------------------------
+
+
+def test_packed_codes_are_compared_as_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pair of bytes: against the same codes, a byte each."""
+    monkeypatch.setattr(comparisons, "PIECE", 100)
+    a, b = (x.to(torch.uint8) for x in torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij"))
+    codes = [torch.stack((x & 15, x >> 4), -1).view(256, 512) for x in (a, b)]
+    assert torch.equal(ulp_distance(a, b, refnum.e2m1, packed=True), ulp_distance(*codes, refnum.e2m1))
+    for x, y in ((a, b), (a.view(torch.float4_e2m1fn_x2), b.view(torch.float4_e2m1fn_x2))):
+        fmt = refnum.e2m1 if x.dtype == torch.uint8 else None
+        packed = report_of(lambda x=x, y=y, fmt=fmt: assert_ulp(x, y, ulp=3, fmt=fmt, packed=True))  # type: ignore[misc]
+        plain = report_of(lambda: assert_ulp(*codes, ulp=3, fmt=refnum.e2m1))
+        assert dataclasses.replace(packed, dtype=torch.uint8) == plain
+    assert_bit_equal(a, a.clone(), fmt=refnum.e2m1, packed=True)
+    swapped = mismatch(lambda: assert_bit_equal(a[:1, 1:2], a[:1, 1:2] | 16 * 9, fmt=refnum.e2m1, packed=True))
+    assert "[0, 1]        0x0         0x9     0   -0.5    +1" in str(swapped)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "row"),
+    [
+        (torch.float8_e4m3fn, refnum.e4m3),
+        (torch.float8_e5m2, refnum.e5m2),
+        (torch.float8_e4m3fnuz, refnum.e4m3fnuz),
+        (torch.float8_e5m2fnuz, refnum.e5m2fnuz),
+        (torch.float8_e8m0fnu, refnum.e8m0),
+    ],
+)
+def test_dtypes_of_torch_name_their_format(dtype: torch.dtype, row: Minifloat) -> None:
+    a = torch.arange(256).to(torch.uint8)
+    b = a.flip(0)
+    assert torch.equal(ulp_distance(a.view(dtype), b.view(dtype)), ulp_distance(a, b, row))
+    report = report_of(lambda: assert_bit_equal(a.view(dtype), b.view(dtype)))
+    assert (report.fmt, report.dtype) == (row, dtype)
+    assert_bit_equal(a.view(dtype), a.view(dtype), fmt=row)
+
+
+def test_fixed_point_codes_are_integers_with_a_sign() -> None:
+    row = refnum.mxint8.element
+    assert isinstance(row, formats.FixedPoint)
+    a = torch.tensor([0x7F, 0xFF, 0x80, 0x00], dtype=torch.uint8)
+    assert ulp_distance(a, a.flip(0), row).tolist() == [127, 127, 127, 127]
+    assert "[0]         0x7f        0x00   1.984      0   +127" in str(
+        mismatch(lambda: assert_bit_equal(a[:1], a[3:], fmt=row))
+    )
+
+
+@pytest.mark.parametrize("name", ["mxfp4", "mxfp6_e2m3", "mxfp8_e4m3", "mxint8", "nvfp4"])
+@pytest.mark.parametrize("axis", [-1, 0])
+def test_blocks_are_compared_by_elements_and_scales(name: str, axis: int) -> None:
+    fmt = refnum.formats.parse(name)
+    assert isinstance(fmt, formats.Block)
+    x = torch.randn(96, 96, generator=torch.Generator().manual_seed(0))
+    want, got = (mx.quantize(x, fmt, axis=axis) for _ in range(2))
+    assert_bit_equal(got, want)
+    assert_ulp(got, want, ulp=0)
+    got.elements[0, 0] ^= 1  # the last bit of the first code
+    got.scales[1, 2] += 1
+    report = mismatch(lambda: assert_bit_equal(got, want)).report
+    assert isinstance(report, BlocksReport)
+    assert report.elements is not None
+    assert report.scales is not None
+    assert (report.elements.mismatched, report.elements.elements[0].index) == (1, (0, 0))
+    assert (report.scales.mismatched, report.scales.elements[0].index) == (1, (1, 2))
+    close = mismatch(lambda: assert_ulp(got, want, ulp=1)).report
+    assert isinstance(close, BlocksReport)
+    assert close.elements is None
+    assert close.scales is not None
+    assert "elements: within 1 ULP\nscales:\n" in str(close)
+
+
+def test_the_text_of_blocks() -> None:
+    want = mx.quantize(torch.arange(128.0).view(2, 64), refnum.mxfp4)
+    got = dataclasses.replace(want, elements=want.elements.clone())
+    got.elements[1, 21] ^= 0x40
+    assert str(mismatch(lambda: assert_bit_equal(got, want))) == (
+        "got is not bit-equal to want\n"
+        "  mxfp4  shape (2, 64)  axis -1\n"
+        "elements:\n"
+        "  shape (2, 64)  dtype torch.uint8  format e2m1  mismatched 1 of 128 (0.78 %)  worst 4 ULP\n"
+        "  index                     got bits   want bits   got   want   ULP\n"
+        "  [1, 43] in block [1, 1]        0x3         0x7   1.5      6    -4\n"
+        "  ULP    0: 127  1: 0  2: 0  3: 0  >=4: 1     rows 1..1, columns 43..43\n"
+        "scales: equal"
+    )
+
+
+def test_blocks_of_another_kind_do_not_match() -> None:
+    x = torch.ones(2, 64)
+    a, b, c = (mx.quantize(x, fmt) for fmt in (refnum.mxfp4, refnum.mxfp8_e4m3, refnum.nvfp4))
+    text = str(mismatch(lambda: assert_bit_equal(a, b)))
+    assert text == (
+        "got and want differ in format: got mxfp4, want mxfp8_e4m3. Only blocks of one format, shape, axis, "
+        "tensor_scale and device are compared. Give both the same format."
+    )
+    scaled = dataclasses.replace(c, tensor_scale=torch.tensor(0.5))
+    assert "differ in tensor_scale: got None, want 0.5." in str(mismatch(lambda: assert_ulp(c, scaled, ulp=9)))
+    nan = dataclasses.replace(c, tensor_scale=torch.tensor(NAN))
+    assert_bit_equal(nan, nan)
+
+
+def test_tiles_and_padding_of_blocks() -> None:
+    """A tile names its block on both axes; what fills the last tile is no part of the tensor."""
+    fmt = formats.Block(refnum.e4m3, formats.float32, (32, 32))
+    want = mx.quantize(torch.randn(40, 70, generator=torch.Generator().manual_seed(1)), fmt, pad=True)
+    got = dataclasses.replace(want, elements=want.elements.clone())
+    got.elements[-1, -1] ^= 1
+    assert_bit_equal(got, want)
+    got.elements[35, 69] ^= 1
+    assert "[35, 69] in block [1, 2]" in str(mismatch(lambda: assert_bit_equal(got, want)))
+
+
+def test_errors_of_products_are_told_relative_to_their_terms() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(5, 40, generator=generator), torch.randn(40, 7, generator=generator)
+    bias = torch.randn(7, generator=generator)
+    want = (a.double() @ b.double() + bias).float()
+    got = want.clone()
+    got[2, 3] += 0.25
+    got[4, 6] = NAN
+    report = report_of(lambda: assert_ulp(got, want, ulp=0, operands=(a, b, bias)))
+    terms = [abs(Fraction(x) * Fraction(y)) for x, y in zip(a[2].tolist(), b[:, 3].tolist(), strict=True)]
+    error = abs(Fraction(got[2, 3].item()) - Fraction(want[2, 3].item()))
+    exact = float(error * 2**24 / (sum(terms) + abs(Fraction(bias[3].item()))))
+    by_index = {x.index: x.of_sum for x in report.elements}
+    assert by_index[2, 3] == pytest.approx(exact, rel=1e-12)
+    assert by_index[4, 6] == 0.0
+    assert report.of_sum == by_index[2, 3]
+    assert f"  error at most {exact:.3g} x 2^-24 of sum|a||b|\n" in str(report)
+
+
+def test_cancellation_is_far_in_ulp_and_near_in_its_terms() -> None:
+    a, b = torch.tensor([[1.0, 1.0, -1.0]]), torch.tensor([[2.0**-24], [1.0], [1.0]])
+    text = str(mismatch(lambda: assert_ulp(torch.zeros(1, 1), torch.tensor([[2.0**-24]]), ulp=9, operands=(a, b))))
+    assert text.splitlines()[2:5] == [
+        "  error at most 0.5 x 2^-24 of sum|a||b|",
+        "  index      got bits    want bits   got             want          ULP   of sum|a||b|",
+        "  [0, 0]   0x00000000   0x33800000     0   5.96046448e-08   -864026624    0.5 x 2^-24",
+    ]
+
+
+def test_operands_may_be_blocks() -> None:
+    x = torch.randn(6, 64, generator=torch.Generator().manual_seed(2))
+    a, b = mx.quantize(x, refnum.mxfp4), mx.quantize(x[:3], refnum.mxfp4)
+    want = refnum.mx_mm(a, b, out_dtype=torch.float32)
+    values = [mx.dequantize(blocks) for blocks in (a, b)]
+    got = want + 1
+    blocks, floats = (
+        report_of(lambda operands=operands: assert_ulp(got, want, ulp=0, operands=operands))  # type: ignore[misc]
+        for operands in ((a, b), (values[0], values[1].mT))
+    )
+    assert blocks == floats
+
+
+def test_equal_bits_are_not_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparisons, "PIECE", 10)
+    monkeypatch.setattr(distances, "places", lambda *_: pytest.fail("an equal piece was taken apart"))
+    x = torch.randn(7, 13)
+    x[0, 0] = NAN
+    assert_bit_equal(x, x.clone())
+    assert_ulp(x.mT, x.clone().mT, ulp=0)
+    assert_bit_equal(torch.tensor(1.0), torch.tensor(1.0))
+    assert_bit_equal(torch.zeros(0, 3), torch.zeros(0, 3))
+    with pytest.raises(pytest.fail.Exception):
+        assert_bit_equal(x, -x)
 
 
 # ---- what is refused ----------------------------------------------------------------------------------------------
@@ -335,6 +505,8 @@ def test_tensors_that_differ_in_kind_do_not_match(check: Callable[[Tensor, Tenso
     assert isinstance(error, AssertionError)
 
 
+_E5M2 = torch.zeros(1).to(torch.float8_e5m2)
+_BLOCKS = mx.quantize(torch.ones(32), refnum.mxfp4)
 ALLOWED = "Allowed are float16, bfloat16, float32, float64, torch's float8 and float4, bool, uint8 and signed integers."
 
 
@@ -394,6 +566,53 @@ ALLOWED = "Allowed are float16, bfloat16, float32, float64, torch's float8 and f
             DTypeError,
             "ulp_distance needs two tensors of one dtype and device, "
             "got torch.float32 on cpu and torch.float16 on cpu. Convert one of them.",
+        ),
+        (
+            lambda: assert_bit_equal(_E5M2, _E5M2, fmt=refnum.e4m3),
+            FormatError,
+            "assert_bit_equal got torch.float8_e5m2 for got, which holds e5m2, and fmt=e4m3. Allowed is the dtype's "
+            "own format. Leave fmt out, or view the tensor as uint8.",
+        ),
+        (
+            lambda: assert_bit_equal(torch.zeros(3, dtype=torch.uint8), torch.zeros(3, dtype=torch.uint8), packed=True),
+            ContractError,
+            "assert_bit_equal cannot unpack got: no format in torch.uint8, shape (3,). Packed are codes of 4 bits in "
+            "uint8, two a byte along the last axis. Leave packed out.",
+        ),
+        (
+            lambda: ulp_distance(torch.zeros(3), torch.zeros(3), refnum.mxint8.element),
+            DTypeError,
+            "ulp_distance needs codes of FixedPoint(width=8, fraction=6, symmetric=True) for got, got torch.float32. "
+            "Allowed are uint8, int8, int16, int32, int64. View the tensor as one.",
+        ),
+        (
+            lambda: assert_bit_equal(_BLOCKS, torch.zeros(32)),
+            DTypeError,
+            "assert_bit_equal got Blocks and Tensor. Blocks are compared with Blocks alone. Dequantize them, or "
+            "compare their elements and scales.",
+        ),
+        (
+            lambda: assert_ulp(_BLOCKS, _BLOCKS, ulp=0, fmt=refnum.e2m1),
+            ContractError,
+            "assert_ulp takes no fmt, packed or operands with Blocks, which name their format. Leave them out.",
+        ),
+        (
+            lambda: assert_ulp(torch.zeros(2, 2), torch.zeros(2, 2), ulp=0, operands=(torch.zeros(2, 3),)),
+            DTypeError,
+            "assert_ulp needs the operands of a product, got tuple of 1. Allowed are (a, b) and (a, b, bias). Pass "
+            "what was multiplied, as tensors or mx.Blocks.",
+        ),
+        (
+            lambda: assert_ulp(torch.zeros(2, 2), torch.zeros(2, 2), ulp=0, operands=(torch.zeros(2, 3),) * 2),
+            ShapeError,
+            "assert_ulp needs operands whose product has the shape of got, (2, 2), got (2, 3) and (2, 3). Pass what "
+            "was multiplied.",
+        ),
+        (
+            lambda: assert_bit_equal(*(torch.zeros(2, 2, dtype=torch.int8),) * 2, operands=(torch.zeros(2, 2),) * 2),
+            DTypeError,
+            "assert_bit_equal knows errors relative to sum|a||b| only of floating-point results, got torch.int8. Leave "
+            "operands out, or decode the results first.",
         ),
         (
             lambda: assert_bit_equal(torch.zeros(1), torch.zeros(1), fmt="posit8"),  # type: ignore[arg-type]

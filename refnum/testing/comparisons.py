@@ -224,8 +224,9 @@ def _value(place: Places, mask: int, row: Row | None) -> float | int:
 
 def _check_operands(function: str, got: Tensor, operands: object) -> None:
     if not isinstance(operands, (tuple, list)) or len(operands) not in (2, 3):
+        count = f" of {len(operands)}" if isinstance(operands, (tuple, list)) else ""
         raise DTypeError(
-            f"{function} needs the operands of a product, got {type(operands).__name__}. Allowed are (a, b) and "
+            f"{function} needs the operands of a product, got {type(operands).__name__}{count}. Allowed are (a, b) and "
             "(a, b, bias). Pass what was multiplied, as tensors or mx.Blocks."
         )
     for name, x in zip(("a", "b", "bias"), operands, strict=False):

@@ -168,8 +168,9 @@ class BlocksReport:
 
     def __str__(self) -> str:
         lines = [_headline(self.allowed), f"  {self.fmt}  shape {self.shape}  axis {self.axis}"]
-        for name, part in (("elements", self.elements), ("scales", self.scales)):
-            lines += [f"{name}: equal"] if part is None else [f"{name}:", *part.lines()]
+        close = "equal" if self.allowed is None else f"within {self.allowed} ULP"
+        for name, part, well in (("elements", self.elements, close), ("scales", self.scales, "equal")):
+            lines += [f"{name}: {well}"] if part is None else [f"{name}:", *part.lines()]
         return "\n".join(lines)
 
 
