@@ -6,6 +6,7 @@ Nothing here computes, and nothing here imports torch: a format says what a patt
 from __future__ import annotations
 
 import ast
+import difflib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -490,7 +491,9 @@ def parse(text: str) -> Format | Element | Block:
         fmt = None
     if isinstance(fmt, (Posit, Minifloat, FixedPoint, Block)):
         return fmt
-    raise FormatError(f"No format is named {text!r}. Choose one of {', '.join(named())}, or posit(n,es).")
+    near = difflib.get_close_matches(str(text).lower(), named(), cutoff=0.5)
+    hint = f"Near it: {', '.join(near)}. " if near else ""
+    raise FormatError(f"No format is named {text!r}. {hint}Choose one of {', '.join(named())}, or posit(n,es).")
 
 
 def parse_scalar(text: str) -> Format:

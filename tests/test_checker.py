@@ -220,6 +220,11 @@ def test_gradients_are_no_part_of_it() -> None:
         (lambda: checker(abs, fmt="posit8"), FormatError, "checker needs a format record"),  # type: ignore[arg-type]
         (lambda: checker(abs, fmt=Posit(8), rtol=0.1), ContractError, "checker has no tolerance for codes of posit8"),
         (lambda: checker(lambda _: 3.0)(0, torch.ones(1)), DTypeError, "for the result of ref_kernel, got float."),
+        (
+            lambda: checker(lambda _: torch.zeros(1).to(torch.float8_e5m2))(0, torch.ones(1)),
+            DTypeError,
+            "has no tolerance for torch.float8_e5m2, the dtype of ref_kernel's result.",
+        ),
     ],
 )
 def test_refusals(make: Callable[[], object], error: type[Exception], text: str) -> None:

@@ -120,7 +120,7 @@ def test_importing_the_command_loads_no_extra() -> None:
         (["show"], "Missing argument 'VALUE'. Try: refnum show --help"),
         (["show", "1"], "Missing argument 'FORMAT'"),
         (["show", "1", "posit16", "2"], "extra argument"),
-        (["show", "1", "posit7"], "No format is named 'posit7'. Choose one of posit8, "),
+        (["show", "1", "posit7"], "No format is named 'posit7'. Near it: posit8, "),
         (["show", "1", "posit(99,2)"], "Posit has no n=99: n is an int from 2 to 64."),
         (["show", "one", "posit8"], "cannot read 'one'"),
         (["show", "one", "e4m3"], "VALUE: 'one' is not a number"),

@@ -43,7 +43,7 @@ def test_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["vendor"], "Missing argument 'FUNCTION...'. Try: refnum vendor --help"),
         (["vendor", "mx_mm"], "Missing option '--format'. Try: refnum vendor --help"),
         ([*WORDS, "gemm"], "vendor has no function='gemm'. Choose one of mx.quantize, mx.dequantize, mx_mm."),
-        (["vendor", "mx_mm", "--format", "mxfp5"], "No format is named 'mxfp5'. Choose one of "),
+        (["vendor", "mx_mm", "--format", "mxfp5"], "No format is named 'mxfp5'. Near it: mxfp4, "),
         (
             ["vendor", "mx_mm", "--format", "posit8"],
             "vendor needs a block format, got posit8. Allowed are some with e8m0 scales. Choose one, such as mxfp4.",

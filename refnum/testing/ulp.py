@@ -100,11 +100,6 @@ def check_row(function: str, fmt: object) -> None:
         check_format(function, fmt)
 
 
-def check_comparable(function: str, got: object, want: object, fmt: Row | None) -> None:
-    """Both are tensors whose elements lie on one line."""
-    comparable(function, got, want, fmt, False)
-
-
 def comparable(function: str, got: object, want: object, fmt: Row | None, packed: bool) -> tuple[Codes, Codes]:
     """Two tensors whose elements lie on one line, and how they are read."""
     check_row(function, fmt)

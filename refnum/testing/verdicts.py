@@ -14,7 +14,7 @@ from ..errors import ContractError, DTypeError
 from ..fast.chunks import elementwise
 from ..formats import Format
 from .reports import STEPS
-from .ulp import FARTHEST, check_comparable, ulp_distance
+from .ulp import FARTHEST, NATIVE, comparable, ulp_distance
 
 SHOWN = 5  #: mismatches that a message shows, the largest errors first
 BREAK = r"\n"  #: between the lines of a message: a backslash and an n, because the harness has one line for a message
@@ -143,7 +143,12 @@ def _judged(got: Any, want: Any, bounds: _Bounds, fmt: Format | None) -> tuple[b
 
 def _compared(got: Any, want: Any, bounds: _Bounds, fmt: Format | None) -> tuple[bool, list[str]]:
     check_tensor("checker", "the result of ref_kernel", want)
-    check_comparable("checker", want, want, fmt)
+    comparable("checker", want, want, fmt, False)
+    if want.dtype in NATIVE:
+        raise DTypeError(
+            f"checker has no tolerance for {want.dtype}, the dtype of ref_kernel's result. Allowed are float16, "
+            f"bfloat16, float32, float64 and integers. View results as uint8 and pass fmt={NATIVE[want.dtype]}."
+        )
     if refusal := _refusal(got, want, bounds):
         return False, [refusal]
     got, want = got.detach(), want.detach()
