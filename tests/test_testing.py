@@ -353,6 +353,17 @@ def test_dtypes_of_torch_name_their_format(dtype: torch.dtype, row: Minifloat) -
     assert_bit_equal(a.view(dtype), a.view(dtype), fmt=row)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32])
+def test_wide_unsigned_integers_are_numbers_or_codes(dtype: torch.dtype) -> None:
+    top = (1 << 8 * dtype.itemsize) - 1
+    x = torch.tensor([0, top, top - 2], dtype=dtype)
+    assert ulp_distance(x, torch.tensor([top, top, top], dtype=dtype)).tolist() == [top, 0, 2]
+    assert report_of(lambda: assert_bit_equal(x[:1], x[1:2])).elements[0].want == top
+    fmt = Posit(8 * dtype.itemsize)
+    assert ulp_distance(x, torch.tensor([1, 1, 1], dtype=dtype), fmt).tolist() == [1, 2, 4]
+    assert report_of(lambda: assert_bit_equal(x[:1], x[1:2], fmt=fmt)).elements[0].want_bits == top
+
+
 def test_fixed_point_codes_are_integers_with_a_sign() -> None:
     row = refnum.mxint8.element
     assert isinstance(row, formats.FixedPoint)
@@ -507,7 +518,9 @@ def test_tensors_that_differ_in_kind_do_not_match(check: Callable[[Tensor, Tenso
 
 _E5M2 = torch.zeros(1).to(torch.float8_e5m2)
 _BLOCKS = mx.quantize(torch.ones(32), refnum.mxfp4)
-ALLOWED = "Allowed are float16, bfloat16, float32, float64, torch's float8 and float4, bool, uint8 and signed integers."
+ALLOWED = (
+    "Allowed are float16, bfloat16, float32, float64, torch's float8 and float4, bool, and integers but for uint64."
+)
 
 
 @pytest.mark.parametrize(
@@ -545,9 +558,9 @@ ALLOWED = "Allowed are float16, bfloat16, float32, float64, torch's float8 and f
             "View other dtypes as integers, and name their format with fmt.",
         ),
         (
-            lambda: ulp_distance(torch.zeros(1, dtype=torch.uint16), torch.zeros(1)),
+            lambda: ulp_distance(torch.zeros(1, dtype=torch.uint64), torch.zeros(1)),
             DTypeError,
-            f"ulp_distance cannot compare torch.uint16 for got. {ALLOWED} "
+            f"ulp_distance cannot compare torch.uint64 for got. {ALLOWED} "
             "View other dtypes as integers, and name their format with fmt.",
         ),
         (

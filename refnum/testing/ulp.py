@@ -24,6 +24,7 @@ from ..mx.packing import unpack4
 Row = Format | FixedPoint  #: whose codes lie on a line
 
 NATIVE = {dtype: row for row, dtype in TORCH.items()}  #: torch's own dtypes of codes
+UNSIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 FARTHEST = (1 << 63) - 1  #: the distance between a NaN and a number, and all that int64 cannot count
 
 
@@ -131,14 +132,16 @@ def _codes(function: str, name: str, x: object, fmt: Row | None, packed: bool) -
                 "format. Leave fmt out, or view the tensor as uint8."
             )
         fmt, packed, x = native, packed or native.width == 4, x.view(torch.uint8)
+    if fmt is not None and x.dtype in UNSIGNED:
+        x = x.view(UNSIGNED[x.dtype])  # of codes only the low bits are read
     if isinstance(fmt, FixedPoint):
         _check_fixed(function, name, x, fmt)
     elif fmt is not None:
         check_codes(function, name, x, fmt)
-    elif x.dtype not in (*FLOAT_ROWS, *INTEGERS, torch.bool):
+    elif x.dtype not in (*FLOAT_ROWS, *INTEGERS, torch.bool, torch.uint16, torch.uint32):
         raise DTypeError(
             f"{function} cannot compare {x.dtype} for {name}. Allowed are float16, bfloat16, float32, float64, "
-            "torch's float8 and float4, bool, uint8 and signed integers. View other dtypes as integers, and name "
+            "torch's float8 and float4, bool, and integers but for uint64. View other dtypes as integers, and name "
             "their format with fmt."
         )
     if packed and (x.dtype != torch.uint8 or fmt is None or fmt.width != 4 or not x.dim()):
