@@ -6,6 +6,7 @@
 from . import cases
 from .accuracy import Accusation, Suspect, assert_any_order
 from .assertions import assert_bit_equal, assert_ulp
+from .diagnosis import Diagnosis, diagnose
 from .invariance import Movement, assert_invariant
 from .orders import Order, Revelation
 from .reports import BlocksReport, Difference, Element, Report
@@ -17,6 +18,7 @@ from .verdicts import checker
 __all__ = [
     "Accusation",
     "BlocksReport",
+    "Diagnosis",
     "Difference",
     "Element",
     "Movement",
@@ -31,6 +33,7 @@ __all__ = [
     "assert_ulp",
     "cases",
     "checker",
+    "diagnose",
     "reveal",
     "ulp_distance",
 ]

@@ -1,0 +1,341 @@
+"""Faults of products of matrices: another contract, another order or precision of sums, operands read otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial, reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..codec import quantize
+from ..errors import ShapeError
+from ..formats import Minifloat, bfloat16, float16, tf32
+from ..mx import LAYOUTS, Blocks, dequantize, shuffle, unshuffle
+from ..ops import gemm, mx_mm
+from ..sums import chain
+from ..sums.chain import Arithmetic, Order, ordered_mm
+from ..sums.contracts import CONTRACTS, FLOATS, find
+from ..sums.operands import placed_bias, product_shape, widened
+from ..sums.results import RESULTS, finished
+from .bytefaults import swap_nibbles
+from .hypotheses import Case, Change, Hypothesis
+from .valuefaults import READINGS, flushed, reading, setting
+
+PRODUCTS = (gemm, mx_mm)
+#: contracts that have parameters, with those that kernels have
+CHUNKED = (
+    *(f"tree/v1(Kc={count})" for count in (16, 32, 64, 128, 256, 512)),
+    *(f"sgbi.splitm_f64(c={count})/0.1.1" for count in (16, 32)),
+    *(f"tcsplit/v1(inst=tc.hopper.fp8, Kc={count})" for count in (64, 128)),
+)
+NAMES = (*(name for name, row in CONTRACTS.items() if row.multiply or row.multiply_blocks), *CHUNKED)
+
+
+# ---- orders in float32 -----------------------------------------------------------------------------------------------
+
+
+def _stepwise(step: Callable[[Tensor, Tensor, Tensor, Arithmetic], Tensor]) -> Order:
+    """k ascending from the bias or +0; a step makes new sums of those before, a column of a and a row of b."""
+
+    def order(a: Tensor, b: Tensor, bias: Tensor | None, arithmetic: Arithmetic) -> Tensor:
+        shape = (*a.shape[:-1], b.shape[-1])
+        sums = torch.zeros(shape, dtype=torch.float32, device=a.device) if bias is None else bias.expand(shape)
+        for k in range(a.shape[-1]):
+            sums = step(a[..., k : k + 1], b[..., k : k + 1, :], sums, arithmetic)
+        return sums
+
+    return order
+
+
+def _unfused(a: Tensor, b: Tensor, sums: Tensor, arithmetic: Arithmetic) -> Tensor:
+    return arithmetic.add(sums, arithmetic.chain(a, b))
+
+
+def _flushing(a: Tensor, b: Tensor, sums: Tensor, arithmetic: Arithmetic) -> Tensor:
+    return flushed(arithmetic.chain(flushed(a), flushed(b), flushed(sums)))
+
+
+def _narrow(a: Tensor, b: Tensor, sums: Tensor, arithmetic: Arithmetic, fmt: Minifloat) -> Tensor:
+    return quantize(arithmetic.chain(a, b, sums), fmt)
+
+
+def _narrow_product(a: Tensor, b: Tensor, sums: Tensor, arithmetic: Arithmetic, fmt: Minifloat) -> Tensor:
+    return arithmetic.add(sums, quantize(arithmetic.chain(a, b), fmt))
+
+
+def _descending(a: Tensor, b: Tensor, bias: Tensor | None, arithmetic: Arithmetic) -> Tensor:
+    return arithmetic.chain(a.flip(-1), b.flip(-2), bias)
+
+
+def _interleaved(a: Tensor, b: Tensor, bias: Tensor | None, arithmetic: Arithmetic, count: int) -> Tensor:
+    """A chain for each k modulo a count, added one by one; then the bias."""
+    sums = arithmetic.chain(a[..., ::count], b[..., ::count, :])
+    for first in range(1, min(count, a.shape[-1])):
+        sums = arithmetic.add(sums, arithmetic.chain(a[..., first::count], b[..., first::count, :]))
+    return sums if bias is None else arithmetic.add(sums, bias.expand(sums.shape))
+
+
+ORDERS: dict[str, Order] = {
+    "chain without fma": _stepwise(_unfused),
+    "chain that flushes subnormals": _stepwise(_flushing),
+    **{f"chain in {row}": _stepwise(partial(_narrow, fmt=row)) for row in (bfloat16, float16)},
+    **{f"chain of products in {row}": _stepwise(partial(_narrow_product, fmt=row)) for row in (bfloat16, float16)},
+    "chain with k descending": _descending,
+    **{f"chains of k modulo {count}": partial(_interleaved, count=count) for count in (2, 4, 8)},
+}
+
+
+def _ordered(order: Order) -> Change:
+    def change(case: Case) -> Case | None:
+        def operation(a: Tensor, b: Tensor, bias: Tensor | None, **_: Any) -> Tensor:
+            shape = product_shape(a, b)
+            placed = None if bias is None else placed_bias("diagnose", bias, shape, a.dim(), b.dim())
+            return ordered_mm(widened(a), widened(b), placed, dtype, order)
+
+        matrices = all(case.arguments[name].dtype in FLOATS and case.arguments[name].dim() > 1 for name in ("a", "b"))
+        dtype = _result_dtype(case)
+        return replace(case, operation=operation) if matrices and dtype in RESULTS else None
+
+    return change
+
+
+# ---- the same contract, otherwise ------------------------------------------------------------------------------------
+
+
+def _part(case: Case, first: int, last: int | None) -> dict[str, Any]:
+    """Operands of the terms from the first to the last."""
+    a, b = case.arguments["a"], case.arguments["b"]
+    return {"a": a[..., first:last], "b": b[first:last] if b.dim() == 1 else b[..., first:last, :]}
+
+
+def _accumulates(case: Case) -> bool:
+    """Whether the contract has sums in float32, of which the result is rounded."""
+    return torch.float32 in find("diagnose", case.arguments["contract"]).results and _result_dtype(case) in RESULTS
+
+
+def _result_dtype(case: Case) -> torch.dtype:
+    """The dtype of the call's result: that of no terms, unless it was asked for."""
+    asked: torch.dtype | None = case.arguments["out_dtype"]
+    return asked or case.given(**_part(case, 0, 0), bias=None).result()["result"].dtype
+
+
+def _finished(case: Case, sums: Tensor) -> Tensor:
+    """Sums in float32, rounded as those of the call."""
+    return finished(sums, _result_dtype(case))
+
+
+def _added(sums: Tensor, bias: Tensor) -> Tensor:
+    return chain.add(sums, bias.to(torch.float32).expand(sums.shape))
+
+
+def _split(count: int) -> Change:
+    """K in so many parts, each of them under the contract, added in float32 one by one; then the bias."""
+
+    def change(case: Case) -> Case | None:
+        def operation(**arguments: Any) -> Tensor:
+            call = replace(case, arguments=arguments)
+            terms = arguments["a"].shape[-1]
+            size = max(1, -(-terms // count))
+            parts = (_part(call, first, first + size) for first in range(0, max(1, terms), size))
+            sums = reduce(
+                chain.add,
+                (call.given(**part, bias=None, out_dtype=torch.float32).result()["result"] for part in parts),
+            )
+            bias = arguments["bias"]
+            return _finished(call, sums if bias is None else _added(sums, bias))
+
+        return (
+            replace(case, operation=operation)
+            if case.arguments["a"].shape[-1] >= count and _accumulates(case)
+            else None
+        )
+
+    return change
+
+
+def _without_tail(multiple: int) -> Change:
+    """Terms behind the last whole group are left out."""
+
+    def change(case: Case) -> Case | None:
+        terms = case.arguments["a"].shape[-1]
+        return case.given(**_part(case, 0, terms - terms % multiple)) if terms % multiple else None
+
+    return change
+
+
+def _without(first: int, last: int | None) -> Change:
+    return lambda case: case.given(**_part(case, first, last)) if case.arguments["a"].shape[-1] else None
+
+
+def _after(finish: Callable[[Case, Tensor], Tensor]) -> Change:
+    """The sum in float32, of the contract, is finished otherwise."""
+
+    def change(case: Case) -> Case | None:
+        def operation(**arguments: Any) -> Tensor:
+            call = replace(case, arguments=arguments)
+            return finish(call, call.given(out_dtype=torch.float32).result()["result"])
+
+        return replace(case, operation=operation) if _accumulates(case) else None
+
+    return change
+
+
+def _biased(finish: Callable[[Case, Tensor, Tensor], Tensor]) -> Change:
+    """The product in float32, of the contract, gets its bias otherwise."""
+
+    def change(case: Case) -> Case | None:
+        def operation(bias: Tensor, **arguments: Any) -> Tensor:
+            call = replace(case, arguments={**arguments, "bias": None})
+            return finish(call, call.given(out_dtype=torch.float32).result()["result"], bias)
+
+        has = case.arguments["bias"] is not None
+        return replace(case, operation=operation) if has and _accumulates(case) else None
+
+    return change
+
+
+#: where the bias is added
+BIASES: dict[str, Callable[[Case, Tensor, Tensor], Tensor]] = {
+    "the bias added in float32, last": lambda case, sums, bias: _finished(case, _added(sums, bias)),
+    "the bias added to the rounded product": lambda case, sums, bias: _finished(
+        case, _added(_finished(case, sums).to(torch.float32), bias)
+    ),
+    "the bias added twice": lambda case, sums, bias: _finished(case, _added(_added(sums, bias), bias)),
+}
+
+
+def _through(fmt: Minifloat, rounding: str) -> Callable[[Case, Tensor], Tensor]:
+    return lambda case, sums: _finished(case, quantize(sums, fmt, rounding=rounding))
+
+
+def _bias_as(fmt: Minifloat) -> Change:
+    def change(case: Case) -> Case | None:
+        bias = case.arguments["bias"]
+        return None if bias is None else case.given(bias=quantize(bias.to(torch.float32), fmt))
+
+    return change
+
+
+def _transposed(name: str) -> Change:
+    def change(case: Case) -> Case | None:
+        x = case.arguments[name]
+        return case.given(**{name: x.mT}) if x.dim() > 1 and x.shape[-1] == x.shape[-2] else None
+
+    return change
+
+
+# ---- blocks ----------------------------------------------------------------------------------------------------------
+
+
+def _stored(names: tuple[str, ...], part: str, move: Callable[[Tensor], Tensor | None]) -> Change:
+    """A part of operands in blocks is read otherwise."""
+
+    def change(case: Case) -> Case | None:
+        moved = {}
+        for name in names:
+            blocks = case.arguments[name]
+            x = move(getattr(blocks, part)) if isinstance(blocks, Blocks) else None
+            if x is not None and x.shape == getattr(blocks, part).shape:
+                moved[name] = replace(blocks, **{part: x})
+        return case.given(**moved) if moved else None
+
+    return change
+
+
+def _shifted(x: Tensor, by: int) -> Tensor | None:
+    return x + by if x.dtype == torch.uint8 else None
+
+
+def _unscaled(names: tuple[str, ...]) -> Change:
+    def change(case: Case) -> Case | None:
+        blocks = {name: case.arguments[name] for name in names}
+        plain = {
+            name: replace(x, tensor_scale=None)
+            for name, x in blocks.items()
+            if isinstance(x, Blocks) and x.tensor_scale is not None
+        }
+        return case.given(**plain) if plain else None
+
+    return change
+
+
+def _laid(x: Tensor, layout: str, *, back: bool) -> Tensor | None:
+    """Bytes in another layout of the same shape; None where they have none."""
+    if x.itemsize != 1 or x.dim() < 2:
+        return None
+    try:
+        return unshuffle(x, layout, x.shape) if back else shuffle(x, layout)
+    except ShapeError:  # no whole tiles
+        return None
+
+
+#: how a kernel reads a part of blocks
+MISREADINGS: dict[str, tuple[str, Callable[[Tensor], Tensor | None]]] = {
+    "nibbles of {} swapped": ("elements", swap_nibbles),
+    "scales of {} shifted by 1 block": ("scales", lambda x: x.roll(1, -1)),
+    "scales of {} shifted by -1 block": ("scales", lambda x: x.roll(-1, -1)),
+    "scales of {} one binade too high": ("scales", partial(_shifted, by=1)),
+    "scales of {} one binade too low": ("scales", partial(_shifted, by=-1)),
+    **{
+        f"{part} of {{}} read {'as if shuffled to' if back else 'as shuffled to'} {name}": (
+            part,
+            partial(_laid, layout=name, back=back),
+        )
+        for part in ("elements", "scales")
+        for name in LAYOUTS
+        for back in (False, True)
+    },
+}
+
+
+# ---- rows ------------------------------------------------------------------------------------------------------------
+
+
+def faults() -> Iterator[Hypothesis]:
+    """All of these faults."""
+    for name in NAMES:
+        yield Hypothesis(f"contract={name}", "order", PRODUCTS, setting(contract=name))
+    for name, order in ORDERS.items():
+        yield Hypothesis(name, "order", (gemm,), _ordered(order))
+    yield from _of_terms()
+    yield from _of_results()
+    for name, read in READINGS.items():
+        yield Hypothesis(name.format("operands"), "operands", PRODUCTS, reading(read, "a", "b"))
+    yield from _of_operands()
+
+
+def _of_terms() -> Iterator[Hypothesis]:
+    for count in (2, 3, 4, 8, 16):
+        yield Hypothesis(f"K split in {count}, added in float32", "split", (gemm,), _split(count))
+    for multiple in (4, 8, 16, 32, 64, 128):
+        yield Hypothesis(f"terms behind a multiple of {multiple} dropped", "terms", (gemm,), _without_tail(multiple))
+    yield Hypothesis("the last term dropped", "terms", (gemm,), _without(0, -1))
+    yield Hypothesis("the first term dropped", "terms", (gemm,), _without(1, None))
+    for name in ("a", "b"):
+        yield Hypothesis(f"{name} transposed", "transposition", (gemm,), _transposed(name))
+
+
+def _of_results() -> Iterator[Hypothesis]:
+    for name, finish in BIASES.items():
+        yield Hypothesis(name, "bias", PRODUCTS, _biased(finish))
+    yield Hypothesis("no bias", "bias", PRODUCTS, setting(bias=None))
+    for row in (bfloat16, float16):
+        yield Hypothesis(f"the bias rounded to {row}", "bias", PRODUCTS, _bias_as(row))
+    for row in (bfloat16, float16, tf32):
+        for verb, rounding in (("rounded", "nearest_even"), ("truncated", "toward_zero")):
+            change = _after(_through(row, rounding))
+            yield Hypothesis(f"the sum {verb} to {row} first", "result", PRODUCTS, change)
+
+
+def _of_operands() -> Iterator[Hypothesis]:
+    for names in (("a",), ("b",), ("a", "b")):
+        text = " and ".join(names)
+        for name, (part, move) in MISREADINGS.items():
+            yield Hypothesis(name.format(text), f"{part}", (mx_mm,), _stored(names, part, move))
+        yield Hypothesis(f"no tensor_scale of {text}", "tensor_scale", (mx_mm,), _unscaled(names))
+    for name, (part, move) in MISREADINGS.items():
+        yield Hypothesis(name.format("blocks"), part, (dequantize,), _stored(("blocks",), part, move))
+    yield Hypothesis("no tensor_scale", "tensor_scale", (dequantize,), _unscaled(("blocks",)))
