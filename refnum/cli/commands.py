@@ -30,6 +30,8 @@ COMMANDS = (
     Command("formats", "List the formats that have a name.", "formats"),
     Command("contracts", "List the contracts of sums of products, what they take, and what each says.", "contracts"),
     Command("show", "Take one number apart in a format: its fields, pattern and value.", "show", _NUMBERS),
+    Command("gen", "Write test vectors as lines of text, for kernels in any language.", "gen"),
+    Command("check", "Check what a kernel has made of test vectors, from standard input.", "check"),
     Command("reveal", "Find the order in which a function adds up, and the contract whose bits it has.", "reveal"),
     Command("vendor", "Write functions of refnum as one file that needs torch alone.", "vendor"),
     Command("doctor", "Say what is installed and which backend serves, and why.", "doctor"),

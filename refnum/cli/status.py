@@ -8,6 +8,7 @@ DONE = 0
 MISMATCH = 1  #: two results that must be equal are not, or something that was asked for cannot serve
 BAD_INPUT = 2
 INTERRUPTED = 130  #: 128 + SIGINT, as shells have it
+CLOSED = 141  #: 128 + SIGPIPE: nobody reads on
 
 
 def refuse(message: str) -> int:

@@ -26,9 +26,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..boundary import FLOAT_ROWS, INTEGERS, SIGNED, check_choice, check_format, check_posit
+from ..boundary import FLOAT_ROWS, INTEGERS, SIGNED, check_block, check_choice, check_format, check_posit
 from ..errors import ContractError, DTypeError, FormatError
-from ..formats import Format, Posit
+from ..formats import Block, Format, Minifloat, Posit
+from . import terms
 from .codes import anywhere, around, corners, edges, ends, evenly, magnitudes, poles, rescaled, spaced, words
 from .dyadics import Dyadic, value
 from .ties import TIES as TIES
@@ -237,13 +238,13 @@ def tuples(op: str | int, fmt: Posit, kind: str, *, count: int = 1000, seed: int
             return tuple(anywhere(fmt, count, draw) for _ in range(arity))
 
 
-def dots(fmt: Posit, kind: str, *, count: int = 100, length: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Vectors of patterns whose products are summed: two tensors ``[count, length]``.
+def dots(fmt: Format, kind: str, *, count: int = 100, length: int = 32, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Vectors of codes whose products are summed: two tensors ``[count, length]``.
 
     ======  ==========================================================================================================
-    edges   the ends of the range, zeros, NaR
+    edges   the ends of the range, zeros, NaR; numbers around 1
     ties    sums that cancel but for a tie, for a tie and a tiny term, or for a tiny term alone; of 4 terms or more
-    spaced  evenly over the patterns, all magnitudes in each sum
+    spaced  evenly over the codes, all magnitudes in each sum
     random  values around 1, or of all magnitudes
     ======  ==========================================================================================================
 
@@ -251,9 +252,11 @@ def dots(fmt: Posit, kind: str, *, count: int = 100, length: int = 32, seed: int
     >>> a.shape, b.dtype
     (torch.Size([2, 8]), torch.int64)
     """
-    check_posit("cases.dots", fmt)
+    check_format("cases.dots", fmt)
     _check_count("cases.dots", "length", length)
     draw = _begin("cases.dots", kind, count, seed, fmt, length)
+    if isinstance(fmt, Minifloat):
+        return terms.vectors(kind, count, length, fmt, draw)
     match kind:
         case "edges":
             rows = [edge_terms(fmt, length, draw) for _ in range(count)]
@@ -264,8 +267,44 @@ def dots(fmt: Posit, kind: str, *, count: int = 100, length: int = 32, seed: int
             return a.view(count, length), b.view(count, length)
         case _:
             rows = [random_terms(fmt, length, draw) for _ in range(count)]
-    terms = torch.tensor(rows, dtype=torch.int64, device="cpu")
-    return terms[..., 0], terms[..., 1]
+    return terms.sides(rows)
+
+
+def blocks(fmt: Block, kind: str, dtype: torch.dtype, *, count: int = 100, seed: int = 0) -> Tensor:
+    """Blocks of floating-point values, inputs of mx.quantize: ``[count, elements]``, or tiles ``[count, *fmt.size]``.
+
+    ======  ==========================================================================================================
+    edges   the largest magnitude at edges of the dtype, and in every binade where a rule changes the scale; among
+            zeros, among its like, a little above the others; NaN and Inf
+    ties    elements at the ties of their format under the block's scale, and beside them
+    spaced  evenly over the bits
+    random  any bits; values some binades apart
+    ======  ==========================================================================================================
+
+    >>> blocks(refnum.mxfp4, "ties", torch.bfloat16, count=5).shape
+    torch.Size([5, 32])
+    """
+    check_block("cases.blocks", fmt)
+    if dtype not in FLOAT_ROWS or dtype == torch.float64:
+        raise DTypeError(
+            f"cases.blocks has no values of {dtype}. Allowed are float16, bfloat16 and float32. Choose one of them."
+        )
+    row = FLOAT_ROWS[dtype]
+    rows, columns = fmt.tile
+    size = rows * columns
+    draw = _begin("cases.blocks", kind, count, seed, fmt, row)
+    match kind:
+        case "edges":
+            heads = _sample(terms.heads(row), count, draw, keep=corners(row))
+            codes = torch.tensor([terms.edge_block(head, size, row, draw) for head in heads], device="cpu")
+        case "ties":
+            codes = torch.tensor([terms.tie_block(fmt, row, draw) for _ in range(count)], device="cpu")
+        case "spaced":
+            codes = terms.spaced_terms(count * size, row, draw)
+        case _:
+            codes = terms.near_blocks(count, size, row, draw)
+    shape = (size,) if rows == 1 else (rows, columns)
+    return codes.to(SIGNED[row.width]).view(dtype).view(-1, *shape)
 
 
 # ---- numbers ---------------------------------------------------------------------------------------------------------
