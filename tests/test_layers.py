@@ -39,7 +39,8 @@ RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 
 RUNTIME = {"torch", "numpy"}  #: what refnum depends on
 NO_TORCH = {"errors", "backend", "formats"}  #: rooms that stay light: `refnum --help` needs no more of them
-OPTIONAL = {"cli": {"typer", "rich", "click"}, "testing.strategies": {"hypothesis"}}  #: who may import an extra at once
+#: who may import an extra at once
+OPTIONAL = {"cli": {"typer", "rich", "click"}, "testing.strategies": {"hypothesis"}, "lab.plot": {"matplotlib"}}
 OURS = {"refnum_cuda", "refnum_conformance"}  #: our other distributions: they import refnum
 
 

@@ -9,12 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..codec import quantize
 from ..formats import Format, Posit
+from ..lab.measures import SCALES, decimal_accuracy
 from .extras import require
 
-SCALES = range(-150, 150)  #: binades of the number line
-SAMPLES = 512  #: values in each binade
 SHOWN = (1e-42, 1e42)  #: of the number line
 
 COLOURS = {"float32": "#9aa0a8", "posit8": "#e08a1e", "posit16": "#16988a", "posit32": "#4250c4"}
@@ -33,19 +31,6 @@ STYLE = {
     "xtick.color": INK,
     "ytick.color": INK,
 }
-
-
-def decimal_accuracy(fmt: Format) -> Tensor:
-    """The worst decimal accuracy in each binade of `SCALES`: -log10 |log10(rounded / value)|, Gustafson's measure.
-
-    >>> from refnum.formats import posit16
-    >>> [round(float(decimal_accuracy(posit16)[SCALES.index(scale)]), 1) for scale in (-40, 0, 40)]
-    [1.3, 4.0, 1.0]
-    """
-    steps = torch.arange(SAMPLES, dtype=torch.float64).add(0.5) / SAMPLES
-    values = (torch.tensor(SCALES, dtype=torch.float64)[:, None] + steps).exp2()
-    distance = (quantize(values, fmt) / values).log10().abs()
-    return -distance.amax(1).log10()
 
 
 class Bar(NamedTuple):
