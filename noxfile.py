@@ -98,6 +98,16 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Write the tables of the pages anew, make the site in site/, where a warning is an error, and test both."""
+    install(session, "docs", "cli", "conformance")
+    install_conformance(session)
+    session.run("python", "docs/tables.py")
+    session.run("mkdocs", "build", "--strict", *session.posargs)
+    session.run("pytest", "tests/test_docs_site.py", env=ONE_THREAD)
+
+
+@nox.session(default=False)
 def minimums(session: nox.Session) -> None:
     """Run the tests with the lowest torch and numpy that the package admits.
 

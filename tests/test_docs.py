@@ -4,34 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-import refnum
-from refnum import Quire, mx, nn, posit
+from refnum import Quire
 
-LINES = ("Exactness", "Rounding", "Special", "Standard", "Cost")
 CLASSES = ("bit-exact", "correctly rounded", "the nearest decimal", "model of ")  #: how exact a function can be
 
 
-def numeric() -> dict[str, Callable[..., Any]]:
-    """What computes, by its public name."""
-    plain = {name: getattr(refnum, name) for name, home in refnum._HOMES.items() if home in ("codec", "ops", "values")}
-    of_blocks = {f"mx.{name}": getattr(mx, name) for name in mx.__all__ if inspect.isfunction(getattr(mx, name))}
-    of_models = {f"nn.{name}": getattr(nn, name) for name in nn.__all__ if inspect.isfunction(getattr(nn, name))}
-    of_posits = {f"posit.{name}": getattr(posit, name) for name in posit.__all__}
-    return plain | of_blocks | of_posits | {"Quire": Quire} | of_models
-
-
-NUMERIC = numeric()
-
-
-def fixed_lines(doc: str) -> dict[str, str]:
-    """The closing lines of a docstring: name -> text, an indented line belonging to the one before."""
-    found = re.findall(r"^(\w+): (.+(?:\n[ ]+.+)*)", inspect.cleandoc(doc), flags=re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in found}
+TABLES = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "tables.py"))
+LINES, fixed_lines = TABLES["LINES"], TABLES["fixed_lines"]
+NUMERIC: dict[str, Callable[..., Any]] = TABLES["numeric"]()
 
 
 def missing(doc: str) -> list[str]:

@@ -1,0 +1,293 @@
+"""What the pages of this folder tell of the code, told by the code: ``python docs/tables.py`` writes it anew.
+
+A page marks where a table goes: ``<!-- table: exactness -->`` before it, ``<!-- end of table -->`` behind it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import refnum
+from refnum import Quire, lab, mx, nn, posit, testing
+from refnum.cli.commands import COMMANDS
+from refnum.core.round import RULES
+from refnum.errors import RefnumError
+from refnum.formats import Block, Format, Posit, named
+from refnum.mx.profiles import ALIASES
+from refnum.sums.contracts import CONTRACTS, FAMILIES, find
+from refnum.sums.matrixcore import UNCOVERED
+from refnum.sums.posits import MODES
+from refnum.sums.tensorcore import INSTRUCTIONS
+
+PAGES = Path(__file__).parent
+REGION = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+#: the closing lines of a docstring that says how exact its function is
+LINES = ("Exactness", "Rounding", "Special", "Standard", "Cost")
+
+# ---- docstrings ----------------------------------------------------------------------------------
+
+
+def numeric() -> dict[str, Callable[..., Any]]:
+    """What computes, by its public name."""
+    plain = {name: getattr(refnum, name) for name, home in refnum._HOMES.items() if home in ("codec", "ops", "values")}
+    of_blocks = {f"mx.{name}": getattr(mx, name) for name in mx.__all__ if inspect.isfunction(getattr(mx, name))}
+    of_models = {f"nn.{name}": getattr(nn, name) for name in nn.__all__ if inspect.isfunction(getattr(nn, name))}
+    of_posits = {f"posit.{name}": getattr(posit, name) for name in posit.__all__}
+    return plain | of_blocks | of_posits | {"Quire": Quire} | of_models
+
+
+def fixed_lines(doc: str) -> dict[str, str]:
+    """The closing lines of a docstring: name -> text, an indented line belonging to the one before."""
+    found = re.findall(r"^(\w+): (.+(?:\n[ ]+.+)*)", inspect.cleandoc(doc), flags=re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in found}
+
+
+def first_sentence(doc: str | None) -> str:
+    """What a docstring opens with."""
+    return " ".join(inspect.cleandoc(doc or "").partition("\n\n")[0].split())
+
+
+# ---- Markdown ------------------------------------------------------------------------------------
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """A table in Markdown."""
+    columns = list(header)
+    lines = [columns, ["---"] * len(columns), *([escaped(str(cell)) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def escaped(text: str) -> str:
+    """Text in which Markdown reads nothing but code between backticks."""
+    pieces = re.split(r"(`+[^`]+`+)", text.replace("|", r"\|"))
+    return "".join(piece if piece.startswith("`") else re.sub(r"([*<])", r"\\\1", piece) for piece in pieces)
+
+
+def code(*names: object) -> str:
+    """Names as code, one behind the other."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+# ---- tables: exactness, formats ------------------------------------------------------------------
+
+
+def exactness(room: str, *lines: str) -> str:
+    """One line of each function's docstring a column; of the functions of a room, or of those outside of any."""
+    functions = {name: f for name, f in numeric().items() if name.rpartition(".")[0] == room and name != "posit.Quire"}
+    texts = {name: fixed_lines(function.__doc__ or "") for name, function in sorted(functions.items())}
+    return table(("function", *map(str.lower, lines)), ((code(n), *(t[x] for x in lines)) for n, t in texts.items()))
+
+
+def formats() -> str:
+    """Every format that has a name and is none of blocks."""
+    rows = [(code(name), *_numbers(fmt)) for name, fmt in named().items() if not isinstance(fmt, Block)]
+    return table(("format", "bits", "largest", "smallest", "significand bits", "what it is"), rows)
+
+
+def _numbers(fmt: Format) -> tuple[object, ...]:
+    from refnum.cli.formats import smallest_scale
+
+    if isinstance(fmt, Posit):
+        what = f"es = {fmt.es}; its quire has {fmt.quire_bits} bits"
+    else:
+        what = f"{fmt.exponent} bits of exponent, bias {fmt.bias}; specials {fmt.specials}, overflow {fmt.overflow}"
+    return fmt.width, f"{fmt.max_value:.6g}", f"2^{smallest_scale(fmt)}", fmt.significand_bits, what
+
+
+def block_formats() -> str:
+    """Every format of blocks that has a name."""
+    blocks = ((name, fmt) for name, fmt in named().items() if isinstance(fmt, Block))
+    rows = [(code(name), fmt.bits, fmt.size, code(fmt.element), code(fmt.scale)) for name, fmt in blocks]
+    return table(("format", "bits an element", "elements", "element", "scale"), rows)
+
+
+def roundings() -> str:
+    """Every rounding, by name."""
+    return f"{code(*RULES)}\n"
+
+
+def profiles() -> str:
+    """Every profile of `mx.quantize`."""
+    short = {full: name for name, full in ALIASES.items()}
+    rows = [
+        (
+            *(code(row.name), code(short[row.name]) if row.name in short else "", "; ".join(map(str, row.forms))),
+            *(row.scale, row.rounding.replace("_", " "), row.infinite),
+        )
+        for row in mx.PROFILES.values()
+    ]
+    return table(("profile", "short", "has", "E8M0 scale", "elements", "Inf in a block"), rows)
+
+
+def layouts() -> str:
+    """Every layout of `mx.shuffle`."""
+    header = ("layout", "rows are split", "columns are split", "order in memory", "padded to", "with")
+    rows = [
+        (
+            *(code(name), row.rows, "by their count" if callable(row.columns) else row.columns, row.order),
+            *(("", "") if row.multiples == (1, 1) else (" x ".join(map(str, row.multiples)), code(f"{row.pad:#04x}"))),
+        )
+        for name, row in mx.LAYOUTS.items()
+    ]
+    return table(header, rows)
+
+
+# ---- tables: contracts ---------------------------------------------------------------------------
+
+
+def contracts(*prefixes: str) -> str:
+    """Contracts whose names start so, what they take, and what they say."""
+    from refnum.cli.contracts import operands
+
+    every = [*CONTRACTS.values(), *(find("docs", name) for name in FAMILIES)]
+    rows = [
+        (code(row.name), ", ".join(operands(row)), row.definition) for row in every if row.name.startswith(prefixes)
+    ]
+    return table(("contract", "operands", "what is summed how"), rows)
+
+
+def tensor_cores() -> str:
+    """The parameters of NVIDIA's instructions."""
+    rows = [
+        (
+            *(code(f"tc.{row.name}/v1"), ", ".join(map(str, row.blocks or row.formats)), row.fraction),
+            *(row.terms if row.group == 1 else f"{row.terms} sums of {row.group}", _accumulator(*row.accumulator)),
+        )
+        for row in INSTRUCTIONS.values()
+    ]
+    return table(("contract", "elements", "F", "terms of a block", "accumulator"), rows)
+
+
+def _accumulator(held: object, kept: Any, rounding: str) -> str:
+    name = str(held) if held == kept else f"{kept.mantissa} bits of a fraction"
+    return f"{name}, {rounding.replace('_', ' ')}"
+
+
+def uncovered() -> str:
+    """Contracts that have a name and no definition."""
+    return table(("contract", "why there is none"), ((code(f"tc.{name}.*"), why) for name, why in UNCOVERED.items()))
+
+
+def modes() -> str:
+    """The modes of `posit_mm`."""
+    rows = [(code(name), code(mode.contract), mode.formats) for name, mode in MODES.items()]
+    return table(("mode", "contract", "formats"), rows)
+
+
+# ---- tables: what goes wrong ---------------------------------------------------------------------
+
+
+def errors() -> str:
+    """Every error type, the builtin that it also is, and when it is raised."""
+    types = (getattr(refnum, name) for name, home in refnum._HOMES.items() if home == "errors")
+    rows = [(code(error.__name__), _builtin(error), first_sentence(error.__doc__)) for error in types]
+    return table(("error", "is also", "raised for"), rows)
+
+
+def _builtin(error: type[Exception]) -> str:
+    others = [base for base in error.__bases__ if base not in (RefnumError, Exception)]
+    return code(*(base.__name__ for base in others))
+
+
+def deviations() -> str:
+    """The pinned defects of SoftPosit, with operands."""
+    from refnum_conformance.known_deviations.softposit import DEVIATIONS
+
+    rows = [
+        (
+            *(code(row.function), f"({row.n}, {row.es})"),
+            code(*(_pattern(x, row.takes_patterns) for x in row.operands)),
+            code(*(_pattern(x, row.gives_patterns) for x in row.got)) or "anything",
+            *(code(_pattern(row.right, row.gives_patterns)), row.why),
+        )
+        for row in DEVIATIONS
+    ]
+    return table(("function", "(n, es)", "operands", "gives", "right", "why"), rows)
+
+
+def _pattern(x: float, is_pattern: bool) -> str:
+    return f"{int(x):#x}" if is_pattern else str(x)
+
+
+def commands() -> str:
+    """Every subcommand."""
+    return table(("command", "what it does"), ((code(f"refnum {row.name}"), row.help) for row in COMMANDS))
+
+
+# ---- the reference -------------------------------------------------------------------------------
+
+
+def members(module: ModuleType) -> str:
+    """Where mkdocstrings puts the public names of a room: its functions, classes and modules."""
+    names = (name for name in sorted(module.__all__) if _is_shown(getattr(module, name)))
+    return _places(f"{module.__name__}.{name}" for name in names)
+
+
+def plain_members(*homes: str) -> str:
+    """The same for names outside of rooms, by the module that they come from."""
+    names = (name for name, home in refnum._HOMES.items() if home in homes)
+    return _places(f"refnum.{name}" for name in names if _is_shown(getattr(refnum, name)))
+
+
+def _is_shown(value: object) -> bool:
+    return inspect.isroutine(value) or inspect.isclass(value) or inspect.ismodule(value)
+
+
+def _places(names: Iterable[str]) -> str:
+    return "\n".join(f"::: {name}\n" for name in names)
+
+
+ROOMS = {"plain": "", "posit": "posit", "mx": "mx", "nn": "nn"}
+TABLES: dict[str, Callable[[], str]] = {
+    **{f"exactness_{name}": partial(exactness, room, *LINES[:3]) for name, room in ROOMS.items()},
+    **{f"costs_{name}": partial(exactness, room, *LINES[3:]) for name, room in ROOMS.items()},
+    "formats": formats,
+    "block_formats": block_formats,
+    "roundings": roundings,
+    "profiles": profiles,
+    "layouts": layouts,
+    "contracts_chain": partial(contracts, "chain/"),
+    "contracts_tree": partial(contracts, "tree/"),
+    "contracts_exact": partial(contracts, "exact"),
+    "contracts_int": partial(contracts, "int/"),
+    "contracts_sgbi": partial(contracts, "sgbi."),
+    "contracts_split": partial(contracts, "tcsplit/"),
+    "contracts_cdna": partial(contracts, "tc.cdna"),
+    "contracts_unversioned": partial(contracts, "unversioned/"),
+    "tensor_cores": tensor_cores,
+    "uncovered": uncovered,
+    "modes": modes,
+    "errors": errors,
+    "deviations": deviations,
+    "commands": commands,
+    "reference_formats": partial(plain_members, "formats"),
+    "reference_values": partial(plain_members, "codec", "values"),
+    "reference_sums": partial(plain_members, "ops", "sums.partial"),
+    "reference_backend": partial(plain_members, "backend"),
+    "reference_errors": partial(plain_members, "errors"),
+    **{
+        f"reference_{room.__name__.partition('.')[2]}": partial(members, room) for room in (posit, mx, nn, testing, lab)
+    },
+}
+
+
+def written_anew(page: str) -> str:
+    """A page with its tables as the code has them now."""
+    return REGION.sub(lambda region: f"{region[1]}\n{TABLES[region[2]]()}\n{region[3]}", page)
+
+
+def main() -> None:
+    """Write every page anew."""
+    for path in sorted(PAGES.rglob("*.md")):
+        path.write_text(written_anew(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
