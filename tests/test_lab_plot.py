@@ -34,7 +34,7 @@ from refnum.lab import measures
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'refnum[plot]'")
 from refnum.lab import plot  # noqa: E402  needs matplotlib
-from refnum.lab.plot import THEMES  # noqa: E402
+from refnum.lab.themes import THEMES  # noqa: E402
 
 # ---- measures -----------------------------------------------------------------------------------------------------
 
