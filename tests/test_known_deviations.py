@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import struct
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from refnum_conformance import target
+from refnum_conformance.known_deviations import casts, gfloat, torchao
+from refnum_conformance.known_deviations.pins import Pin
 from refnum_conformance.known_deviations.softposit import DEVIATIONS, Deviation
-from refnum_conformance.operations import BY_NAME
+from refnum_conformance.operations import BY_NAME, canonical, record
+from refnum_conformance.oracles import minifloat
+from refnum_conformance.oracles.reals import Dyadic
 from refnum_conformance.peers import softposit
-from refnum_conformance.sources import SOFTPOSIT
+from refnum_conformance.sources import SOFTPOSIT, SOURCES
 
 PINNED = [deviation for deviation in DEVIATIONS if deviation.signature]
 DOTS = [deviation for deviation in DEVIATIONS if deviation.operation == "quire_dot" and deviation.got]
@@ -99,3 +105,75 @@ def test_no_pinned_operand_passes_the_cross_check(deviation: Deviation) -> None:
     if SOFTPOSIT.covers(op, options) and not SOFTPOSIT.excluded(op, operands, options).item():
         got = SOFTPOSIT.answer(op, operands, options).item()
         assert _same(_value(deviation, got), _pattern(deviation, deviation.right))
+
+
+# Peers that speak as rows --------------------------------------------------------------------------------------------
+
+PINS = (*casts.PINS, *gfloat.PINS, *torchao.PINS)
+
+
+def _column(pin: Pin) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The operand by its bits."""
+    values = np.array([pin.operand], np.float64)
+    stored = values.astype(pin.options["dtype"])
+    assert (stored == values).all()
+    return stored.view(f"i{stored.itemsize}").astype(np.int64)
+
+
+def _codes(pin: Pin, found: Any) -> tuple[int, ...] | int:
+    """One result, unsigned; all NaNs are one."""
+    (result,) = canonical(BY_NAME[pin.row], np.array([found]), pin.options)
+    if isinstance(pin.right, tuple):
+        return tuple(int(x) for x in result)
+    return int(result) & ((1 << record(pin.options).width) - 1)
+
+
+@pytest.mark.parametrize("pin", PINS, ids=str)
+def test_the_peer_still_gives_it(pin: Pin) -> None:
+    peer = importlib.import_module(f"refnum_conformance.peers.{pin.target}")
+    installed, reason = peer.available()
+    if not installed:
+        pytest.skip(reason)
+    assert peer.has(pin.row, **pin.options)
+    (got,) = getattr(peer, pin.row)(_column(pin), **pin.options)
+    assert _codes(pin, got) == pin.got, f"if {pin.right} is right, {reason} has mended it: remove the pin"
+
+
+@pytest.mark.parametrize("pin", PINS, ids=str)
+def test_oracle_and_refnum_give_what_the_pin_calls_right(pin: Pin) -> None:
+    column = _column(pin)
+    (asked,) = column.tolist()
+    assert _codes(pin, BY_NAME[pin.row].oracle(asked, **pin.options)) == pin.right != pin.got
+    (result,) = getattr(target, pin.row)(column, **pin.options)
+    assert _codes(pin, result) == pin.right
+
+
+@pytest.mark.parametrize("pin", [pin for pin in PINS if pin.row == "minifloat_encode"], ids=str)
+def test_what_a_pin_calls_right_is_nearer(pin: Pin) -> None:
+    """By fractions, without the oracle: no number of the format lies nearer, but for overflow and directed rounding."""
+    fmt, codes = record(pin.options), (pin.got, pin.right)
+    got, right = (minifloat.decode(int(code), fmt) for code in codes)
+    if isinstance(right[1], minifloat.Special):  # beyond the middle between the largest number and the next one
+        first_too_large = minifloat.magnitude(fmt.largest + 1, fmt)
+        assert 2 * Fraction(pin.operand) > _fraction(minifloat.magnitude(fmt.largest, fmt)) + _fraction(first_too_large)
+        return
+    distance = abs(abs(Fraction(pin.operand)) - _fraction(right[1]))
+    if not isinstance(got[1], minifloat.Special):
+        assert distance < abs(abs(Fraction(pin.operand)) - _fraction(got[1]))
+    else:
+        assert abs(Fraction(pin.operand)) < _fraction(minifloat.magnitude(fmt.largest, fmt)) + distance + distance
+
+
+def _fraction(x: Dyadic) -> Fraction:
+    return x.m * Fraction(2) ** x.e
+
+
+@pytest.mark.parametrize("pin", PINS, ids=str)
+def test_no_source_of_right_results_answers_for_a_pin(pin: Pin) -> None:
+    """Else equality with the peer would be asked of refnum."""
+    for source in SOURCES[1:]:
+        if source.covers(BY_NAME[pin.row], pin.options):
+            assert source.name != pin.target
+            if source.available()[0]:
+                (answer,) = source.answer(BY_NAME[pin.row], (_column(pin),), pin.options)
+                assert _codes(pin, answer) == pin.right

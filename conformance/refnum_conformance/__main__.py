@@ -28,7 +28,7 @@ from .workers import Run, interruptible, plan, verdicts
 from .xfails import Judgement, Xfails
 
 
-def header(target: ModuleType, seed: int) -> str:
+def header(target: ModuleType, seed: int, xfails: Xfails) -> str:
     """What was tested, with what."""
     import refnum
 
@@ -38,6 +38,7 @@ def header(target: ModuleType, seed: int) -> str:
         f"backend {refnum.status().backend}",
         f"seed {seed}",
         *(source.available()[1] for source in SOURCES[1:]),
+        *([f"expected failures {xfails.file}"] if xfails.file else []),
     ]
     return " | ".join(parts)
 
@@ -69,13 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return exhaustive.main([word for word in argv if word != "--exhaustive"])
     options = arguments(argv)
     try:
-        target, xfails = load(options.target), Xfails.read(options.xfails)
+        target = load(options.target)
+        xfails = Xfails.of(target, options.xfails)
         every = plan(options.quick, options.seed)
         chosen = _chosen(every, options.only)
     except (TargetError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(header(target, options.seed))
+    print(header(target, options.seed, xfails))
     asked = {name: getattr(options, name) for name in ("target", "quick", "seed", "only")}
     state = {**versions(), "sources": sources(target)}
     ledger = Ledger.open(options.ledger, asked, state, fresh=options.fresh)
@@ -94,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report.show(summary)
     print("\n".join(closing))
     if options.record is not None:
-        report.write(options.record, report.record(header(target, options.seed), state, summary, closing))
+        report.write(options.record, report.record(header(target, options.seed, xfails), state, summary, closing))
     return int(judgement.failed)
 
 

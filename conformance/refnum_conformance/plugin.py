@@ -1,6 +1,7 @@
 """The pytest plugin: rows of the operations table as tests of any target.
 
     pytest --pyargs refnum_conformance --refnum-target my_kernels --refnum-xfails known.txt
+    pytest --pyargs refnum_conformance --refnum-target refnum_conformance.peers.ml_dtypes -rx
 
 A test that takes the argument ``refnum_row`` is run for every row and group of formats.
 """
@@ -40,7 +41,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
     suite = _suite(config)  # first: a wrong name need not wait for torch
     from .__main__ import header
 
-    return [header(suite.target, config.getoption("refnum_seed"))]
+    return [header(suite.target, config.getoption("refnum_seed"), suite.xfails)]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -116,7 +117,7 @@ def _make(config: pytest.Config) -> Suite:
     from .xfails import Xfails
 
     try:
-        xfails = Xfails.read(config.getoption("refnum_xfails"))
+        xfails = Xfails.of(target, config.getoption("refnum_xfails"))
     except (ValueError, OSError) as error:
         raise pytest.UsageError(str(error)) from None
     plan = jobs(FULL if config.getoption("refnum_full") else QUICK, config.getoption("refnum_seed"))

@@ -75,6 +75,8 @@ def check(job: Job, target: ModuleType | object) -> Verdict:
     function = getattr(target, job.op.name, None)
     if function is None:
         return verdict(skipped="the target has no such function")
+    if not _has(job, target):
+        return verdict(skipped="the target says that it has no such choice")
     operands = job.operands()
     try:
         _check_signature(job, function, operands)
@@ -86,6 +88,12 @@ def check(job: Job, target: ModuleType | object) -> Verdict:
     if job.want is not None:
         return verdict(outcomes=(_compare(job, "golden vectors", operands, got, job.want, None),))
     return verdict(outcomes=tuple(_judge(job, source, operands, got) for source in knowing(job)))
+
+
+def _has(job: Job, target: ModuleType | object) -> bool:
+    """What a target says of itself; one that says nothing has every choice of its rows."""
+    has = getattr(target, "has", None)
+    return has is None or has(job.op.name, **job.options)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,13 @@ class TargetError(Exception):
 def load(name: str) -> ModuleType:
     """The target's module."""
     try:
-        return importlib.import_module(name)
+        target = importlib.import_module(name)
     except ModuleNotFoundError as missing:
         raise TargetError(
             f"The target {name!r} cannot be imported: {missing}. A target is a module with functions named like rows "
             "of the operations table. Put it on the path, or correct the name."
         ) from None
+    possible, reason = target.available() if hasattr(target, "available") else (True, "")
+    if not possible:
+        raise TargetError(f"The target {name!r} cannot run: {reason}.")
+    return target

@@ -3,7 +3,10 @@
     mul[posit(32,2)-*]   loses the sticky bit when abs(a * b) = 2^119
 
 ``*`` stands for anything. In every row and group of formats where a line matches jobs, one of them has to fail: an
-expected failure that passes is an error. An id that matches nothing is a warning.
+expected failure that passes is an error, unless the reason opens with ``sometimes:``, for what random operands may
+miss. An id that matches nothing is a warning.
+
+A target may bring its own: ``my_kernels.xfails`` beside ``my_kernels.py`` is read unless another file is named.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 from .runner import Verdict
 
@@ -22,6 +26,11 @@ class Expected:
 
     pattern: str
     reason: str
+
+    @property
+    def sometimes(self) -> bool:
+        """Whether passing is no error."""
+        return self.reason.startswith("sometimes:")
 
     def matches(self, name: str) -> bool:
         """Whether the line speaks of this id."""
@@ -48,6 +57,13 @@ class Xfails:
     """All lines of a file."""
 
     lines: tuple[Expected, ...] = ()
+    file: str = ""  #: the name of the file, for the header
+
+    @classmethod
+    def of(cls, target: ModuleType, path: str | None) -> Xfails:
+        """The file that was named, or else the target's own, or nothing."""
+        own = None if target.__file__ is None else Path(target.__file__).with_suffix(".xfails")
+        return cls.read(own if path is None and own is not None and own.is_file() else path)
 
     @classmethod
     def read(cls, path: str | Path | None) -> Xfails:
@@ -63,7 +79,7 @@ class Xfails:
             if not reason:
                 raise ValueError(f"{path}:{number} has no reason: {text!r}. Write the id, blanks and the reason.")
             found.append(Expected(pattern, reason[0]))
-        return cls(tuple(found))
+        return cls(tuple(found), Path(path).name)
 
     def judge(self, verdicts: Sequence[Verdict]) -> Judgement:
         """Tell expected failures from others, group by group."""
@@ -76,8 +92,8 @@ class Xfails:
         for (row, formats), found in groups.items():
             for line in self.lines:
                 matched = [verdict for verdict in found if line.matches(verdict.id)]
-                if matched:
-                    failed = any(verdict.failed for verdict in matched)
+                failed = any(verdict.failed for verdict in matched)
+                if failed or (matched and not line.sometimes):
                     (expected if failed else passed).append(f"{line.pattern} in {row}, {formats}: {line.reason}")
         unexplained = [verdict for verdict in verdicts if verdict.failed and not self._explains(verdict)]
         return Judgement(tuple(unexplained), tuple(expected), tuple(passed))

@@ -1,5 +1,8 @@
 """ml_dtypes (the package of that name) and numpy's float16: nearest even into small formats, overflow to NaN or Inf.
 
+A source of right results where `covers` says so, and a target with all its casts: ``--refnum-target
+refnum_conformance.peers.ml_dtypes``. What it gets wrong is in `known_deviations.ml_dtypes`.
+
 Floats are int64 arrays of their bits, codes int64 arrays; a format is given by the fields of its record.
 """
 
@@ -49,6 +52,14 @@ def _type(options: dict[str, Any]) -> tuple[str, str] | None:
     return TYPES.get((options["exponent"], options["mantissa"], options["bias"], options["specials"]))
 
 
+def has(row: str, **options: Any) -> bool:
+    """Whether there is such a type, and it is meant to round and to overflow so."""
+    stored = _type(options)
+    return stored is not None and (
+        row == "minifloat_decode" or (options["rounding"] == "nearest_even" and options["overflow"] == stored[1])
+    )
+
+
 def covers(row: str, **options: Any) -> bool:
     """Whether there is such a type, and it rounds so."""
     if row not in ("minifloat_encode", "minifloat_decode") or _type(options) is None:
@@ -94,3 +105,6 @@ def minifloat_decode(codes: Array, **options: Any) -> Array:
 def _values(bits: Array, dtype: str) -> NDArray[Any]:
     stored = _dtype(dtype)
     return bits.astype(f"i{stored.itemsize}").view(stored)
+
+
+__version__ = available()[1]
