@@ -14,14 +14,17 @@ FIRST = re.compile(r"^Exactness: ", re.MULTILINE)
 LINE = re.compile(r"^(\w+): ", re.MULTILINE)
 EXAMPLE = re.compile(r"^>>> .*(?:\n(?!\n).*)*", re.MULTILINE)
 DIRECTIVE = re.compile(r"  # doctest: .*$", re.MULTILINE)
+REMARK = re.compile(r"  #: (.+)$", re.MULTILINE)
 CODE = re.compile(r"(`+[^`]+`+)")
 
 
 class AsMarkdown(griffe.Extension):
-    """Rewrites every docstring before it is parsed."""
+    """Rewrites every docstring before it is parsed; the remark behind a field of a record is its docstring."""
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Rewrite the docstring of a module, class, function or attribute."""
+        if obj.is_attribute and not obj.docstring and (remark := REMARK.search(obj.source)):
+            obj.docstring = griffe.Docstring(f"{remark[1][0].upper()}{remark[1][1:]}.", parent=obj)
         if obj.docstring:
             obj.docstring.value = as_markdown(obj.docstring.value)
 
