@@ -295,7 +295,7 @@ def blocks(fmt: Block, kind: str, dtype: torch.dtype, *, count: int = 100, seed:
     draw = _begin("cases.blocks", kind, count, seed, fmt, row)
     match kind:
         case "edges":
-            heads = _sample(terms.heads(row), count, draw, keep=corners(row))
+            heads = _sample(terms.heads(row, fmt.element), count, draw, keep=corners(row))
             codes = torch.tensor([terms.edge_block(head, size, row, draw) for head in heads], device="cpu")
         case "ties":
             codes = torch.tensor([terms.tie_block(fmt, row, draw) for _ in range(count)], device="cpu")

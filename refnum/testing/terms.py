@@ -12,12 +12,13 @@ from random import Random
 import torch
 from torch import Tensor
 
-from ..formats import Block, FixedPoint, Minifloat, float32
+from ..formats import Block, Element, FixedPoint, Minifloat, float32
 from .codes import anywhere, corners, edges, spaced, words
 from .dyadics import ONE, Dyadic, below, largest, midpoint, opposite, value, wrap
 
-SIXTEENTHS = 4  #: bits of a significand at which rules for scales change: 1.25, 1.5, 1.75, 1.875, 1.9375
+SIXTEENTHS = 4  #: bits behind the point
 NEAR = 8  #: binades that random elements of a block, or random terms, lie apart
+WIDE = 20  #: binades above 1 to which terms go that cancel
 
 Pair = tuple[int, int]
 
@@ -26,11 +27,19 @@ Pair = tuple[int, int]
 
 
 @lru_cache(maxsize=16)
-def heads(row: Minifloat) -> tuple[int, ...]:
-    """The edges of a row, and in every binade the significands at which rules for scales change, with neighbours."""
-    step = 1 << (row.mantissa - SIXTEENTHS)
-    steps = (sixteenth * step + d for sixteenth in range((row.largest + 1) // step) for d in (-1, 0, 1))
-    magnitudes = [m for m in steps if 0 <= m <= row.largest]
+def heads(row: Minifloat, element: Element) -> tuple[int, ...]:
+    """The edges of a row, and in every binade the significands at which rules for scales change, with neighbours.
+
+    Those are sixteenths, the significand of the largest element, and the one half a unit above.
+    """
+    bits = element.significand_bits
+    odd, _ = element.largest_exact
+    top = odd << (bits - odd.bit_length())
+    steps = {sixteenth << (row.mantissa - SIXTEENTHS) for sixteenth in range(1 << SIXTEENTHS)}
+    steps |= {top << (row.mantissa - bits + 1), (2 * top + 1) << (row.mantissa - bits)}
+    fractions = sorted({step + d & (1 << row.mantissa) - 1 for step in steps for d in (-1, 0, 1)})
+    binades = range(0, row.largest + 1, 1 << row.mantissa)
+    magnitudes = [binade + fraction for binade in binades for fraction in fractions]
     return tuple(sorted({*edges(row), *magnitudes, *(opposite(m, row) for m in magnitudes)}))
 
 
@@ -127,9 +136,10 @@ def tie_terms(length: int, row: Minifloat, draw: Random) -> list[Pair]:
     one = below(ONE, row)
     unit = -draw.choice((float32, row)).mantissa
     tiny = draw.choice((0, 1, opposite(1, row)))
-    terms = [(_near_one(row, draw), one), _power(unit - 1, row, draw), (tiny, draw.choice((1, one)))]
+    factor = draw.choice((one, _near_one(row, draw)))
+    terms = [(_near_one(row, draw), factor), _power(unit - 1, row, draw), (tiny, draw.choice((1, one)))]
     while len(terms) + 1 < length:
-        a, b = _near_one(row, draw), _near_one(row, draw)
+        a, b = _near_one(row, draw), below(Dyadic(1, draw.randint(0, min(WIDE, row.max_scale // 2))), row)
         terms += [(a, b), (opposite(a, row), b)]
     terms = (terms + [(0, one)] * length)[:length]
     draw.shuffle(terms)
