@@ -311,6 +311,19 @@ def test_a_checkpoint_computes_the_same_again(reentrant: bool) -> None:
         assert_bit_equal(one, other)
 
 
+@pytest.mark.parametrize("contract", [CHAIN, EXACT])
+def test_results_may_be_written_to(contract: str) -> None:
+    found = []
+    for inplace in (False, True):
+        model = nn.Sequential(nn.Conv1d(4, 6, 3, bias=False), nn.ReLU(inplace), nn.Flatten())
+        with torch.no_grad():
+            model[0].weight.copy_(drawn(3, 6, 4, 3))
+        with deterministic(contract):
+            torch.relu_(model(drawn(7, 2, 4, 5)) @ drawn(5, 18, 3)).sum().backward()
+        found.append(model[0].weight.grad)
+    assert_bit_equal(*found)
+
+
 def test_exact_gradients_do_not_depend_on_the_order_of_a_batch() -> None:
     x, order = drawn(7, 12, 16), torch.randperm(12, generator=torch.Generator().manual_seed(1))
     found = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
@@ -233,6 +234,18 @@ def test_a_parameter_that_is_given_twice() -> None:
         assert_bit_equal(got, wanted)
 
 
+def test_outputs_may_be_written_to() -> None:
+    found = []
+    for context in (nn.accumulate, nullcontext):
+        layer = layer_of(contract="exact/v1")
+        x, dy = data()
+        with context(layer):
+            torch.nn.functional.relu_(layer(x)).backward(dy)
+        found.append(gradients(layer))
+    for got, want in zip(*found, strict=True):
+        assert_bit_equal(got, want)
+
+
 # ---- bad input ----------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +271,19 @@ def _ordered() -> None:
         layer(x).backward(dy)
 
 
+def _late() -> None:
+    layer = layer_of()
+    x, dy = data()
+    with nn.accumulate(layer):
+        y = layer(x)
+    y.backward(dy)
+
+
+def _no_tensor() -> None:
+    with nn.accumulate(["weight"]):  # type: ignore[list-item]
+        pass
+
+
 def _no_leaf() -> None:
     with nn.accumulate([layer_of().weight * 2]):
         pass
@@ -275,6 +301,16 @@ def _no_group() -> None:
         (_no_leaf, refnum.ContractError, "got a tensor that is no leaf, of shape (5, 7). Allowed are leaves"),
         (_elsewhere, refnum.ContractError, "has not got all of the gradient of a parameter of shape (5, 7)"),
         (_ordered, refnum.ContractError, "Allowed are parameters that refnum.nn.Linear alone uses"),
+        (
+            _late,
+            refnum.ContractError,
+            "has ended, and got more of the gradient of a parameter of shape (5,). Allowed",
+        ),
+        (
+            _no_tensor,
+            refnum.DTypeError,
+            "nn.accumulate needs a tensor for each parameter, got str. Use torch",
+        ),
         (_no_group, refnum.BackendError, "nn.accumulate needs a process group"),
     ],
 )

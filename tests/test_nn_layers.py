@@ -144,6 +144,11 @@ REFUSED: dict[str, tuple[type[Exception], Callable[[], object], str]] = {
     "a forward of its own": (UncoveredError, lambda: Linear.from_torch(Scaled(7, 5)), "Scaled: it has a forward"),
     "ours": (UncoveredError, lambda: Linear.from_torch(layer()), "Linear: it has a forward of its own"),
     "lazy": (UncoveredError, lambda: Linear.from_torch(nn.LazyLinear(5)), "no weights before its first call"),
+    "parametrized by a hook": (
+        UncoveredError,
+        lambda: Linear.from_torch(nn.utils.spectral_norm(nn.Linear(7, 5))),
+        "its weights are parametrized, so that they are no parameters to share. Allowed are plain",
+    ),
     "parametrized": (
         UncoveredError,
         lambda: Linear.from_torch(nn.utils.parametrizations.weight_norm(nn.Linear(7, 5))),

@@ -152,6 +152,14 @@ def test_opcheck(sample: Sample) -> None:
     assert len(results) >= 4
 
 
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: f"{s.op} {s.name}")
+def test_results_may_be_written_to(sample: Sample) -> None:
+    """As a ReLU does in place: torch refuses it for views that an operation has made."""
+    result = _op(sample.op)(*sample.args)
+    want = torch.zeros_like(result)
+    assert_bit_equal(result.zero_().detach(), want)
+
+
 def test_every_row_has_samples_with_gradients_and_with_patterns() -> None:
     assert {sample.op for sample in SAMPLES} == {row.name for row in ops.ROWS}
     for row in ops.ROWS:

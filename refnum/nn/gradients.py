@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from ..boundary import check_tensor
 from ..errors import BackendError, ContractError
 from ..sums import ranks
 from ..sums.digits import exact_partial
@@ -34,9 +35,15 @@ class Accumulator:
         shape = (*parameter.shape, 1) if parameter.dim() == 1 else parameter.shape
         self.sum = ExactPartial.zeros(shape, device=parameter.device)
         self.adding = threading.Lock()  # backward passes may run in several threads at once
+        self.ended = False
 
     def add_products(self, dy: Tensor, x: Tensor) -> None:
         """Add ``dy.mT @ x`` of [M, out] and [M, in]: terms of a weight's gradient [out, in]."""
+        if self.ended:
+            raise ContractError(
+                f"nn.accumulate has ended, and got more of the gradient of a parameter of shape "
+                f"{tuple(self.parameter.shape)}. Allowed are backward passes inside. Call backward before its end."
+            )
         terms = exact_partial(dy.mT, x)
         with self.adding:
             self.sum = self.sum + terms
@@ -75,6 +82,8 @@ def collecting(parameters: Iterable[Tensor]) -> Iterator[dict[int, Accumulator]]
         yield sinks
     finally:
         _ACTIVE.sinks = before
+        for sink in sinks.values():
+            sink.ended = True
 
 
 # ---- from parameters to gradients ---------------------------------------------------------------
@@ -112,9 +121,10 @@ def accumulate(parameters: nn.Module | Iterable[Tensor], *, group: ProcessGroup 
     ------
     ContractError
         On entering, when a parameter has a gradient already or is no leaf; on leaving, when a parameter has got a
-        gradient that did not come here, because a contract is another one or the parameter is used elsewhere.
+        gradient that did not come here, because a contract is another one or the parameter is used elsewhere;
+        afterwards, in a backward pass through what was computed inside.
     ShapeError, DTypeError
-        On every rank, when ranks differ in their parameters.
+        When a parameter is no tensor; on every rank, when ranks differ in their parameters.
     BackendError
         When a rank is lost, as in `refnum.sums.parallel.row_parallel_mm`. An error inside of the context on one rank
         is told to the others, which raise as well.
@@ -127,7 +137,9 @@ def accumulate(parameters: nn.Module | Iterable[Tensor], *, group: ProcessGroup 
         context lasts, and three times as much for the largest parameter at a time. Nothing is written if the context
         is left by an error. The context is this thread's; backward passes may run in any.
     """
-    given = parameters.parameters() if isinstance(parameters, nn.Module) else parameters
+    given = list(parameters.parameters() if isinstance(parameters, nn.Module) else parameters)
+    for p in given:
+        check_tensor("nn.accumulate", "each parameter", p)
     own = list({id(p): p for p in given if p.requires_grad}.values())
     for p in own:
         _check_leaf(p)

@@ -140,6 +140,6 @@ def _obstacle(module: nn.Linear) -> str:
         return "it has a forward of its own"
     if any(nn.parameter.is_lazy(parameter) for parameter in module.parameters()):
         return "it has no weights before its first call"
-    if nn.utils.parametrize.is_parametrized(module):
+    if any(module._parameters.get(name) is not getattr(module, name) for name in ("weight", "bias")):
         return "its weights are parametrized, so that they are no parameters to share"
     return ""

@@ -90,7 +90,8 @@ def _computed(
     z = None if c is None else _matrix(c, sizes, batch, rows, columns)
     result = run.multiply(x, y, z, alpha, beta)
     names = [*batch, *rows, *columns]
-    return result.reshape([sizes[name] for name in names]).permute([names.index(axis) for axis in axes]).contiguous()
+    result = result.reshape([sizes[name] for name in names]).permute([names.index(axis) for axis in axes])
+    return result.clone(memory_format=torch.contiguous_format)  # a view must not be written to
 
 
 def _matrix(x: Named, sizes: dict[Hashable, int], *groups: list[Hashable]) -> Tensor:

@@ -144,7 +144,8 @@ class _Joined(torch.autograd.Function):
     @staticmethod
     def forward(ctx, result: Tensor, *places: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.count = 1 + len(places)
-        return result.view_as(result)
+        ctx.mark_dirty(result)  # it is returned as it is, and no view, which could not be written to
+        return result
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
