@@ -43,6 +43,15 @@ def numeric() -> dict[str, Callable[..., Any]]:
     return plain | of_blocks | of_posits | {"Quire": Quire} | of_models
 
 
+def of_tests() -> dict[str, Callable[..., Any]]:
+    """What compares, by its public name."""
+    return {
+        f"testing.{name}": getattr(testing, name)
+        for name in testing.__all__
+        if inspect.isfunction(getattr(testing, name))
+    }
+
+
 def fixed_lines(doc: str) -> dict[str, str]:
     """The closing lines of a docstring: name -> text, an indented line belonging to the one before."""
     found = re.findall(r"^(\w+): (.+(?:\n[ ]+.+)*)", inspect.cleandoc(doc), flags=re.MULTILINE)
@@ -80,8 +89,9 @@ def code(*names: object) -> str:
 
 def exactness(room: str, *lines: str) -> str:
     """One line of each function's docstring a column; of the functions of a room, or of those outside of any."""
-    functions = {name: f for name, f in numeric().items() if name.rpartition(".")[0] == room and name != "posit.Quire"}
-    texts = {name: fixed_lines(function.__doc__ or "") for name, function in sorted(functions.items())}
+    functions = sorted((numeric() | of_tests()).items())
+    here = {name: function for name, function in functions if name.rpartition(".")[0] == room and name != "posit.Quire"}
+    texts = {name: fixed_lines(function.__doc__ or "") for name, function in here.items()}
     return table(("function", *map(str.lower, lines)), ((code(n), *(t[x] for x in lines)) for n, t in texts.items()))
 
 
@@ -244,7 +254,7 @@ def _places(names: Iterable[str]) -> str:
     return "\n".join(f"::: {name}\n" for name in names)
 
 
-ROOMS = {"plain": "", "posit": "posit", "mx": "mx", "nn": "nn"}
+ROOMS = {"plain": "", "posit": "posit", "mx": "mx", "nn": "nn", "testing": "testing"}
 TABLES: dict[str, Callable[[], str]] = {
     **{f"exactness_{name}": partial(exactness, room, *LINES[:3]) for name, room in ROOMS.items()},
     **{f"costs_{name}": partial(exactness, room, *LINES[3:]) for name, room in ROOMS.items()},

@@ -61,7 +61,7 @@ def assert_bit_equal(
     Special: all NaNs are equal, +0 and -0 are not.
     Standard: none.
     Cost: O(numel) time, that of `torch.equal` where the bits are equal; 32 MB, and a byte an element of blocks. With
-    operands, where they differ, their product in float64.
+        operands, where they differ, their product in float64.
     """
     _assert("assert_bit_equal", got, want, None, fmt, packed, operands)
 
@@ -112,7 +112,7 @@ def assert_ulp(
     Special: all NaNs are equal, so are +0 and -0; a NaN and a number are never close.
     Standard: none.
     Cost: O(numel) time, that of `torch.equal` where the bits are equal; 32 MB, and a byte an element of blocks. With
-    operands, where they differ, their product in float64.
+        operands, where they differ, their product in float64.
     """
     if isinstance(ulp, bool) or not isinstance(ulp, int) or not 0 <= ulp < FARTHEST:
         raise ContractError(
