@@ -206,24 +206,12 @@ def _builtin(error: type[Exception]) -> str:
     return code(*(base.__name__ for base in others))
 
 
-def deviations() -> str:
-    """The pinned defects of SoftPosit, with operands."""
-    from refnum_conformance.known_deviations.softposit import DEVIATIONS
+def deviations(*peers: str) -> str:
+    """The pinned defects of peers, with operands."""
+    from refnum_conformance.known_deviations.listing import listed
 
-    rows = [
-        (
-            *(code(row.function), f"({row.n}, {row.es})"),
-            code(*(_pattern(x, row.takes_patterns) for x in row.operands)),
-            code(*(_pattern(x, row.gives_patterns) for x in row.got)) or "anything",
-            *(code(_pattern(row.right, row.gives_patterns)), row.why),
-        )
-        for row in DEVIATIONS
-    ]
-    return table(("function", "(n, es)", "operands", "gives", "right", "why"), rows)
-
-
-def _pattern(x: float, is_pattern: bool) -> str:
-    return f"{int(x):#x}" if is_pattern else str(x)
+    rows = [(code(row.call), row.got, row.right, row.why) for row in listed() if row.peer in peers]
+    return table(("call", "gives", "right", "why"), rows)
 
 
 def commands() -> str:
@@ -255,6 +243,14 @@ def _places(names: Iterable[str]) -> str:
 
 
 ROOMS = {"plain": "", "posit": "posit", "mx": "mx", "nn": "nn", "testing": "testing"}
+#: peers in known_deviations, by the table that they are in
+PEERS = {
+    "softposit": ("softposit",),
+    "ml_dtypes": ("ml_dtypes",),
+    "torch": ("torch_casts",),
+    "gfloat": ("gfloat", "gfloat_scalars"),
+    "torchao": ("torchao_blocks",),
+}
 TABLES: dict[str, Callable[[], str]] = {
     **{f"exactness_{name}": partial(exactness, room, *LINES[:3]) for name, room in ROOMS.items()},
     **{f"costs_{name}": partial(exactness, room, *LINES[3:]) for name, room in ROOMS.items()},
@@ -275,7 +271,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "uncovered": uncovered,
     "modes": modes,
     "errors": errors,
-    "deviations": deviations,
+    **{f"deviations_{name}": partial(deviations, *peers) for name, peers in PEERS.items()},
     "commands": commands,
     "reference_formats": partial(plain_members, "formats"),
     "reference_values": partial(plain_members, "codec", "values"),

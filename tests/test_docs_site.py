@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from refnum_conformance.known_deviations.listing import listed
 
 import refnum
 from refnum.cli import run
@@ -80,6 +81,11 @@ def test_every_table_has_its_place() -> None:
     placed = [match[2] for match in tables.REGION.finditer(text)]
     assert set(placed) == tables.TABLES.keys()
     assert len(placed) == text.count("<!-- table") == text.count("<!-- end of table")
+
+
+def test_no_peer_is_left_out() -> None:
+    told = {peer for peers in tables.PEERS.values() for peer in peers}
+    assert told == {deviation.peer for deviation in listed()}
 
 
 def test_a_table_that_is_out_of_date_is_noticed() -> None:
