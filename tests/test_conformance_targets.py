@@ -21,8 +21,8 @@ import refnum
 #: peers, how many choices their rows have at least, and of how many one is run
 PEERS = {
     "ml_dtypes": (100, 1),
-    "gfloat": (500, 3),
-    "gfloat_scalars": (500, 3),
+    "gfloat": (500, 7),
+    "gfloat_scalars": (500, 7),
     "torch_casts": (70, 1),
     "torchao_blocks": (40, 1),
     "softposit_rows": (300, 1),
