@@ -33,6 +33,7 @@ COMMANDS = (
     Command("gen", "Write test vectors as lines of text, for kernels in any language.", "gen"),
     Command("check", "Check what a kernel has made of test vectors, from standard input.", "check"),
     Command("reveal", "Find the order in which a function adds up, and the contract whose bits it has.", "reveal"),
+    Command("report", "Write recorded results as one HTML page: conformance, deviations, benchmarks, plots.", "report"),
     Command("vendor", "Write functions of refnum as one file that needs torch alone.", "vendor"),
     Command("doctor", "Say what is installed and which backend serves, and why.", "doctor"),
 )
