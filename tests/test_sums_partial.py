@@ -225,6 +225,8 @@ def test_no_terms() -> None:
     assert nothing.empty
     assert_bit_equal(nothing.round(), torch.zeros(2, 3))
     assert_same(nothing + nothing, nothing)
+    for shape in ((), (0,), (5,), (2, 0)):
+        assert_bit_equal(ExactPartial.zeros(shape).normalized().round(), torch.zeros(shape))
     minus = exact_partial(torch.full((2, 1), -0.0), torch.ones(1, 3))
     assert_bit_equal((nothing + minus).round(), torch.full((2, 3), -0.0))
     assert_same(exact_partial(torch.ones(2, 0), torch.ones(0, 3)), nothing)

@@ -62,7 +62,7 @@ def exact_partial(a: Tensor, b: Tensor, bias: Tensor | None = None) -> ExactPart
     Returns
     -------
     ExactPartial
-        [.., M, N]. `ExactPartial.round` gives what ``gemm(a, b, bias, contract="exact/v1")`` does.
+        [.., M, N], without a gradient. `ExactPartial.round` gives what ``gemm(a, b, bias, contract="exact/v1")`` does.
 
     Raises
     ------

@@ -155,7 +155,7 @@ class ExactPartial:
             digits[-2] += digits[-1] << WORD
             digits = digits[:-1]
         # N2. So do leading zeros; where all digits are, nothing stays.
-        used = (digits.flatten(1) != 0).any(1).nonzero()
+        used = (digits.reshape(len(digits), self.shape.numel()) != 0).any(1).nonzero()
         first = int(used[0]) if len(used) else len(digits)
         least = self.least + first if len(used) else 0
         # N3. Infs of both signs are NaN, and NaN is the only flag beside OTHER.
@@ -201,7 +201,7 @@ class ExactPartial:
         check_dtype("ExactPartial.round", "for a result", dtype)
         row, results = ROUNDED[dtype], self.shape.numel()
         codes = torch.empty(results, dtype=torch.uint8 if dtype in FP8 else INTEGER[dtype], device=self.device)
-        digits, flags = self.digits.flatten(1), self.flags.flatten(1)
+        digits, flags = (x.reshape(len(x), results) for x in (self.digits, self.flags))
         for start in range(0, results, CHUNK):
             part = slice(start, start + CHUNK)
             codes[part] = self._codes(digits[:, part], flags[:, part], row)
