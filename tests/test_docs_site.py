@@ -27,7 +27,7 @@ PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for
 EXAMPLES = {
     name: blocks
     for name, text in PAGES.items()
-    if (blocks := re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+    if (blocks := re.findall(r"^```pycon\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
 }
 CONSOLE = [
     (page, command, output)
