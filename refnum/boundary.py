@@ -97,6 +97,10 @@ def check_tensor(function: str, name: str, x: object) -> None:
     """The argument is a dense tensor."""
     if not isinstance(x, Tensor):
         raise DTypeError(f"{function} needs a tensor for {name}, got {type(x).__name__}. Use torch.as_tensor first.")
+    if x.is_nested:
+        raise DTypeError(
+            f"{function} needs a dense tensor for {name}, got a nested one. Use {name}.to_padded_tensor(0.0) first."
+        )
     if x.layout != torch.strided:
         raise DTypeError(
             f"{function} needs a dense tensor for {name}, got layout {x.layout}. Use {name}.to_dense() first."

@@ -307,6 +307,11 @@ REFUSED = [
     (DTypeError, lambda: gemm(F.int(), F.T.int()), "gemm under chain/v1 has no torch.int32 for a. Allowed are float32"),
     (DTypeError, lambda: gemm(F, F.T.cfloat()), "gemm under chain/v1 has no torch.complex64 for b. Allowed are"),
     (DTypeError, lambda: gemm(F.to_sparse(), F.T), "gemm needs a dense tensor for a, got layout torch.sparse_coo. Use"),
+    (
+        DTypeError,
+        lambda: gemm(torch.nested.nested_tensor([F]), F.T),
+        "a dense tensor for a, got a nested one. Use a.to",
+    ),
     (DTypeError, lambda: gemm(F, [1.0]), "gemm needs a tensor for b, got list. Use torch.as_tensor first."),
     (DTypeError, lambda: gemm(F, F.T, F.half()), "gemm under chain/v1 has no torch.float16 for bias. Allowed are"),
     (DTypeError, lambda: gemm(F, F.T, out_dtype=torch.float64), "has no torch.float64 for out_dtype. Allowed are"),
