@@ -6,6 +6,7 @@ SoftPosit alone: where it is missing, sessions go on, and what would have asked 
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import nox
@@ -20,6 +21,7 @@ MINIMUMS = ("torch==2.10.*", "numpy==1.26.*")
 TESTING = ("demo", "conformance", "exact", "pytest-xdist", "nbclient", "ipykernel", "torchao")  # what the tests can use
 # every compile, every vector, every tensor core
 SLOW = ("tests/test_compile.py", "tests/test_mx_quantizer.py", "tests/test_mx_oracle.py", "tests/test_sums_products.py")
+BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome")  # any that draws pages without a screen
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # a test worker or a yardstick has one core to itself
 # glibc gives large blocks back when they are freed, or not, as it happens; fresh pages cost more than what is measured.
 KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 33), "MALLOC_MMAP_THRESHOLD_": str(1 << 33)}
@@ -105,6 +107,19 @@ def docs(session: nox.Session) -> None:
     session.run("python", "docs/tables.py")
     session.run("mkdocs", "build", "--strict", *session.posargs, env={"NO_MKDOCS_2_WARNING": "1"})
     session.run("pytest", "tests/test_docs_site.py", env=ONE_THREAD)
+
+
+@nox.session(default=False)
+def site(session: nox.Session) -> None:
+    """Make the site and the report in site/, and with Chromium pictures of both, light and dark, in docs/images/."""
+    install(session, "docs", "cli", "plot", "conformance")
+    install_conformance(session)
+    session.run("mkdocs", "build", "--strict")
+    session.run("refnum", "report", "--output", "site/report.html", env=ONE_THREAD)
+    browser = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if browser is None:
+        session.skip(f"Both are in site/. For the pictures, install one of {', '.join(BROWSERS)} (Debian: chromium).")
+    session.run("python", "docs/pictures.py", browser, "site", env=ONE_THREAD)
 
 
 @nox.session(default=False)

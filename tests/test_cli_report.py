@@ -260,6 +260,23 @@ def test_the_same_records_make_the_same_page(made: str, tmp_path: Path) -> None:
     assert out.read_text() == made
 
 
+IMAGES = ROOT / "docs" / "images"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem.removesuffix("-dark") for path in IMAGES.glob("*-dark.png")))
+def test_the_committed_pictures_are_light_and_dark(name: str) -> None:
+    image = pytest.importorskip("matplotlib.image", reason="reading a PNG needs matplotlib")
+    light, dark = (image.imread(IMAGES / f"{name}-{theme}.png") for theme in ("light", "dark"))
+    assert light.shape == dark.shape
+    assert light[..., :3].mean() > 0.8
+    assert dark[..., :3].mean() < 0.25
+
+
+def test_there_are_pictures_of_plots_and_pages() -> None:
+    names = {path.name for path in IMAGES.iterdir()}
+    assert {f"{name}-{theme}.png" for name in ("report", "site", "number-line") for theme in THEMES} <= names
+
+
 # ---- other records ------------------------------------------------------------------------------------------------
 
 LINE = {"function": "add", "format": "<n> & 16", "oracle": "mine", "cases": 1234, "excluded": 5, "mismatches": 0}
