@@ -32,6 +32,7 @@ COMMANDS = (
     Command("show", "Take one number apart in a format: its fields, pattern and value.", "show", _NUMBERS),
     Command("gen", "Write test vectors as lines of text, for kernels in any language.", "gen"),
     Command("check", "Check what a kernel has made of test vectors, from standard input.", "check"),
+    Command("diff", "Compare two files of tensors by name, in bits or in ULP, and show the worst elements.", "diff"),
     Command("reveal", "Find the order in which a function adds up, and the contract whose bits it has.", "reveal"),
     Command("report", "Write recorded results as one HTML page: conformance, deviations, benchmarks, plots.", "report"),
     Command("vendor", "Write functions of refnum as one file that needs torch alone.", "vendor"),

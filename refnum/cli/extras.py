@@ -10,7 +10,7 @@ from ..errors import MissingExtraError
 
 #: Extra -> the distributions that it adds itself; pyproject.toml has their versions.
 EXTRAS = {
-    "cli": ("typer", "rich"),
+    "cli": ("typer", "rich", "safetensors"),
     "plot": ("matplotlib",),
     "search": ("optuna", "scikit-learn", "matplotlib"),
     "exact": ("gmpy2", "mpmath"),

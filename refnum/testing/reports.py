@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,11 +78,7 @@ class Report:
         yield f"  {self.facts}"
         if self.of_sum is not None:
             yield f"  error at most {_relative(self.of_sum)} of sum|a||b|"
-        rows = (self.header, *self.rows())
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for index, *cells in rows:
-            right = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
-            yield "  " + "   ".join((index.ljust(widths[0]), *right))
+        yield from aligned((self.header, *self.rows()))
         yield f"  {self.spread}"
 
     @property
@@ -172,6 +168,18 @@ class BlocksReport:
         for name, part, well in (("elements", self.elements, close), ("scales", self.scales, "equal")):
             lines += [f"{name}: {well}"] if part is None else [f"{name}:", *part.lines()]
         return "\n".join(lines)
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    """Lines of a table: the first column to the left, the others to the right.
+
+    >>> print(*aligned([("index", "ULP"), ("[0]", "+10")]), sep="|")
+      index   ULP|  [0]     +10
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for first, *cells in rows:
+        right = (cell.rjust(size) for cell, size in zip(cells, widths[1:], strict=True))
+        yield "  " + "   ".join((first.ljust(widths[0]), *right)).rstrip()
 
 
 def width(dtype: torch.dtype, fmt: Row | None) -> int:
