@@ -139,6 +139,17 @@ def test_the_peer_still_gives_it(pin: Pin) -> None:
     assert _codes(pin, got) == pin.got, f"if {pin.right} is right, {reason} has mended it: remove the pin"
 
 
+@pytest.mark.parametrize(("x", "got"), gfloat.OUTSIDE_E8M0)
+def test_gfloat_still_leaves_e8m0(x: float, got: float) -> None:
+    peer = pytest.importorskip("gfloat", reason="gfloat is not installed: pip install gfloat")
+    e8m0 = importlib.import_module("gfloat.formats").format_info_ocp_e8m0
+    assert peer.round_float(e8m0, x) == got
+    assert peer.round_ndarray(e8m0, np.array([x])).tolist() == [got]
+    values = {peer.decode_float(e8m0, code).fval for code in range(255)}
+    assert values == {2.0**e for e in range(-127, 128)}
+    assert got not in values
+
+
 @pytest.mark.parametrize("pin", PINS, ids=str)
 def test_oracle_and_refnum_give_what_the_pin_calls_right(pin: Pin) -> None:
     column = _column(pin)

@@ -1,4 +1,7 @@
-"""Roundings of gfloat 0.5.2, which has two implementations: `round_float` for a number, `round_ndarray` for arrays."""
+"""Roundings of gfloat 0.5.2, which has two implementations: `round_float` for a number, `round_ndarray` for arrays.
+
+Neither stays within E8M0, a format without sign, zero and subnormals, though both promise a value of the format.
+"""
 
 from __future__ import annotations
 
@@ -28,3 +31,6 @@ PINS = tuple(
     Pin(target, why, _RULE, "minifloat_encode", {**fmt._asdict(), "dtype": dtype, "rounding": rounding}, *rest)
     for target, why, fmt, dtype, rounding, *rest in _ROWS
 )
+
+#: numbers, and what both round them to in E8M0 (``format_info_ocp_e8m0``), whose values are 2^-127 to 2^127
+OUTSIDE_E8M0 = ((-1.0, -1.0), (-3.0, -4.0), (0.0, 0.0), (2**-140, 2**-140), (1.25 * 2**-128, 2**-128))

@@ -27,8 +27,9 @@ class Pin:
 
     def __str__(self) -> str:
         operand = self.operand[0] if isinstance(self.operand, tuple) else self.operand
+        right = self.right[-1] if isinstance(self.right, tuple) else self.right
         choices = [str(value) for name, value in self.options.items() if name in ("fmt", "dtype", "rounding", "scale")]
-        return f"{self.target} {self.row}({operand.hex()}) {' '.join(choices)} {self.right}"
+        return f"{self.target} {self.row}({float(operand).hex()}) {' '.join(choices)} {right:#x}"
 
 
 def blocks(scale: int, code: int) -> Codes:

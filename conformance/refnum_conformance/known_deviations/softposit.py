@@ -66,6 +66,8 @@ _ARITHMETIC = (
     (3, _ENDS, "pX2_div", "div", 32, (0x00000003, 0x3B10B493), 0x00000002, 0x00000003),
     (4, _OVERWRITTEN, "pX2_mulAdd", "fma", 15, (0x3FFD, 0x01D4, 0x000E), 0x3FCA, 0x3FCB),
     (4, _OVERWRITTEN, "pX2_mulAdd", "fma", 16, (0x7680, 0x6128, 0x0001), 0x7B9C, 0x7B9D),
+    (4, _OVERWRITTEN, "pX2_mulAdd", "fma", 24, (0x801400, 0x7F8900, 0xFFFFFF), 0x800024, 0x800023),
+    (4, _OVERWRITTEN, "pX2_mulAdd", "fma", 24, (0x809C00, 0xF8C17C, 0x000001), 0x7A6654, 0x7A6655),
     (5, _FLIPPED, "pX2_roundToInt", "nearest_int", 8, (0x81,), 0x7F, 0x81),
 )
 
