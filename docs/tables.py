@@ -223,8 +223,9 @@ def commands() -> str:
 
 
 def members(module: ModuleType) -> str:
-    """Where mkdocstrings puts the public names of a room: its functions, classes and modules."""
-    names = (name for name in sorted(module.__all__) if _is_shown(getattr(module, name)))
+    """Where mkdocstrings puts the public names of a room: functions and modules, then classes."""
+    shown = (name for name in module.__all__ if _is_shown(getattr(module, name)))
+    names = sorted(shown, key=lambda name: (inspect.isclass(getattr(module, name)), name))
     return _places(f"{module.__name__}.{name}" for name in names)
 
 
