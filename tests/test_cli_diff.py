@@ -128,7 +128,7 @@ class Page(html.parser.HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "td":
+        if "td" in self.open:
             self.cells.append(data)
 
 

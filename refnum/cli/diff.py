@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from html import escape
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from ..formats import FixedPoint, Posit, parse, parse_scalar
 from ..testing.comparisons import compare
 from ..testing.reports import BlocksReport, Difference, Report, aligned
 from ..testing.ulp import UNSIGNED, Row
-from . import pages
+from . import markup, pages
 from .status import DONE, MISMATCH
 from .streams import output
 from .tensors import ONLY, TensorFile, near, open_tensors, printable
@@ -217,18 +218,18 @@ def _json(files: tuple[TensorFile, TensorFile], verdicts: list[Verdict], ulp: in
 
 
 def _page(files: tuple[TensorFile, TensorFile], verdicts: list[Verdict], ulp: int | None) -> str:
-    equal = all(verdict.equal for verdict in verdicts)
-    body = [
-        pages.paragraph(_summary(verdicts, ulp), "good" if equal else "bad"),
-        pages.table(HEADER, (v.cells() for v in verdicts), ("good" if v.equal else "bad" for v in verdicts)),
-    ]
-    for verdict in verdicts:
-        if (report := verdict.report) is not None:
-            body += [
-                pages.heading(verdict.name),
-                pages.paragraph(report.facts),
-                pages.table(report.header, report.rows()),
-                pages.paragraph(report.spread),
-            ]
     a, b = (printable(str(file.path)) for file in files)
-    return pages.page(f"{a} against {b}", body)
+    parts = [markup.paragraph(_summary(verdicts, ulp)), markup.table(HEADER, map(_cells, verdicts), numbers=3)]
+    for i, verdict in enumerate(verdicts):
+        if (report := verdict.report) is not None:
+            worst = markup.table(report.header, report.rows(), numbers=1)
+            texts = map(markup.paragraph, (report.facts, report.spread))
+            parts.append(markup.section(f"tensor-{i}", verdict.name, next(texts), worst, next(texts)))
+    return pages.page(f"{a} against {b}", *parts)
+
+
+def _cells(verdict: Verdict) -> tuple[markup.Cell, ...]:
+    """A line of the page's table: that of the text, what is wrong marked."""
+    name, shape, kind, found, worst = verdict.cells()
+    tone = "good" if verdict.equal else "bad"
+    return name, shape, kind, markup.Markup(f'<span class="{tone}">{escape(found)}</span>'), worst

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
@@ -18,55 +17,26 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 72rem;
   margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .75rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: .5rem 0 1rem; }
+th, td { padding: .25rem 1.5rem .25rem 0; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
+th.number, td.number { text-align: right; }
 code, td { font-family: ui-monospace, monospace; font-size: .9rem; }
 .good { color: var(--good); } .bad { color: var(--bad); font-weight: 600; }
 """
 
 
-def page(title: str, body: Iterable[str]) -> str:
-    """A whole page; the parts of its body are HTML already, the title is text.
+def page(title: str, *parts: str) -> str:
+    """A whole page; its parts are HTML already, as `markup` writes it, the title is text.
 
-    >>> page("a < b", [paragraph("1 & 2")]).splitlines()[-3:]
-    ['<h1>a &lt; b</h1>', '<p>1 &amp; 2</p>', '</html>']
+    >>> page("a < b", "<p>c</p>").splitlines()[-3:]
+    ['<h1>a &lt; b</h1>', '<p>c</p>', '</html>']
     """
     head = (
         f'<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n<title>{escape(title)}</title>'
     )
-    parts = "\n".join((heading(title, 1), *body))
-    return f'<!doctype html>\n<html lang="en">\n{head}\n<style>{STYLE}</style>\n{parts}\n</html>\n'
-
-
-def heading(text: str, level: int = 2) -> str:
-    """A heading."""
-    return f"<h{level}>{escape(text)}</h{level}>"
-
-
-def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph of text; ``kind`` is good, bad, or nothing."""
-    return f"<p{_class(kind)}>{escape(text)}</p>"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]], kinds: Iterable[str] | None = None) -> str:
-    """A table of text, whose rows may be good or bad.
-
-    >>> table(["a"], [["1"]], ["bad"])
-    '<div class="wide"><table><tr><th>a</th></tr><tr class="bad"><td>1</td></tr></table></div>'
-    """
-    rows = list(rows)
-    lines = "".join(
-        f"<tr{_class(kind)}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
-        for row, kind in zip(rows, kinds or [""] * len(rows), strict=True)
-    )
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-    return f'<div class="wide"><table><tr>{top}</tr>{lines}</table></div>'
-
-
-def _class(kind: str) -> str:
-    return f' class="{kind}"' if kind else ""
+    body = "\n".join((f"<h1>{escape(title)}</h1>", *parts))
+    return f'<!doctype html>\n<html lang="en">\n{head}\n<style>{STYLE}</style>\n{body}\n</html>\n'
 
 
 def write(path: Path, text: str, option: str) -> None:
