@@ -53,7 +53,8 @@ def test_the_deviations_of_a_peer_come_out_and_no_others(name: str) -> None:
     assert judgement.unexplained == ()
     assert judgement.passed == ()
     assert xfails.unused(verdict.id for verdict in verdicts) == []
-    assert all(any(text.startswith(line.pattern) for text in judgement.expected) for line in xfails.lines)
+    came = {line.pattern for line in xfails.lines if any(text.startswith(line.pattern) for text in judgement.expected)}
+    assert came >= {line.pattern for line in xfails.lines if not line.sometimes}
 
 
 def test_pytest_aimed_at_ml_dtypes(tmp_path: Path) -> None:
