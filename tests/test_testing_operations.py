@@ -119,6 +119,18 @@ def test_blocks_are_a_scale_and_elements(fmt: refnum.Block) -> None:
     assert torch.equal(values, bits(mx.dequantize(blocks)))
 
 
+@pytest.mark.parametrize("fmt", [mxfp4, nvfp4, mxint8], ids=str)
+def test_products_of_blocks(fmt: refnum.Block) -> None:
+    """Two blocks a side: first the scales, then the elements, of a and then of b."""
+    operation = find(f"{fmt}_dot")
+    a, b = (torch.linspace(low, 3, 2 * fmt.size).view(1, -1) for low in (-5, -1))  # type: ignore[operator]
+    sides = [mx.quantize(x, fmt) for x in (a, b)]
+    words = [codes.to(torch.int64) for side in sides for codes in (side.scales, side.codes)]
+    assert [each.count for each in operation.operands] == [codes.shape[1] for codes in words]
+    assert torch.equal(operation.right(tuple(words))[0], bits(refnum.mx_mm(*sides, out_dtype=torch.float32)))
+    assert len(operation.right(operation.cases("random", 50, 0))[0].unique()) > 40
+
+
 def test_tiles() -> None:
     fmt = refnum.Block(refnum.e2m1, refnum.e8m0, (4, 8))
     x = torch.linspace(-5, 3, 64).view(2, 4, 8)
@@ -251,6 +263,13 @@ def test_ties_of_blocks_are_ties(fmt: refnum.Block) -> None:
         wrong[kind] = int((even != away).any(1).sum())
     assert wrong["ties"] > (90 if fmt == nvfp4 else 200)  # a scale that is no power of two moves ties by its reciprocal
     assert wrong["random"] < 30
+
+
+def test_random_blocks_are_in_the_range_of_their_scales() -> None:
+    """Half of them; the others are any floats, most of which are too large or too small for scales of NVFP4."""
+    scales = mx.quantize(cases.blocks(nvfp4, "random", torch.float32, count=400), nvfp4).scales.view(-1)
+    assert len(scales[1::2].unique()) > 60
+    assert int((scales[1::2] == 0x7E).sum()) < 40
 
 
 @pytest.mark.parametrize("fmt", [float32, refnum.bfloat16, refnum.float16, e4m3], ids=str)

@@ -26,7 +26,9 @@ Scale = Annotated[str | None, typer.Option(help="Its rule for scales, if not the
 Rounding = Annotated[str | None, typer.Option(help=f"Of encode and quantize: {', '.join(ROUNDINGS)}.")]
 Dtype = Annotated[str | None, typer.Option(help="Of the floats: what encode takes, what decode and dot give.")]
 To = Annotated[str | None, typer.Option(metavar="FORMAT", help="What convert converts to. Default: posit16.")]
-Contract = Annotated[str | None, typer.Option(help="What dot and gemm sum how. Default: chain/v1.")]
-K = Annotated[int | None, typer.Option("--k", min=1, max=MOST_TERMS, help="Terms of dot and gemm. Default: 8.")]
+Contract = Annotated[str | None, typer.Option(help="How dot and gemm add up. Default: chain/v1, exact/v1 of blocks.")]
+K = Annotated[
+    int | None, typer.Option("--k", min=1, max=MOST_TERMS, help="Terms of dot and gemm, 8 by default; of blocks 2.")
+]
 M = Annotated[int | None, typer.Option("--m", min=1, max=MOST_ROWS, help="Rows of gemm. Default: 2.")]
 N = Annotated[int | None, typer.Option("--n", min=1, max=MOST_ROWS, help="Columns of gemm. Default: 2.")]

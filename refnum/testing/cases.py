@@ -302,7 +302,7 @@ def blocks(fmt: Block, kind: str, dtype: torch.dtype, *, count: int = 100, seed:
         case "spaced":
             codes = terms.spaced_terms(count * size, row, draw)
         case _:
-            codes = terms.near_blocks(count, size, row, draw)
+            codes = terms.near_blocks(count, fmt, row, draw)
     shape = (size,) if rows == 1 else (rows, columns)
     return codes.to(SIGNED[row.width]).view(dtype).view(-1, *shape)
 

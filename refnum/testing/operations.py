@@ -22,7 +22,7 @@ from ..errors import ContractError, FormatError
 from ..formats import Block, Element, Format, Minifloat, Posit, e8m0, float32, named, parse, parse_scalar
 from ..mx import Blocks, dequantize, quantize
 from ..mx.blocks import TORCH, packed
-from ..ops import gemm, quire_dot
+from ..ops import gemm, mx_mm, quire_dot
 from . import cases
 from .lines import Words, unsigned
 
@@ -161,25 +161,58 @@ def _quantize_block(
 
 
 def _dequantize_block(name: str, fmt: Block, *, dtype: str) -> Operation:
-    row, (rows, columns) = _float_row(name, dtype), fmt.tile
+    row, size = _float_row(name, dtype), prod(fmt.tile)
 
     def compute(scales: Tensor, elements: Tensor) -> Codes:
-        codes = elements.to(torch.uint8).view(-1, rows, columns)
-        stored = _floats(scales, float32) if fmt.scale == float32 else scales.to(torch.uint8)
-        blocks = Blocks(packed(codes, -1, fmt), stored.view(-1, 1, 1), fmt, codes.shape)
-        return (_codes(dequantize(blocks, FLOATS[row])).view(elements.shape),)
+        return (_codes(dequantize(_blocks(scales, elements, fmt), FLOATS[row])).flatten(1),)
 
     def operands(kind: str, count: int, seed: int) -> Codes:
-        x = cases.blocks(fmt, kind, torch.float32, count=count, seed=seed).view(-1, rows, columns)
-        elements = quantize(x, fmt).codes.to(torch.int64).flatten(1)
+        """Elements of blocks as they come, under any scales."""
+        _, elements = _quantized(cases.blocks(fmt, kind, torch.float32, count=count, seed=seed), fmt)
         scales = cases.patterns(fmt.scale, kind, count=count, seed=seed)
-        return _column(scales[torch.arange(len(x), device="cpu") % len(scales)]), elements
+        return _column(scales[torch.arange(len(elements), device="cpu") % len(scales)]), elements
 
-    return Operation(name, _block_words(fmt), (Words("result", row, rows * columns),), compute, operands)
+    return Operation(name, _block_words(fmt), (Words("result", row, size),), compute, operands)
 
 
-def _block_words(fmt: Block) -> tuple[Words, ...]:
-    return Words("scale", fmt.scale), Words("elements", fmt.element, prod(fmt.tile))
+def _block_dot(name: str, fmt: Block, *, contract: str, dtype: str, k: int) -> Operation:
+    row, length = _float_row(name, dtype), k * prod(fmt.tile)
+
+    def compute(a_scales: Tensor, a: Tensor, b_scales: Tensor, b: Tensor) -> Codes:
+        sides = (_blocks(a_scales, a, fmt), _blocks(b_scales, b, fmt))
+        return (_codes(mx_mm(*sides, contract=contract, out_dtype=FLOATS[row])).flatten(1),)
+
+    def operands(kind: str, count: int, seed: int) -> Codes:
+        """Edges are those of blocks; else terms that belong together are quantized."""
+        if kind == "edges":
+            x = cases.blocks(fmt, kind, torch.float32, count=2 * count * k, seed=seed)
+            x = x[: len(x) // (2 * k) * 2 * k].view(2, -1, length)
+        else:
+            x = _floats(torch.stack(cases.dots(float32, kind, count=count, length=length, seed=seed)), float32)
+        sides = (_quantized(side, fmt) for side in x)
+        return tuple(codes.flatten(1) for side in sides for codes in side)
+
+    words = (*_block_words(fmt, "a_", k), *_block_words(fmt, "b_", k))
+    return Operation(name, words, (Words("result", row),), compute, operands)
+
+
+def _blocks(scales: Tensor, elements: Tensor, fmt: Block) -> Blocks:
+    """A tensor [cases, rows of a tile, elements] of the codes of one tile, or of blocks one behind the other."""
+    count, blocks = scales.shape
+    stored = _floats(scales, float32) if fmt.scale == float32 else scales.to(torch.uint8)
+    codes = elements.to(torch.uint8).view(count, fmt.tile[0], -1)
+    return Blocks(packed(codes, -1, fmt), stored.view(count, 1, blocks), fmt, codes.shape)
+
+
+def _quantized(x: Tensor, fmt: Block) -> tuple[Tensor, Tensor]:
+    """Scales and elements of blocks [cases, elements], of one or more."""
+    blocks = quantize(x.reshape(-1, *fmt.tile), fmt)
+    return _codes(blocks.scales).view(len(x), -1), blocks.codes.to(torch.int64).view(len(x), -1)
+
+
+def _block_words(fmt: Block, side: str = "", blocks: int = 1) -> tuple[Words, ...]:
+    size = blocks * prod(fmt.tile)
+    return Words(f"{side}scale", fmt.scale, blocks), Words(f"{side}elements", fmt.element, size)
 
 
 # ---- sums of products ------------------------------------------------------------------------------------------------
@@ -242,6 +275,7 @@ FUNCTIONS = (
     Function("gemm", Minifloat, _gemm, {**SUMMED, "m": 2, "n": 2}),
     Function("quantize", Block, _quantize_block, BLOCKED),
     Function("dequantize", Block, _dequantize_block, {"dtype": "float32"}),
+    Function("dot", Block, _block_dot, {"contract": "exact/v1", "dtype": "float32", "k": 2}),
 )
 
 

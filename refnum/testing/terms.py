@@ -87,12 +87,16 @@ def _midpoints(fmt: Block) -> tuple[Dyadic, ...]:
             return tuple(midpoint(m, element) for m in range(element.largest + 1))
 
 
-def near_blocks(count: int, size: int, row: Minifloat, draw: Random) -> Tensor:
-    """Codes [count, size]: half of the rows any floats, half floats a few binades apart, about any binade."""
-    choice = words(count * size, draw).view(count, size)
-    top = words(count, draw).view(count, 1).remainder((1 << row.exponent) - 1)
+def near_blocks(count: int, fmt: Block, row: Minifloat, draw: Random) -> Tensor:
+    """Codes [count, elements]: half of the rows any floats, half floats a few binades apart, all within the format."""
+    assert row.bias is not None
+    rows, columns = fmt.tile
+    choice = words(count * rows * columns, draw).view(count, -1)
+    low, high = (scale + fmt.element.max_scale + row.bias for scale in (fmt.scale.min_scale, fmt.scale.max_scale))
+    low, high = max(low, 1), min(high, (1 << row.exponent) - 2)
+    top = low + words(count, draw).view(count, 1).remainder(high - low + 1)
     near = _rescaled(choice, (top - (choice >> 60 & (NEAR - 1))).clamp(min=0), row)
-    near[::2] = anywhere(row, count * size, draw).view(count, size)[::2]
+    near[::2] = anywhere(row, choice.numel(), draw).view(count, -1)[::2]
     return near
 
 
