@@ -52,12 +52,16 @@ def _reversed(x: Tensor, axis: int) -> Tensor | None:
     return x.flip(axis) if x.dim() >= -axis else None
 
 
-def _shuffled(x: Tensor, layout: str) -> Tensor | None:
+def shuffled(x: Tensor, layout: str) -> Tensor | None:
+    """Bytes of a matrix in a layout, None where elements are no bytes."""
     return shuffle(x, layout) if x.itemsize == 1 and x.dim() > 1 else None
 
 
-def _unshuffled(x: Tensor, layout: str) -> Tensor | None:
-    return unshuffle(x, layout, x.shape) if x.itemsize == 1 and x.dim() > 1 else None
+def unshuffled(x: Tensor, layout: str) -> Tensor | None:
+    """Bytes of a matrix, taken for those of one in a layout, and put back; None where they are not as many."""
+    there = shuffled(x, layout)
+    taken = None if there is None else as_read(x, there)
+    return None if taken is None else unshuffle(taken, layout, x.shape)
 
 
 #: what moves, by what a kernel did instead
@@ -72,8 +76,8 @@ MOVES: dict[str, Callable[[Tensor], Tensor | None]] = {
     "columns shifted by -1": partial(_rolled, axis=-1, by=-1),
     "rows reversed": partial(_reversed, axis=-2),
     "columns reversed": partial(_reversed, axis=-1),
-    **{f"shuffled to {name}": partial(_shuffled, layout=name) for name in LAYOUTS},
-    **{f"unshuffled from {name}": partial(_unshuffled, layout=name) for name in LAYOUTS},
+    **{f"shuffled to {name}": partial(shuffled, layout=name) for name in LAYOUTS},
+    **{f"unshuffled from {name}": partial(unshuffled, layout=name) for name in LAYOUTS},
 }
 
 

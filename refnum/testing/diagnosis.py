@@ -7,16 +7,18 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..boundary import FLOAT_ROWS, SIGNED, check_tensor
-from ..codec import decode, encode, quantize
+from ..codec import decode, encode
 from ..errors import ContractError, DTypeError, RefnumError
 from ..mx import Blocks, dequantize
 from ..mx import quantize as mx_quantize
 from ..ops import gemm, mx_mm
+from ..values import quantize
 from . import bytefaults, sumfaults, valuefaults
 from .hypotheses import Case, Hypothesis, Parts, changed, damaged, parts_of
 
@@ -118,7 +120,7 @@ def diagnose(
         )
     case = None if operation is None else _case(operation, operands, options, need)
     total = sum(x.numel() for x in have.values())
-    mismatched = _mismatches(have, need)
+    mismatched = mismatches(have, need)
     if not mismatched:
         return Diagnosis(0, total, (), 0, 0, None)
     return _search(Trials(case, need, have), mismatched, total)
@@ -143,17 +145,24 @@ def _case(
             f"diagnose has no hypotheses about {getattr(operation, '__name__', operation)!r}. Allowed are "
             f"{', '.join(OPERATIONS.values())}. Leave the operation out to try those about bits alone."
         )
-    bound = inspect.signature(operation).bind(*operands, **options)
-    bound.apply_defaults()
-    case = Case(operation, bound.arguments)
+    case = Case(operation, arguments_of(operation, operands, options))
     made = case.result()
-    if made.keys() != want.keys() or (count := _mismatches(made, want)):
+    if made.keys() != want.keys() or (count := mismatches(made, want)):
         differ = f"{count:,} elements differ" if made.keys() == want.keys() else f"it gives {' and '.join(made)}"
         raise ContractError(
             f"diagnose cannot make want again: from these operands {OPERATIONS[operation]} makes something else, "
             f"{differ}. Allowed is what it returns. Pass the operands and options of that call."
         )
     return case
+
+
+def arguments_of(
+    operation: Callable[..., object], operands: tuple[object, ...], options: dict[str, object]
+) -> dict[str, Any]:
+    """All arguments of a call by their names, defaults too."""
+    bound = inspect.signature(operation).bind(*operands, **options)
+    bound.apply_defaults()
+    return bound.arguments
 
 
 # ---- trying ----------------------------------------------------------------------------------------------------------
@@ -204,22 +213,23 @@ def _search(trials: Trials, mismatched: int, total: int) -> Diagnosis:
     for row in trials.rows():
         result = trials.result(row)
         if result is not None:
-            counts[(row.name,)] = _mismatches(trials.got, result)
-            active += [row] * (_mismatches(trials.want, result) > 0)
+            counts[(row.name,)] = mismatches(trials.got, result)
+            active += [row] * (mismatches(trials.want, result) > 0)
     tried = len(counts)
     # 2. Pairs, where none of them explains everything.
     if 0 not in counts.values():
         for one, other in itertools.combinations(active, 2):
             result = trials.result(one, other) if one.knob != other.knob else None
             if result is not None:
-                counts[one.name, other.name] = _mismatches(trials.got, result)
+                counts[one.name, other.name] = mismatches(trials.got, result)
     causes = tuple(names for names, left in counts.items() if left == 0)
     names, least = min(counts.items(), key=lambda item: item[1], default=((), mismatched))
     closest = None if causes or least >= mismatched else (" and ".join(names), least)
     return Diagnosis(mismatched, total, causes, tried, len(counts) - tried, closest)
 
 
-def _mismatches(got: Parts, want: Parts) -> int:
+def mismatches(got: Parts, want: Parts) -> int:
+    """How many elements of all parts differ."""
     return sum(_differing(x, want[name]) for name, x in got.items())
 
 

@@ -13,14 +13,14 @@ from torch import Tensor
 from ..codec import quantize
 from ..errors import ShapeError
 from ..formats import Minifloat, bfloat16, float16, tf32
-from ..mx import LAYOUTS, Blocks, dequantize, shuffle, unshuffle
+from ..mx import LAYOUTS, Blocks, dequantize
 from ..ops import gemm, mx_mm
 from ..sums import chain
 from ..sums.chain import Arithmetic, Order, ordered_mm
 from ..sums.contracts import CONTRACTS, FLOATS, find
 from ..sums.operands import placed_bias, product_shape, widened
 from ..sums.results import RESULTS, finished
-from .bytefaults import swap_nibbles
+from .bytefaults import as_read, shuffled, swap_nibbles, unshuffled
 from .hypotheses import Case, Change, Hypothesis
 from .valuefaults import READINGS, flushed, reading, setting
 
@@ -31,7 +31,15 @@ CHUNKED = (
     *(f"sgbi.splitm_f64(c={count})/0.1.1" for count in (16, 32)),
     *(f"tcsplit/v1(inst=tc.hopper.fp8, Kc={count})" for count in (64, 128)),
 )
-NAMES = (*(name for name, row in CONTRACTS.items() if row.multiply or row.multiply_blocks), *CHUNKED)
+#: those of floats that have a definition: sums of integers have one value, and what promises no bits proves nothing
+NAMES = (
+    *(
+        name
+        for name, row in CONTRACTS.items()
+        if torch.float32 in row.results and (row.multiply or row.multiply_blocks) and not name.startswith("unversioned")
+    ),
+    *CHUNKED,
+)
 
 
 # ---- orders in float32 -----------------------------------------------------------------------------------------------
@@ -58,12 +66,12 @@ def _flushing(a: Tensor, b: Tensor, sums: Tensor, arithmetic: Arithmetic) -> Ten
     return flushed(arithmetic.chain(flushed(a), flushed(b), flushed(sums)))
 
 
-def _narrow(a: Tensor, b: Tensor, sums: Tensor, arithmetic: Arithmetic, fmt: Minifloat) -> Tensor:
-    return quantize(arithmetic.chain(a, b, sums), fmt)
+def _narrow(a: Tensor, b: Tensor, sums: Tensor, arithmetic: Arithmetic, dtype: torch.dtype) -> Tensor:
+    return widened(finished(arithmetic.chain(a, b, sums), dtype))
 
 
-def _narrow_product(a: Tensor, b: Tensor, sums: Tensor, arithmetic: Arithmetic, fmt: Minifloat) -> Tensor:
-    return arithmetic.add(sums, quantize(arithmetic.chain(a, b), fmt))
+def _narrow_product(a: Tensor, b: Tensor, sums: Tensor, arithmetic: Arithmetic, dtype: torch.dtype) -> Tensor:
+    return arithmetic.add(sums, widened(finished(arithmetic.chain(a, b), dtype)))
 
 
 def _descending(a: Tensor, b: Tensor, bias: Tensor | None, arithmetic: Arithmetic) -> Tensor:
@@ -78,11 +86,14 @@ def _interleaved(a: Tensor, b: Tensor, bias: Tensor | None, arithmetic: Arithmet
     return sums if bias is None else arithmetic.add(sums, bias.expand(sums.shape))
 
 
+NARROW = {bfloat16: torch.bfloat16, float16: torch.float16}
 ORDERS: dict[str, Order] = {
     "chain without fma": _stepwise(_unfused),
     "chain that flushes subnormals": _stepwise(_flushing),
-    **{f"chain in {row}": _stepwise(partial(_narrow, fmt=row)) for row in (bfloat16, float16)},
-    **{f"chain of products in {row}": _stepwise(partial(_narrow_product, fmt=row)) for row in (bfloat16, float16)},
+    **{f"chain in {row}": _stepwise(partial(_narrow, dtype=dtype)) for row, dtype in NARROW.items()},
+    **{
+        f"chain of products in {row}": _stepwise(partial(_narrow_product, dtype=dtype)) for row, dtype in NARROW.items()
+    },
     "chain with k descending": _descending,
     **{f"chains of k modulo {count}": partial(_interleaved, count=count) for count in (2, 4, 8)},
 }
@@ -117,9 +128,9 @@ def _accumulates(case: Case) -> bool:
 
 
 def _result_dtype(case: Case) -> torch.dtype:
-    """The dtype of the call's result: that of no terms, unless it was asked for."""
+    """The dtype of the call's result, whatever computes it: that of no terms, unless it was asked for."""
     asked: torch.dtype | None = case.arguments["out_dtype"]
-    return asked or case.given(**_part(case, 0, 0), bias=None).result()["result"].dtype
+    return asked or gemm(**case.given(**_part(case, 0, 0), bias=None).arguments).dtype
 
 
 def _finished(case: Case, sums: Tensor) -> Tensor:
@@ -129,6 +140,11 @@ def _finished(case: Case, sums: Tensor) -> Tensor:
 
 def _added(sums: Tensor, bias: Tensor) -> Tensor:
     return chain.add(sums, bias.to(torch.float32).expand(sums.shape))
+
+
+def _under(contract: str) -> Change:
+    """Another contract, with the dtype of the result that the call has."""
+    return lambda case: case.given(contract=contract, out_dtype=_result_dtype(case))
 
 
 def _split(count: int) -> Change:
@@ -187,8 +203,10 @@ def _biased(finish: Callable[[Case, Tensor, Tensor], Tensor]) -> Change:
     """The product in float32, of the contract, gets its bias otherwise."""
 
     def change(case: Case) -> Case | None:
-        def operation(bias: Tensor, **arguments: Any) -> Tensor:
+        def operation(bias: Tensor | None, **arguments: Any) -> Tensor:
             call = replace(case, arguments={**arguments, "bias": None})
+            if bias is None:  # a part of the sum, whose bias is added elsewhere
+                return call.result()["result"]
             return finish(call, call.given(out_dtype=torch.float32).result()["result"], bias)
 
         has = case.arguments["bias"] is not None
@@ -262,14 +280,13 @@ def _unscaled(names: tuple[str, ...]) -> Change:
     return change
 
 
-def _laid(x: Tensor, layout: str, *, back: bool) -> Tensor | None:
-    """Bytes in another layout of the same shape; None where they have none."""
-    if x.itemsize != 1 or x.dim() < 2:
-        return None
+def _laid(x: Tensor, lay: Callable[[Tensor, str], Tensor | None], layout: str) -> Tensor | None:
+    """Bytes that went to a layout or came from it, in their own shape; None where it has none for them."""
     try:
-        return unshuffle(x, layout, x.shape) if back else shuffle(x, layout)
+        moved = lay(x, layout)
     except ShapeError:  # no whole tiles
         return None
+    return None if moved is None else as_read(moved, x)
 
 
 #: how a kernel reads a part of blocks
@@ -280,13 +297,10 @@ MISREADINGS: dict[str, tuple[str, Callable[[Tensor], Tensor | None]]] = {
     "scales of {} one binade too high": ("scales", partial(_shifted, by=1)),
     "scales of {} one binade too low": ("scales", partial(_shifted, by=-1)),
     **{
-        f"{part} of {{}} read {'as if shuffled to' if back else 'as shuffled to'} {name}": (
-            part,
-            partial(_laid, layout=name, back=back),
-        )
-        for part in ("elements", "scales")
+        f"{part} of {{}} {verb} {name}": (part, partial(_laid, lay=lay, layout=name))
         for name in LAYOUTS
-        for back in (False, True)
+        for verb, lay in (("shuffled to", shuffled), ("unshuffled from", unshuffled))
+        for part in ("scales" if "scale" in name or name.startswith("nvidia") else "elements",)
     },
 }
 
@@ -296,15 +310,13 @@ MISREADINGS: dict[str, tuple[str, Callable[[Tensor], Tensor | None]]] = {
 
 def faults() -> Iterator[Hypothesis]:
     """All of these faults."""
-    for name in NAMES:
-        yield Hypothesis(f"contract={name}", "order", PRODUCTS, setting(contract=name))
+    yield from _of_results()
+    yield from _of_terms()
+    yield from _of_operands()
     for name, order in ORDERS.items():
         yield Hypothesis(name, "order", (gemm,), _ordered(order))
-    yield from _of_terms()
-    yield from _of_results()
-    for name, read in READINGS.items():
-        yield Hypothesis(name.format("operands"), "operands", PRODUCTS, reading(read, "a", "b"))
-    yield from _of_operands()
+    for name in NAMES:
+        yield Hypothesis(f"contract={name}", "order", PRODUCTS, _under(name))
 
 
 def _of_terms() -> Iterator[Hypothesis]:
@@ -331,6 +343,8 @@ def _of_results() -> Iterator[Hypothesis]:
 
 
 def _of_operands() -> Iterator[Hypothesis]:
+    for name, read in READINGS.items():
+        yield Hypothesis(name.format("operands"), "operands", PRODUCTS, reading(read, "a", "b"))
     for names in (("a",), ("b",), ("a", "b")):
         text = " and ".join(names)
         for name, (part, move) in MISREADINGS.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..boundary import FLOAT_ROWS, SIGNED, container
-from ..codec import decode, encode, quantize
+from ..codec import decode, encode
 from ..core import decode as core_decode
 from ..core import round as core_round
 from ..formats import (
@@ -33,6 +34,7 @@ from ..mx import PROFILES, Blocks, pack4, unpack4
 from ..mx import quantize as mx_quantize
 from ..mx.blocks import from_blocks, packed, padded, to_blocks
 from ..mx.profiles import RULES, find
+from ..values import quantize
 from .hypotheses import Case, Change, Damage, Hypothesis
 
 ENCODERS = (encode, quantize)
@@ -166,14 +168,14 @@ def _sign_and_magnitude(codes: Tensor, fmt: Element | Posit) -> Tensor:
 SPELLINGS: dict[str, Codes] = {
     "subnormal codes as 0": _without_subnormals,
     "the code of -0 as that of +0": _without_negative_zero,
-    "NaN as code 0": _zero_for_nan,
-    "NaN as the largest value's code": _largest_for_nan,
     "negative codes as sign and magnitude": _sign_and_magnitude,
     "codes 1 too high": lambda codes, fmt: codes + 1,
     "codes 1 too low": lambda codes, fmt: codes - 1,
 }
 
 
+#: what it writes instead of the code of NaN; elements of blocks have none
+NANS: dict[str, Codes] = {"NaN as code 0": _zero_for_nan, "NaN as the largest value's code": _largest_for_nan}
 #: what a kernel reads instead of codes
 CODE_READINGS: dict[str, Codes] = {
     **{name: SPELLINGS[name] for name in ("subnormal codes as 0", "negative codes as sign and magnitude")},
@@ -194,9 +196,11 @@ def _reading_codes(read: Codes) -> Change:
 
 def _on_codes(spell: Codes) -> Damage:
     def damage(x: Tensor, like: Tensor, case: Case | None) -> Tensor | None:
-        if case is None or x.dtype in FLOAT_ROWS:
+        fmt = None if case is None else case.arguments["fmt"]
+        if fmt is None or (isinstance(fmt, Block) and x.dtype in FLOAT_ROWS):
             return None
-        fmt = case.arguments["fmt"]
+        if x.dtype in FLOAT_ROWS:
+            return decode(spell(encode(x, fmt).to(torch.int64), fmt), fmt, dtype=x.dtype)
         if not isinstance(fmt, Block):
             return spell(x.to(torch.int64), fmt).to(x.dtype)
         codes = unpack4(x) if fmt.packed == 2 else x.view(torch.int8) if isinstance(fmt.element, FixedPoint) else x
@@ -247,12 +251,12 @@ def _codes(x: Tensor, rounding: str, fmt: Element | Posit) -> Tensor:
 def _encoding(round_: Callable[[Tensor, Format], Tensor]) -> Change:
     """Codes of float64 values in a format are made otherwise, by `encode` and by `quantize`."""
 
-    def change(case: Case) -> Case:
+    def change(case: Case) -> Case | None:
         def operation(x: Tensor, fmt: Format, **_: object) -> Tensor:
             codes = round_(_float64(x.detach().resolve_neg()), fmt).to(container(fmt))
             return codes if case.operation is encode else decode(codes, fmt, dtype=x.dtype)
 
-        return replace(case, operation=operation)
+        return None if isinstance(case.arguments["fmt"], Block) else replace(case, operation=operation)
 
     return change
 
@@ -318,7 +322,12 @@ def _biased(by: int) -> Change:
 
 def _named(fmt: Format) -> Change:
     """The format is another one of the same width."""
-    return lambda case: case.given(fmt=fmt) if getattr(case.arguments["fmt"], "width", None) == fmt.width else None
+
+    def change(case: Case) -> Case | None:
+        own = case.arguments["fmt"]
+        return case.given(fmt=fmt) if isinstance(own, Minifloat) and own.width == fmt.width else None
+
+    return change
 
 
 # ---- scales of blocks ------------------------------------------------------------------------------------------------
@@ -421,8 +430,9 @@ def faults() -> Iterator[Hypothesis]:
     for name, write in WRITINGS.items():
         yield Hypothesis(name, name, damage=_on_floats(write))
     for name, spell in SPELLINGS.items():
-        yield Hypothesis(name, name, (encode,), part="result", damage=_on_codes(spell))
         yield Hypothesis(name, name, (mx_quantize,), part="elements", damage=_on_codes(spell))
+    for name, spell in (SPELLINGS | NANS).items():
+        yield Hypothesis(name, name, ENCODERS, damage=_on_codes(spell))
     for name, misread in CODE_READINGS.items():
         yield Hypothesis(f"{name} read", "inputs", (decode,), _reading_codes(misread))
     yield Hypothesis("another code of NaN", "NaN", (encode,), damage=_other_nan)
@@ -447,8 +457,9 @@ def _of_formats() -> Iterator[Hypothesis]:
             yield Hypothesis(f"{field}={value}", "format", operations, _format(**{field: value}))
     for by in (-1, 1):
         yield Hypothesis(f"bias {by:+d}", "format", operations, _biased(by))
+    widths = Counter(fmt.width for fmt in named().values() if isinstance(fmt, Minifloat))
     for name, fmt in named().items():
-        if isinstance(fmt, Minifloat):
+        if isinstance(fmt, Minifloat) and widths[fmt.width] > 1:
             yield Hypothesis(f"fmt={name}", "format", operations, _named(fmt))
 
 
