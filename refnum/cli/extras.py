@@ -17,6 +17,7 @@ EXTRAS = {
     "demo": ("scikit-learn", "softposit"),
     "conformance": ("rich", "pytest", "hypothesis", "ml_dtypes", "gfloat", "softposit"),
     "cuda": ("refnum-cuda",),
+    "docs": ("mkdocs-material", "mkdocstrings", "ruff"),
     "dev": (
         "nox",
         "pre-commit",
