@@ -30,6 +30,7 @@ from refnum.testing import (
     assert_ulp,
     cases,
     comparisons,
+    hazards,
     strategies,
     ulp_distance,
 )
@@ -320,7 +321,7 @@ def test_inputs_stay_and_gradients_are_left_out() -> None:
 
 def test_packed_codes_are_compared_as_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every pair of bytes: against the same codes, a byte each."""
-    monkeypatch.setattr(comparisons, "PIECE", 100)
+    monkeypatch.setattr(comparisons, "PIECE", 1000)
     a, b = (x.to(torch.uint8) for x in torch.meshgrid(torch.arange(256), torch.arange(256), indexing="ij"))
     codes = [torch.stack((x & 15, x >> 4), -1).view(256, 512) for x in (a, b)]
     assert torch.equal(ulp_distance(a, b, refnum.e2m1, packed=True), ulp_distance(*codes, refnum.e2m1))
@@ -673,6 +674,93 @@ def test_strategies_draw_ties_and_operands(fmt: Posit, data: st.DataObject) -> N
 def test_drawn_patterns_shrink_towards_zero() -> None:
     assert find(strategies.patterns(Posit(16)), lambda code: abs(code) > 5) == 6
     assert find(strategies.posits(), lambda fmt: fmt.n > 20) == Posit(21, 0)
+
+
+@pytest.mark.parametrize("name", ["mxfp4", "mxfp6_e3m2", "mxint8", "nvfp4"])
+def test_blocks_with_hard_scales_are_drawn(name: str) -> None:
+    fmt = formats.parse(name)
+    assert isinstance(fmt, formats.Block)
+    seen: set[int] = set()
+
+    @settings(max_examples=60, deadline=None, derandomize=True)
+    @given(strategies.blocks(fmt, most=2))
+    def draws(blocks: mx.Blocks) -> None:
+        assert blocks.fmt == fmt
+        assert blocks.shape[-1] % fmt.tile[1] == 0
+        assert int(blocks.codes.max()) < 1 << fmt.element.width
+        seen.update(blocks.scales.view(-1).tolist())
+
+    draws()
+    ends = {0, 254, 255} if fmt.scale == refnum.e8m0 else {0, 126, 127}
+    assert ends <= seen
+    assert max(seen) <= max(ends)
+
+
+def test_tiles_with_scales_of_float32_are_drawn() -> None:
+    seen: set[float] = set()
+
+    @settings(max_examples=40, deadline=None, derandomize=True)
+    @given(strategies.blocks(formats.Block(refnum.e4m3, formats.float32, (2, 3)), most=2))
+    def draws(blocks: mx.Blocks) -> None:
+        assert tuple(blocks.shape) in {(2, 3), (4, 3), (2, 6), (4, 6)}
+        assert blocks.scales.shape == (blocks.shape[0] // 2, blocks.shape[1] // 3)
+        seen.update(blocks.scales.view(-1).tolist())
+
+    draws()
+    assert {0.0, INF, 2.0**-149} <= seen
+    assert min(x for x in seen if not math.isnan(x)) == 0.0
+
+
+@pytest.mark.parametrize("dtype", hazards.ROWS)
+@pytest.mark.parametrize("kind", hazards.HAZARDS)
+def test_matrices_are_as_hard_as_their_kind(kind: str, dtype: torch.dtype) -> None:
+    """On exact products, in each element of the result."""
+    row = hazards.ROWS[dtype]
+    found = []
+    for seed in range(12):
+        a, b = hazards.matrices(kind, dtype, (3, 2, 15), seed)
+        assert (a.shape, b.shape, a.dtype, b.dtype) == ((3, 15), (15, 2), dtype, dtype)
+        for left in a.double().tolist():
+            for right in b.double().mT.tolist():
+                factors = [x for x in (*left, *right) if x]
+                if not all(map(math.isfinite, factors)):
+                    assert kind == "edges"
+                    continue
+                terms = [Fraction(x) * Fraction(y) for x, y in zip(left, right, strict=True)]
+                total, size = sum(terms), sum(map(abs, terms))
+                match kind:
+                    case "cancelling":
+                        assert 0 < abs(total) < size / 2**row.mantissa
+                    case "huge":
+                        assert 2 * max(map(abs, terms)) >= min(Fraction(2) ** 24, Fraction(2) ** row.max_scale)
+                    case "subnormal":
+                        least = Fraction(2) ** row.min_scale
+                        assert all(abs(term) < 4 * least for term in terms)
+                        found.append(any(abs(x) < least for x in factors))
+    assert kind != "subnormal" or {True, False} >= set(found) >= {True}
+
+
+def test_drawn_matrices_break_what_is_wrong() -> None:
+    """A kernel that flushes subnormals, one that sums backwards, and one that sums in float64: each is found."""
+    for wrong in (
+        lambda a, b: refnum.gemm(a.masked_fill(a.abs() < 2.0**-126, 0.0), b),
+        lambda a, b: refnum.gemm(a.flip(1), b.flip(0)),
+        lambda a, b: (a.double() @ b.double()).float(),
+    ):
+        a, b = find(
+            strategies.matrices(torch.float32),
+            lambda x, wrong=wrong: not torch.equal(*(y.nan_to_num(nan=7.0) for y in (wrong(*x), refnum.gemm(*x)))),
+            settings=settings(max_examples=200, derandomize=True, database=None),
+        )
+        assert (a.shape[0], b.shape[1]) == (1, 1)
+        assert a.shape[1] <= 4
+
+
+def test_matrices_have_kinds_and_dtypes() -> None:
+    with pytest.raises(ContractError, match=r"strategies.matrices has no kind='worse'. Choose one of cancelling, ties"):
+        strategies.matrices(torch.float32, kinds=("worse",))
+    with pytest.raises(ContractError, match=r"strategies.matrices has no dtype=torch.int8. Choose one of torch"):
+        strategies.matrices(torch.int8)
 
 
 def test_strategies_ask_for_hypothesis_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """The cases of `cases` as hypothesis strategies: what a failing property shrinks to is as near to 0 as its kind allows.
 
-Everything drawn is a plain Python number: a pattern or code as ``cases`` has them, or a float that the dtype holds.
+What is drawn is a plain Python number, a pattern or code as ``cases`` has them, or a float that the dtype holds; blocks
+and matrices are tensors.
 """
 
 from __future__ import annotations
@@ -9,11 +10,15 @@ import math
 from functools import lru_cache
 
 import torch
+from torch import Tensor
 
+from ..boundary import check_block, check_choice
 from ..errors import MissingExtraError
-from ..formats import Format, Minifloat, Posit, scalars
-from . import cases
-from .dyadics import wrap
+from ..formats import Block, Format, Minifloat, Posit, float32, scalars
+from ..mx.blocks import Blocks, stored_shapes
+from . import cases, hazards
+from .codes import corners
+from .dyadics import to_float, wrap
 
 try:
     from hypothesis import strategies as st
@@ -63,6 +68,72 @@ def floats(fmt: Format, dtype: torch.dtype) -> st.SearchStrategy[float]:
 def ties(fmt: Format, dtype: torch.dtype) -> st.SearchStrategy[float]:
     """Midpoints of a format and their neighbours in a dtype."""
     return st.sampled_from(_floats(fmt, dtype, ("ties",)))
+
+
+def blocks(fmt: Block, most: int = 3) -> st.SearchStrategy[Blocks]:
+    """Tensors in a block format of up to ``most`` by ``most`` blocks: any elements, hard scales.
+
+    Of the scales, half are where something begins or ends: 0 or the least, the largest, NaN, 1, and their neighbours.
+
+    >>> import refnum
+    >>> from hypothesis import find
+    >>> find(blocks(refnum.mxfp4, most=1), lambda x: bool((x.scales == 255).any()))
+    Blocks(mxfp4, shape=(1, 32), axis=-1, elements=uint8 [1, 16], scales=uint8 [1, 1])
+    """
+    check_block("strategies.blocks", fmt)
+    rows, columns = fmt.tile
+    return st.tuples(st.integers(1, most), st.integers(1, most)).flatmap(
+        lambda grid: _blocks(fmt, torch.Size((grid[0] * rows, grid[1] * columns)))
+    )
+
+
+def matrices(
+    dtype: torch.dtype, *, kinds: tuple[str, ...] = tuple(hazards.HAZARDS), most: int = 6
+) -> st.SearchStrategy[tuple[Tensor, Tensor]]:
+    """Two matrices whose product goes wrong in the wrong order, precision or mode, up to ``most`` rows and columns.
+
+    Sums that cancel, sums that are ties, a term that swallows the others, subnormal factors and products, ends of the
+    range: what `refnum.testing.hazards` makes.
+
+    >>> import refnum
+    >>> from hypothesis import find
+    >>> rounded_once = lambda x: torch.equal(refnum.gemm(*x), refnum.gemm(*x, contract="exact/v1"))
+    >>> a, b = find(matrices(torch.float32), lambda x: not rounded_once(x))
+    >>> a.shape[0], b.shape[1]
+    (1, 1)
+    """
+    check_choice("strategies.matrices", "dtype", dtype, hazards.ROWS)
+    for kind in kinds:
+        check_choice("strategies.matrices", "kind", kind, hazards.HAZARDS)
+    shapes = st.tuples(st.integers(1, most), st.integers(1, most), st.integers(1, 8 * most))
+    return st.builds(hazards.matrices, st.sampled_from(kinds), st.just(dtype), shapes, st.integers(0, 999))
+
+
+def _blocks(fmt: Block, shape: torch.Size) -> st.SearchStrategy[Blocks]:
+    stored, scales = stored_shapes(shape, -1, fmt)
+    mask = 255 if fmt.packed == 2 else (1 << fmt.element.width) - 1
+    dtype = torch.float32 if fmt.scale == float32 else torch.uint8
+
+    def made(data: bytes, factors: list[float]) -> Blocks:
+        elements = (torch.frombuffer(bytearray(data), dtype=torch.uint8) & mask).view(stored)
+        return Blocks(elements, torch.tensor(factors, dtype=dtype, device="cpu").view(scales), fmt, shape)
+
+    size, count = stored.numel(), scales.numel()
+    return st.builds(
+        made,
+        st.binary(min_size=size, max_size=size),
+        st.lists(_scales(fmt.scale), min_size=count, max_size=count),
+    )
+
+
+def _scales(row: Minifloat) -> st.SearchStrategy[float]:
+    """Codes of scales without a sign, values where scales are float32."""
+    top = (1 << (row.exponent + row.mantissa)) - 1
+    hard = [code for code in corners(row) if 0 <= code <= top]
+    if row == float32:
+        any_value = st.floats(0, width=32, allow_nan=False)
+        return st.one_of(st.sampled_from([to_float(code, row) for code in hard]), any_value)
+    return st.one_of(st.sampled_from(hard), st.integers(0, top))
 
 
 @lru_cache(maxsize=64)
