@@ -21,7 +21,7 @@ from refnum.testing.diagnosis import OPERATIONS, Trials, arguments_of, hypothese
 from refnum.testing.hypotheses import Case, Hypothesis, parts_of
 
 NIBBLES = "result nibbles swapped"
-SINGLE = (*planted.SCALARS, *planted.BLOCKS, *planted.PRODUCTS)
+SINGLE = (*planted.SCALARS, *planted.BLOCKS, *planted.PRODUCTS, *planted.PRODUCTS_OF_BLOCKS)
 FAST_PAIRS = ("another es, bytes swapped", "e4m3 cut off, and no subnormals")
 FAST_OUTSIDE = ("every other element cut off", "stochastic rounding")
 
@@ -163,6 +163,7 @@ CALLS: tuple[tuple[Any, tuple[Any, ...], dict[str, Any]], ...] = (
     (mx.quantize, (WILD_BLOCKS, refnum.mxfp8_e4m3), {}),
     (mx.quantize, (planted.X, refnum.nvfp4), {"tensor_scale": torch.tensor(0.5)}),
     (mx.quantize, planted.MXFP4, {"profile": "aiter"}),
+    (mx.quantize, planted.MXFP4, {"profile": "aiter_legacy"}),
     (mx.dequantize, MM[:1], {}),
     (mx.dequantize, (SCALED,), {}),
     (refnum.gemm, planted.WITH_BIAS, {"contract": "exact/v1"}),
@@ -277,6 +278,23 @@ def test_a_mismatch_error_takes_it_as_a_note() -> None:
     assert caught.value.__notes__ == ["all 9 mismatches of 435 elements vanish with rounding=nearest_away"]
 
 
+@pytest.mark.parametrize("profile", ["ocp", "aiter", "aiter_legacy", "torchao"])
+def test_scales_of_every_profile_that_divides_by_powers_of_two(profile: str) -> None:
+    """Shared scales need the elements of the profile, with its zeros and its ties."""
+    x = planted.X[:8].clone()
+    x[0, 32:48] = -0.0
+    x[:, ::7] *= 2.0**-40
+    whole = x.unflatten(1, (4, 64)).abs().amax(-1, keepdim=True).expand(8, 4, 64).reshape(x.shape)
+    scales = mx.quantize(whole, refnum.mxfp4, profile=profile).scales
+    exact = x.double().unflatten(1, (8, 32)) / torch.exp2(scales.double() - 127)[..., None]
+    rounding = "nearest_away" if profile == "aiter_legacy" else "nearest_even"
+    codes = refnum.encode(exact.flatten(1), refnum.e2m1, rounding=rounding)
+    codes = torch.where((codes == 8) & (x == 0) & (profile == "aiter_legacy"), 0, codes)
+    got = (mx.pack4(codes), scales)
+    found = diagnose(got, mx.quantize(x, refnum.mxfp4, profile=profile), mx.quantize, x, refnum.mxfp4, profile=profile)
+    assert ("scales shared by 2 blocks",) in found.causes
+
+
 X32 = torch.ones(32)
 BLOCKS32 = mx.quantize(X32, refnum.mxfp4)
 
@@ -284,6 +302,12 @@ BLOCKS32 = mx.quantize(X32, refnum.mxfp4)
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
+        (
+            (X32.to(torch.complex64), X32),
+            DTypeError,
+            "diagnose has no hypotheses about torch.complex64 for got. Allowed are real numbers and codes. Pass the "
+            "real and the imaginary parts.",
+        ),
         ((1.0, X32), DTypeError, "diagnose needs a tensor for got, got float. Use torch.as_tensor first."),
         ((X32, (X32, 2)), DTypeError, "diagnose needs a tensor for want, got int. Use torch.as_tensor first."),
         (

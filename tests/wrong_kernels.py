@@ -526,6 +526,61 @@ PRODUCTS = (
     ),
 )
 
+# ---- products of blocks ----------------------------------------------------------------------------------------------
+
+RAMP = torch.exp2(torch.arange(256) // 32 * 3.0)
+LEFT, RIGHT = (mx.quantize(x, refnum.mxfp4) for x in (X[:12] * RAMP, X[20:40] * RAMP))
+MX_MM = {"contract": "chain/v1", "out_dtype": torch.float32}
+
+
+def values(blocks: mx.Blocks, *, scales: np.ndarray | None = None, high_first: bool = False) -> np.ndarray:
+    """What mxfp4 blocks stand for, by table."""
+    table = np.array((*E2M1_VALUES, *(-v for v in E2M1_VALUES)), F32)
+    stored = blocks.elements.numpy()
+    nibbles = (stored >> 4, stored & 15) if high_first else (stored & 15, stored >> 4)
+    elements = table[np.stack(nibbles, -1).reshape(len(stored), -1)]
+    exponents = (blocks.scales.numpy() if scales is None else scales).astype(np.int32) - 127
+    return elements * np.ldexp(F32(1), exponents).astype(F32).repeat(32, 1)
+
+
+def _previous_scales() -> np.ndarray:
+    return np.roll(RIGHT.scales.numpy(), 1, 1)
+
+
+PRODUCTS_OF_BLOCKS = (
+    Bug(
+        "nibbles of one operand swapped",
+        lambda: tensor(fused(values(LEFT, high_first=True), values(RIGHT).T)),
+        refnum.mx_mm,
+        (LEFT, RIGHT),
+        (("nibbles of a swapped",),),
+        MX_MM,
+    ),
+    Bug(
+        "the scales of the block before",
+        lambda: tensor(fused(values(LEFT), values(RIGHT, scales=_previous_scales()).T)),
+        refnum.mx_mm,
+        (LEFT, RIGHT),
+        (("scales of b shifted by 1 block",),),
+        MX_MM,
+    ),
+    Bug(
+        "split-K of blocks",
+        lambda: tensor(split(values(LEFT), values(RIGHT).T, 2)),
+        refnum.mx_mm,
+        (LEFT, RIGHT),
+        (("K split in 2, added in float32",), ("contract=tree/v1(Kc=128)",)),  # of 256 terms one kernel
+        MX_MM,
+    ),
+    Bug(
+        "dequantized one binade too low",
+        lambda: tensor(values(LEFT) / 2),
+        mx.dequantize,
+        (LEFT,),
+        (("scales of blocks one binade too low",),),
+    ),
+)
+
 
 # ---- two bugs at once ------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ..boundary import SIGNED
 from ..mx.layouts import LAYOUTS, shuffle, unshuffle
 from .hypotheses import Case, Damage, Hypothesis
 
@@ -23,7 +24,7 @@ def as_read(x: Tensor, like: Tensor) -> Tensor | None:
 
 def swap_nibbles(x: Tensor) -> Tensor | None:
     """Each byte with its halves exchanged, None where elements are no bytes."""
-    if x.itemsize != 1 or x.dtype == torch.bool:
+    if x.itemsize != 1:
         return None
     bits = x.view(torch.uint8)
     return (bits << 4 | bits >> 4).view(x.dtype)
@@ -83,7 +84,7 @@ MOVES: dict[str, Callable[[Tensor], Tensor | None]] = {
 
 def _moving(move: Callable[[Tensor], Tensor | None]) -> Damage:
     def damage(x: Tensor, like: Tensor, case: Case | None) -> Tensor | None:
-        moved = move(x)
+        moved = move(x.view(SIGNED[x.itemsize * 8]))
         return None if moved is None else as_read(moved, like)
 
     return damage

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..boundary import FLOAT_ROWS, SIGNED, check_tensor
+from ..boundary import FLOAT_ROWS, SIGNED, check_device, check_tensor, check_values
 from ..codec import decode, encode
 from ..errors import ContractError, DTypeError, RefnumError
 from ..mx import Blocks, dequantize
@@ -81,6 +81,8 @@ def diagnose(
     >>> print(diagnose(got, want, refnum.encode, x, refnum.e2m1))
     all 3 mismatches of 6 elements vanish with rounding=nearest_away
 
+    A failing comparison takes it as a note: ``error.add_note(str(diagnose(got, want, ...)))``.
+
     Parameters
     ----------
     got, want : Tensor or Blocks
@@ -108,7 +110,8 @@ def diagnose(
     Rounding: none.
     Special: NaNs of floating-point results are equal, +0 and -0 are not; codes are compared as they are.
     Standard: none.
-    Cost: some hundred times that of the operation where it is run again; pairs a few thousand times. Pass a part.
+    Cost: about a hundred calls of the operation, some of them under slower contracts; pairs take thousands. Pass a part
+        of large tensors.
     """
     for name, x in (("got", got), ("want", want)):
         _check_result(name, x)
@@ -118,6 +121,9 @@ def diagnose(
             f"diagnose needs two results of one kind, got {' and '.join(have)} for got and {' and '.join(need)} for "
             "want. Allowed are two tensors, or Blocks and pairs (elements, scales). Pass the same kind."
         )
+    check_device(
+        "diagnose", **{f"{side} {name}": x for side, y in (("got", have), ("want", need)) for name, x in y.items()}
+    )
     case = None if operation is None else _case(operation, operands, options, need)
     total = sum(x.numel() for x in have.values())
     mismatched = mismatches(have, need)
@@ -135,6 +141,13 @@ def _check_result(name: str, x: object) -> None:
     tensors = x if isinstance(x, tuple) and len(x) == 2 else (x,)
     for tensor in tensors:
         check_tensor("diagnose", name, tensor)
+        assert isinstance(tensor, Tensor)
+        if tensor.dtype.is_complex:
+            raise DTypeError(
+                f"diagnose has no hypotheses about {tensor.dtype} for {name}. Allowed are real numbers and codes. Pass "
+                "the real and the imaginary parts."
+            )
+        check_values("diagnose", name, tensor)
 
 
 def _case(

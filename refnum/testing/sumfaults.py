@@ -116,10 +116,28 @@ def _ordered(order: Order) -> Change:
 # ---- the same contract, otherwise ------------------------------------------------------------------------------------
 
 
-def _part(case: Case, first: int, last: int | None) -> dict[str, Any]:
-    """Operands of the terms from the first to the last."""
+def _part(case: Case, first: int, last: int) -> dict[str, Any]:
+    """Operands of the terms from the first to the last, which end blocks if there are any."""
     a, b = case.arguments["a"], case.arguments["b"]
+    if isinstance(a, Blocks) or isinstance(b, Blocks):
+        return {"a": _columns(a, first, last), "b": _columns(b, first, last)}
     return {"a": a[..., first:last], "b": b[first:last] if b.dim() == 1 else b[..., first:last, :]}
+
+
+def _columns(x: Blocks | Tensor, first: int, last: int) -> Blocks | Tensor:
+    if isinstance(x, Tensor):
+        return x[..., first:last]
+    size, packed = x.fmt.tile[1], x.fmt.packed
+    stop = -(-last // size)
+    elements = x.elements[..., first // packed : stop * size // packed]
+    scales = x.scales[..., first // size : stop]
+    return replace(x, elements=elements, scales=scales, shape=torch.Size((*x.shape[:-1], last - first)))
+
+
+def _ends_blocks(case: Case, term: int) -> bool:
+    """Whether blocks, if there are any, end at this term."""
+    operands = (case.arguments[name] for name in ("a", "b"))
+    return not any(term % x.fmt.tile[1] for x in operands if isinstance(x, Blocks))
 
 
 def _accumulates(case: Case) -> bool:
@@ -155,7 +173,7 @@ def _split(count: int) -> Change:
             call = replace(case, arguments=arguments)
             terms = arguments["a"].shape[-1]
             size = max(1, -(-terms // count))
-            parts = (_part(call, first, first + size) for first in range(0, max(1, terms), size))
+            parts = (_part(call, first, min(first + size, terms)) for first in range(0, max(1, terms), size))
             sums = reduce(
                 chain.add,
                 (call.given(**part, bias=None, out_dtype=torch.float32).result()["result"] for part in parts),
@@ -163,27 +181,27 @@ def _split(count: int) -> Change:
             bias = arguments["bias"]
             return _finished(call, sums if bias is None else _added(sums, bias))
 
-        return (
-            replace(case, operation=operation)
-            if case.arguments["a"].shape[-1] >= count and _accumulates(case)
-            else None
-        )
+        terms = case.arguments["a"].shape[-1]
+        parts = terms >= count and _ends_blocks(case, -(-terms // count))
+        return replace(case, operation=operation) if parts and _accumulates(case) else None
 
     return change
 
 
-def _without_tail(multiple: int) -> Change:
-    """Terms behind the last whole group are left out."""
+def _kept(kept: Callable[[int], tuple[int, int]]) -> Change:
+    """Of so many terms only those are summed that lie between these two."""
 
     def change(case: Case) -> Case | None:
         terms = case.arguments["a"].shape[-1]
-        return case.given(**_part(case, 0, terms - terms % multiple)) if terms % multiple else None
+        ends = kept(terms)
+        some = terms and ends != (0, terms) and all(_ends_blocks(case, end) for end in ends)
+        return case.given(**_part(case, *ends)) if some else None
 
     return change
 
 
-def _without(first: int, last: int | None) -> Change:
-    return lambda case: case.given(**_part(case, first, last)) if case.arguments["a"].shape[-1] else None
+def _whole(terms: int, multiple: int) -> tuple[int, int]:
+    return 0, terms - terms % multiple
 
 
 def _after(finish: Callable[[Case, Tensor], Tensor]) -> Change:
@@ -321,11 +339,12 @@ def faults() -> Iterator[Hypothesis]:
 
 def _of_terms() -> Iterator[Hypothesis]:
     for count in (2, 3, 4, 8, 16):
-        yield Hypothesis(f"K split in {count}, added in float32", "split", (gemm,), _split(count))
+        yield Hypothesis(f"K split in {count}, added in float32", "split", PRODUCTS, _split(count))
     for multiple in (4, 8, 16, 32, 64, 128):
-        yield Hypothesis(f"terms behind a multiple of {multiple} dropped", "terms", (gemm,), _without_tail(multiple))
-    yield Hypothesis("the last term dropped", "terms", (gemm,), _without(0, -1))
-    yield Hypothesis("the first term dropped", "terms", (gemm,), _without(1, None))
+        kept = partial(_whole, multiple=multiple)
+        yield Hypothesis(f"terms behind a multiple of {multiple} dropped", "terms", PRODUCTS, _kept(kept))
+    yield Hypothesis("the last term dropped", "terms", (gemm,), _kept(lambda terms: (0, terms - 1)))
+    yield Hypothesis("the first term dropped", "terms", (gemm,), _kept(lambda terms: (1, terms)))
     for name in ("a", "b"):
         yield Hypothesis(f"{name} transposed", "transposition", (gemm,), _transposed(name))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -41,9 +41,11 @@ ENCODERS = (encode, quantize)
 QUANTIZERS = (*ENCODERS, mx_quantize)
 ROUNDINGS = tuple(name for name in core_round.RULES if name != "stochastic")  #: those that need no random bits
 NAN_SCALE, TOP_SCALE = 255, 254  #: codes of E8M0
+LEAST = 2.0**-150  #: the largest number that is 0 in float32
 
 Floats = Callable[[Tensor], Tensor]
 Codes = Callable[[Tensor, Element | Posit], Tensor]
+Ties = Callable[[Tensor], Tensor]  #: of values, which of them would go to the larger magnitude if they were ties
 
 
 # ---- floats ----------------------------------------------------------------------------------------------------------
@@ -223,7 +225,7 @@ def _other_nan(x: Tensor, like: Tensor, case: Case | None) -> Tensor | None:
 # ---- rounding --------------------------------------------------------------------------------------------------------
 
 
-def _ties(codes: Callable[[Tensor, str], Tensor], x: Tensor, up: Callable[[Tensor], Tensor]) -> Tensor:
+def _ties(codes: Callable[[Tensor, str], Tensor], x: Tensor, up: Ties) -> Tensor:
     """Codes of float64 x to nearest; of a tie the larger magnitude where ``up`` says so, else the smaller one."""
     # By nearest_away a tie goes up, and the float64 that is next to it on the side of 0 lies below half and does not.
     # Everything else goes where its neighbour goes, for codes are fewer than float64s.
@@ -233,7 +235,7 @@ def _ties(codes: Callable[[Tensor, str], Tensor], x: Tensor, up: Callable[[Tenso
 
 
 #: rules for ties that no format has, by which of them go to the larger magnitude
-TIES: dict[str, Callable[[Tensor], Tensor]] = {
+TIES: dict[str, Ties] = {
     "ties toward zero": lambda x: torch.zeros_like(x, dtype=torch.bool),
     "ties upward": lambda x: x > 0,
     "ties downward": lambda x: x < 0,
@@ -261,7 +263,7 @@ def _encoding(round_: Callable[[Tensor, Format], Tensor]) -> Change:
     return change
 
 
-def _with_ties(up: Callable[[Tensor], Tensor]) -> Change:
+def _with_ties(up: Ties) -> Change:
     return _encoding(lambda x, fmt: _ties(partial(_codes, fmt=fmt), x, up))
 
 
@@ -335,42 +337,57 @@ def _named(fmt: Format) -> Change:
 Scales = Callable[[Tensor, int], Tensor]  #: of values in blocks [blocks, elements], as many in a row
 
 
-def _requantized(
+def _remade(
+    x: Tensor,
+    fmt: Block,
+    options: Mapping[str, Any],
     scaled: Scales = lambda x, row: x,
     shift: int = 0,
     values: Floats = lambda x: x,
-    ties: Callable[[Tensor], Tensor] | None = None,
-) -> Change:
+    ties: Ties | None = None,
+) -> Blocks:
     """Blocks whose scales, powers of two, are those of other values, shifted; and elements of values by other rules."""
+    blocks = mx_quantize(x, fmt, **options)
+    whole = padded(x.detach().resolve_neg(), blocks.axis, fmt)
+    cut = to_blocks(whole, blocks.axis, fmt)
+    row = whole.shape[blocks.axis] // fmt.tile[1]
+    scales = mx_quantize(scaled(cut, row), fmt, **{**options, "axis": -1}).scales.to(torch.int64)
+    scales = torch.where(scales == NAN_SCALE, scales, (scales + shift).clamp(0, TOP_SCALE))
+    powers = ((1023 + 127 - scales) << 52).view(torch.float64)  # 127 and 1023 are the biases of E8M0 and of float64
+    small = values(_float64(cut) * powers)
+    profile = find("diagnose", options["profile"])
+    make = partial(_codes, fmt=fmt.element)
+    codes = make(small, options["rounding"] or profile.rounding) if ties is None else _ties(make, small, ties)
+    if profile.form("diagnose", fmt).zero == "unsigned":
+        codes = codes.masked_fill(small.abs() <= LEAST, 0)
+    codes = torch.where(scales == NAN_SCALE, 0, codes).to(torch.uint8)
+    elements = packed(from_blocks(codes, whole.shape, blocks.axis, fmt), blocks.axis, fmt)
+    moved = blocks.scales.movedim(blocks.axis, -1).shape
+    return replace(blocks, elements=elements, scales=scales.to(torch.uint8).view(moved).movedim(-1, blocks.axis))
 
-    def operation(x: Tensor, fmt: Block, **options: Any) -> Blocks:
-        blocks = mx_quantize(x, fmt, **options)
-        whole = padded(x.detach().resolve_neg(), blocks.axis, fmt)
-        cut = to_blocks(whole, blocks.axis, fmt)
-        row = whole.shape[blocks.axis] // fmt.tile[1]
-        scales = mx_quantize(scaled(cut, row), fmt, **{**options, "axis": -1}).scales.to(torch.int64)
-        scales = torch.where(scales == NAN_SCALE, scales, (scales + shift).clamp(0, TOP_SCALE))
-        powers = ((1023 + 127 - scales) << 52).view(torch.float64)
-        small = values(_float64(cut) * powers)
-        rounding = options["rounding"] or find("diagnose", options["profile"]).rounding
-        codes = (
-            _codes(small, rounding, fmt.element)
-            if ties is None
-            else _ties(partial(_codes, fmt=fmt.element), small, ties)
-        )
-        codes = torch.where(scales == NAN_SCALE, 0, codes).to(torch.uint8)
-        elements = packed(from_blocks(codes, whole.shape, blocks.axis, fmt), blocks.axis, fmt)
-        moved = blocks.scales.movedim(blocks.axis, -1).shape
-        placed = scales.to(torch.uint8).view(moved).movedim(-1, blocks.axis)
-        return replace(blocks, elements=elements, scales=placed)
+
+def _requantized(**faults: Any) -> Change:
+    """Blocks are remade with these faults, where without them they are those of the call."""
 
     def change(case: Case) -> Case | None:
-        fmt = case.arguments["fmt"]
-        if fmt.scale != e8m0 or fmt.tile[0] > 1 or case.arguments["rounding"] == "stochastic":
+        x, fmt, options = _split_off(case.arguments)
+        if fmt.scale != e8m0 or fmt.tile[0] > 1 or options["rounding"] == "stochastic":
             return None  # only powers of two divide exactly, and the scales of tiles do not lie as their elements do
+        right, plain = mx_quantize(x, fmt, **options), _remade(x, fmt, options)
+        if not (torch.equal(plain.elements, right.elements) and torch.equal(plain.scales, right.scales)):
+            return None  # the profile rounds in a way of its own
         return replace(case, operation=operation)
 
+    def operation(**arguments: Any) -> Blocks:
+        return _remade(*_split_off(arguments), **faults)
+
     return change
+
+
+def _split_off(arguments: Mapping[str, Any]) -> tuple[Tensor, Block, dict[str, Any]]:
+    """The tensor, the format, and all options."""
+    options = {name: value for name, value in arguments.items() if name not in ("x", "fmt")}
+    return arguments["x"], arguments["fmt"], options
 
 
 def _amax(x: Tensor) -> Tensor:
@@ -471,7 +488,7 @@ def _of_blocks() -> Iterator[Hypothesis]:
         yield Hypothesis(f"scale={rule}", "scale", on, setting(scale=rule))
     yield Hypothesis("tensor_scale=None", "tensor_scale", on, setting(tensor_scale=None))
     for name, scaled in SCALES.items():
-        yield Hypothesis(name, "blocks", on, _requantized(scaled))
+        yield Hypothesis(name, "blocks", on, _requantized(scaled=scaled))
     for by in (-1, 1):
         yield Hypothesis(f"scales {by:+d}, elements by them", "blocks", on, _requantized(shift=by))
         yield Hypothesis(f"scales stored {by:+d}", "scale codes", on, part="scales", damage=_stored(by))
