@@ -39,7 +39,7 @@ shuffle_weight unshuffle_weight shuffle_scale unshuffle_scale to_blocked from_bl
 """.split()
 
 TESTING_NAMES = """
-cases assert_any_order assert_bit_equal assert_invariant assert_ulp checker reveal ulp_distance
+cases assert_any_order assert_bit_equal assert_invariant assert_ulp checker diagnose reveal ulp_distance
 """.split()
 
 NN_NAMES = "intercept convert Plan linear Linear deterministic accumulate parallelize".split()
@@ -100,9 +100,12 @@ SIGNATURES = {
     "nn.parallelize": "(layer, group=None, *, style, sharded=False)",
     "nn.Plan": "(weight=None, input=None, product=None)",
     "testing.assert_any_order": "(got, a, b, bias=None, *, accumulator='float32', bound='likely')",
-    "testing.assert_bit_equal": "(got, want, *, fmt=None)",
-    "testing.assert_ulp": "(got, want, *, ulp, fmt=None)",
-    "testing.ulp_distance": "(got, want, fmt=None)",
+    "testing.assert_bit_equal": "(got, want, *, fmt=None, packed=False, operands=None)",
+    "testing.assert_ulp": "(got, want, *, ulp, fmt=None, packed=False, operands=None)",
+    "testing.ulp_distance": "(got, want, fmt=None, *, packed=False)",
+    "testing.diagnose": "(got, want, operation=None, *operands, **options)",
+    "testing.reveal": "(fn, *, kind='matmul', terms=64, rows=(1, 4, 16), columns=16, dtype=torch.float32, bias=None, "
+    "against=None, reach=1024, device='cpu')",
     "testing.checker": "(ref_kernel, *, rtol=None, atol=None, ulp=None, fmt=None)",
 }
 
