@@ -16,6 +16,7 @@ from wrong_kernels import Bug
 import refnum
 from refnum import Posit, mx
 from refnum.errors import ContractError, DTypeError
+from refnum.formats import named
 from refnum.testing import Diagnosis, assert_bit_equal, diagnose
 from refnum.testing.diagnosis import OPERATIONS, Trials, arguments_of, hypotheses, mismatches
 from refnum.testing.hypotheses import Case, Hypothesis, parts_of
@@ -201,6 +202,17 @@ def active(operation: Any, operands: tuple[Any, ...], options: dict[str, Any]) -
     trials = Trials(Case(operation, arguments_of(operation, operands, options)), want, want)
     made = {row: trials.result(row) for row in trials.rows()}
     return {row for row, result in made.items() if result is not None and mismatches(want, result)}
+
+
+@pytest.mark.parametrize("fmt", [refnum.posit64, named()["float64"], Posit(56)], ids=str)
+def test_roundings_in_float64_are_of_shorter_formats_alone(fmt: Any) -> None:
+    """Where float64 is no finer than the format, no tie can be told from its neighbours."""
+    x = torch.tensor([1 + 2.0**-52, -1.5, 2.0**40 + 2.0**-12], dtype=torch.float64)
+    want = parts_of(refnum.encode(x, fmt))
+    trials = Trials(Case(refnum.encode, arguments_of(refnum.encode, (x, fmt), {})), want, want)
+    rows = [row for row in trials.rows() if row.name.startswith(("ties", "posits nearest", "what is"))]
+    assert len(rows) == 6
+    assert all(trials.result(row) is None for row in rows)
 
 
 def test_names_tell_rows_of_one_call_apart() -> None:

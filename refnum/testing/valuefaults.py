@@ -41,6 +41,7 @@ ENCODERS = (encode, quantize)
 QUANTIZERS = (*ENCODERS, mx_quantize)
 ROUNDINGS = tuple(name for name in core_round.RULES if name != "stochastic")  #: those that need no random bits
 NAN_SCALE, TOP_SCALE = 255, 254  #: codes of E8M0
+SHORT = float64.significand_bits - 2  #: bits of values that, midpoints and all, lie apart in float64
 LEAST = 2.0**-150  #: the largest number that is 0 in float32
 
 Floats = Callable[[Tensor], Tensor]
@@ -174,8 +175,6 @@ SPELLINGS: dict[str, Codes] = {
     "codes 1 too high": lambda codes, fmt: codes + 1,
     "codes 1 too low": lambda codes, fmt: codes - 1,
 }
-
-
 #: what it writes instead of the code of NaN; elements of blocks have none
 NANS: dict[str, Codes] = {"NaN as code 0": _zero_for_nan, "NaN as the largest value's code": _largest_for_nan}
 #: what a kernel reads instead of codes
@@ -237,8 +236,8 @@ def _ties(codes: Callable[[Tensor, str], Tensor], x: Tensor, up: Ties) -> Tensor
 #: rules for ties that no format has, by which of them go to the larger magnitude
 TIES: dict[str, Ties] = {
     "ties toward zero": lambda x: torch.zeros_like(x, dtype=torch.bool),
-    "ties upward": lambda x: x > 0,
-    "ties downward": lambda x: x < 0,
+    "ties upward": lambda x: ~x.signbit(),
+    "ties downward": lambda x: x.signbit(),
 }
 
 
@@ -258,7 +257,9 @@ def _encoding(round_: Callable[[Tensor, Format], Tensor]) -> Change:
             codes = round_(_float64(x.detach().resolve_neg()), fmt).to(container(fmt))
             return codes if case.operation is encode else decode(codes, fmt, dtype=x.dtype)
 
-        return None if isinstance(case.arguments["fmt"], Block) else replace(case, operation=operation)
+        fmt = case.arguments["fmt"]
+        exact = not isinstance(fmt, Block) and fmt.significand_bits <= SHORT
+        return replace(case, operation=operation) if exact else None
 
     return change
 
@@ -448,8 +449,9 @@ def faults() -> Iterator[Hypothesis]:
         yield Hypothesis(name, name, damage=_on_floats(write))
     for name, spell in SPELLINGS.items():
         yield Hypothesis(name, name, (mx_quantize,), part="elements", damage=_on_codes(spell))
-    for name, spell in (SPELLINGS | NANS).items():
         yield Hypothesis(name, name, ENCODERS, damage=_on_codes(spell))
+    for name, spell in NANS.items():
+        yield Hypothesis(name, "NaN", (encode,), damage=_on_codes(spell))
     for name, misread in CODE_READINGS.items():
         yield Hypothesis(f"{name} read", "inputs", (decode,), _reading_codes(misread))
     yield Hypothesis("another code of NaN", "NaN", (encode,), damage=_other_nan)
