@@ -69,13 +69,17 @@ def _compare_blocks(function: str, got: Blocks, want: Blocks, allowed: int | Non
     if differences := _differences(properties):
         return differences
     fmt, scale = got.fmt, None if got.scales.dtype in FLOAT_ROWS else got.fmt.scale
-    elements = comparable(function, got.codes, want.codes, fmt.element, False)
     scales = comparable(function, got.scales, want.scales, scale, False)
     found = [
-        examine(*elements, allowed, torch.uint8, block=_extents(got)),
+        None if torch.equal(got.elements, want.elements) else _compare_elements(function, got, want, allowed),
         examine(*scales, None if allowed is None else 0, got.scales.dtype),
     ]
     return BlocksReport(allowed, fmt, tuple(got.shape), got.axis, *found) if any(found) else None
+
+
+def _compare_elements(function: str, got: Blocks, want: Blocks, allowed: int | None) -> Report | None:
+    codes = comparable(function, got.codes, want.codes, got.fmt.element, False)
+    return examine(*codes, allowed, torch.uint8, block=_extents(got))
 
 
 def _factor(blocks: Blocks) -> str | None:
