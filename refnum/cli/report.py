@@ -22,7 +22,7 @@ from ..errors import MissingExtraError
 from ..formats import bfloat16, e4m3, e5m2, float16, float32, posit8, posit16, posit32
 from ..lab.themes import THEMES, Theme
 from ..ops import gemm
-from . import records
+from . import pages, records
 from .markup import Cell, Markup, Number, code, count, folded, inline, mismatches, paragraph, section, table
 from .records import PLACES, Benchmark, Line, Record, Run, Sweeps
 from .status import DONE, MISMATCH
@@ -51,7 +51,7 @@ def run(
     """
     _check_output(output)
     found = records.read(paths or _places())
-    _write(output, page(found))
+    pages.write(output, page(found), "--output")
     wrong = total_mismatches(found)
     if as_json:
         print(json.dumps({"output": str(output), "records": len(found), "mismatches": wrong}))
@@ -74,25 +74,10 @@ def _places() -> list[Path]:
 def _check_output(path: Path) -> None:
     """Before the work rather than after it."""
     if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise _unwritable(path, "a folder" if path.is_dir() else "its folder takes no files")
-
-
-def _unwritable(path: Path, why: str) -> typer.BadParameter:
-    return typer.BadParameter(
-        f"{path} cannot be written ({why}). Name a file in a folder that can.", param_hint="--output"
-    )
-
-
-def _write(path: Path, text: str) -> None:
-    """The file whole, or not at all."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        fresh.write_text(text, encoding="utf-8", newline="\n")
-        fresh.replace(path)
-    except OSError as error:
-        raise _unwritable(path, str(error.strerror)) from None
-    finally:
-        fresh.unlink(missing_ok=True)
+        why = "a folder" if path.is_dir() else "its folder takes no files"
+        raise typer.BadParameter(
+            f"{path} cannot be written ({why}). Name a file in a folder that can.", param_hint="--output"
+        )
 
 
 def total_mismatches(found: Sequence[Record]) -> int:
