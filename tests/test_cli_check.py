@@ -145,6 +145,13 @@ def test_a_few_ulp_may_be_allowed(check: Check) -> None:
     assert check("float32_quantize 80000000 00000000", "float32_quantize", "--ulp", "1")[0] == status.DONE
 
 
+def test_one_wrong_result_is_enough(check: Check) -> None:
+    """The scale is too far away, and an element near enough."""
+    line = f"mxfp4_quantize {'3f800000 ' * 31}40c00000 81 {'2 ' * 31}6"
+    assert check(line, "mxfp4_quantize", "--ulp", "1")[0] == status.MISMATCH
+    assert check(line, "mxfp4_quantize", "--ulp", "2")[:2] == (status.DONE, "mxfp4_quantize  1 cases  ok  2 ULP\n")
+
+
 def test_nans_are_one_and_zeros_are_two(check: Check) -> None:
     nan = "float16_quantize 7fc00000 ffc12345"
     assert check(nan, "float16_quantize")[0] == status.DONE

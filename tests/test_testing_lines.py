@@ -116,6 +116,7 @@ def test_nothing_is_nothing() -> None:
         ),
         ("posit16_abs ffff 0001 0001", "got 3 in line 3"),
         ("posit16_abs", "got 0 in line 3"),
+        ("posit16_abs ffff 0001\rposit16_abs ffff 0001", "got 5 in line 3"),
         (
             "posit8_abs ff 01",
             "check needs lines of posit16_abs, got 'posit8_abs' in line 3. Check each by its own name.",

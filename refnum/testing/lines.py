@@ -176,7 +176,7 @@ class Layout:
     def _tidied(self, text: bytes, first: int) -> tuple[list[int], bytes]:
         """The numbers of lines that hold a case, and these lines as `text` would write them."""
         numbers, lines = [], []
-        for number, raw in enumerate(text.splitlines(), first):
+        for number, raw in enumerate(text.split(b"\n"), first):
             if parts := raw.partition(b"#")[0].split():
                 lines.append(b" ".join(parts))
                 numbers.append(number)
