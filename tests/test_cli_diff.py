@@ -355,6 +355,9 @@ def test_sizes_are_checked_before_anything_is_allocated(capsys: pytest.CaptureFi
     lie = data.replace(struct.pack("<I", size), struct.pack("<I", 1 << 31))  # what it claims to hold
     Path("bomb.npz").write_bytes(lie)
     assert "x claims to be larger than its bytes can be" in refused(capsys, "bomb.npz", "bomb.npz")
+    with zipfile.ZipFile("bzip.npz", "w", zipfile.ZIP_BZIP2) as archive:  # which may grow by any factor
+        archive.writestr("x.npy", huge)
+    assert "x is compressed by another method than deflate" in refused(capsys, "bzip.npz", "bzip.npz")
 
 
 def test_broken_files(capsys: pytest.CaptureFixture[str]) -> None:
@@ -385,6 +388,28 @@ def test_containers_without_an_end(capsys: pytest.CaptureFixture[str]) -> None:
     assert "its containers have no end, or nearly none" in refused(capsys, "loop.pt", "loop.pt")
     torch.save({"a.b": torch.ones(1), "a": {"b": torch.ones(1)}}, "twice.pt")
     assert "two tensors are named a.b" in refused(capsys, "twice.pt", "twice.pt")
+
+
+def test_strides_that_make_much_of_little(capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"x": torch.ones(1).expand(10**9, 10**9)}, "vast.pt")
+    assert refused(capsys, "vast.pt", "vast.pt") == (
+        "vast.pt is not read: x claims to be larger than its bytes can be. Save a contiguous copy."
+    )
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (torch.ones(2, dtype=torch.complex64), "refnum diff of x cannot compare torch.complex64 for got."),
+        (torch.ones(2).to_sparse(), "refnum diff of x needs a dense tensor for got, got layout torch.sparse_coo."),
+        (torch.ones(2, device="meta"), "refnum diff of x reads the values of got, and a meta tensor has none."),
+        (torch.nn.Linear(1, 1), "its pickle names torch.nn.modules.linear.Linear, and unpickling can run any code."),
+        (3, "Invalid value for A B: neither file holds a tensor."),
+    ],
+)
+def test_contents_that_cannot_be_compared(tensor: object, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"x": tensor}, "x.pt")
+    assert words in refused(capsys, "x.pt", "x.pt")
 
 
 def test_safetensors_is_an_extra(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,15 +27,16 @@ from .extras import require
 
 MOST_ENTRIES = 1 << 20  #: of a .pt file, containers counted: what refers to itself has no end
 MOST_LETTERS = 1 << 12  #: of a name: containers in containers have no end either
-DEFLATE = 1032  #: no stream of zlib grows by more
+GROWTH = 1032  #: no stream of zlib grows by more
 ONLY = ""  #: the name of a tensor without one
 
 NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")  #: numpy's kind and bytes
 #: numpy has no name for bfloat16 and formats of 8 bits: what ml_dtypes saves comes back as bytes without a meaning,
 #: which --fmt gives them.
 BYTES = {"V1": "u1", "V2": "i2"}
-#: What torch.load raises for broken pickles and archives, at whatever they break.
-BROKEN = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, EOFError, MemoryError)
+#: What zipfile, numpy's reader of headers, and torch.load raise for broken files: the last one whatever breaks first.
+BROKEN_ARCHIVE = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
+BROKEN_PICKLE = (*BROKEN_ARCHIVE, TypeError, LookupError, AttributeError, AssertionError, MemoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +85,23 @@ def open_tensors(path: Path) -> Iterator[TensorFile]:
 
 def _npy(path: Path, stack: ExitStack) -> TensorFile:
     size = path.stat().st_size
-    return TensorFile(path, {ONLY: partial(_array, path, "the array", size, partial(path.open, "rb"))})
+    return TensorFile(path, {ONLY: partial(_array, path, "the array", size, lambda: path.open("rb"))})
 
 
 def _npz(path: Path, stack: ExitStack) -> TensorFile:
-    with _refusing(path):
+    with _refusing(path, BROKEN_ARCHIVE):
         archive = stack.enter_context(zipfile.ZipFile(path))
     readers: dict[str, Callable[[], Tensor]] = {}
     for member in archive.infolist():
         name = member.filename.removesuffix(".npy")
         if name in readers:
             refuse(path, f"two arrays are named {printable(name)}", "Give each a name of its own.")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            refuse(
+                path, f"{printable(name)} is compressed by another method than deflate", "Write it with numpy.savez."
+            )
         # A size that its bytes cannot have is a lie, and must not become an allocation.
-        if member.file_size > DEFLATE * member.compress_size + 1024:
+        if member.file_size > GROWTH * member.compress_size + 1024:
             refuse(path, f"{printable(name)} claims to be larger than its bytes can be", "Write it again.")
         opened = partial(archive.open, member)
         readers[name] = partial(_array, path, printable(member.filename), member.file_size, opened)
@@ -104,16 +109,16 @@ def _npz(path: Path, stack: ExitStack) -> TensorFile:
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
-    """What zipfile and numpy's reader of headers raise for broken files is a refusal."""
+def _refusing(path: Path, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
+    """What readers raise for broken files is a refusal."""
     try:
         yield
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        refuse(path, _first_line(error), "Write it again.")
+    except kinds as error:
+        refuse(path, printable((str(error) or type(error).__name__).splitlines()[0])[:200], "Write it again.")
 
 
 def _array(path: Path, name: str, size: int, opened: Callable[[], IO[bytes]]) -> Tensor:
-    with _refusing(path), opened() as file:
+    with _refusing(path, BROKEN_ARCHIVE), opened() as file:
         shape, fortran, dtype = _header(path, file, size, name)
         data = bytearray(file.read())
     array: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order="F" if fortran else "C")
@@ -150,13 +155,12 @@ def _pt(path: Path, stack: ExitStack) -> TensorFile:
     if not zipfile.is_zipfile(path):
         refuse(path, "it is no zip archive, as torch.save writes", "Save it again, with the torch of today.")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        with _refusing(path, BROKEN_PICKLE):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except UnpicklingError as error:
         reason = re.search(r"(?i)unsupported global:? (?:GLOBAL )?(\S+)", str(error))
         found = f"its pickle names {printable(reason[1])}" if reason else "its pickle holds more than tensors"
         refuse(path, f"{found}, and unpickling can run any code", "Save tensors, numbers, lists and dicts alone.")
-    except BROKEN as error:
-        refuse(path, _first_line(error), "Write it again.")
     readers: dict[str, Callable[[], Tensor]] = {}
     others = []
     for count, (name, x) in enumerate(_entries(content)):
@@ -166,6 +170,8 @@ def _pt(path: Path, stack: ExitStack) -> TensorFile:
             others += [] if isinstance(x, (dict, list, tuple)) else [name]
         elif name in readers:
             refuse(path, f"two tensors are named {printable(name)}", "Give each a name of its own.")
+        elif x.numel() * x.itemsize > GROWTH * path.stat().st_size:  # strides of 0 can make anything of one byte
+            refuse(path, f"{printable(name)} claims to be larger than its bytes can be", "Save a contiguous copy.")
         else:
             readers[name] = x.detach
     return TensorFile(path, readers, tuple(others))
@@ -184,15 +190,16 @@ def _entries(content: object) -> Iterator[tuple[str, object]]:
 
 def _safetensors(path: Path, stack: ExitStack) -> TensorFile:
     library: Any = require("Reading .safetensors", "safetensors", extra="cli")
-    try:
+    broken = (library.SafetensorError, OSError)
+    with _refusing(path, broken):
         file = stack.enter_context(library.safe_open(path, framework="pt", device="cpu"))
-    except (library.SafetensorError, OSError) as error:
-        refuse(path, _first_line(error), "Write it again.")
-    return TensorFile(path, {name: partial(file.get_tensor, name) for name in sorted(file.keys())})
 
+    def tensor(name: str) -> Tensor:
+        with _refusing(path, broken):
+            found: Tensor = file.get_tensor(name)
+            return found
 
-def _first_line(error: BaseException) -> str:
-    return printable((str(error) or type(error).__name__).splitlines()[0])[:200]
+    return TensorFile(path, {name: partial(tensor, name) for name in sorted(file.keys())})
 
 
 READERS = {".npy": _npy, ".npz": _npz, ".pt": _pt, ".pth": _pt, ".safetensors": _safetensors}
