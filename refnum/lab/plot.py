@@ -28,7 +28,7 @@ try:
     from matplotlib.axes import Axes
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 except ImportError as error:
     raise MissingExtraError(
         f"refnum.lab.plot needs matplotlib, which cannot be imported ({error}). It comes with the extra 'plot'. "
@@ -112,10 +112,14 @@ def _check(function: str, theme: object, formats: Sequence[object]) -> None:
         raise FormatError(f"{function} compares 1 to {most} formats, got {len(formats)}. Draw some in another figure.")
 
 
+def _power(x: float, _: object) -> str:
+    """How an axis names an exponent."""
+    return f"$2^{{{x:g}}}$"
+
+
 def _figure(axes: Axes) -> Figure:
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    return figure
+    assert isinstance(axes.figure, Figure)
+    return axes.figure
 
 
 # Formats -------------------------------------------------------------------------------------------------------------
@@ -163,7 +167,7 @@ def number_line(*formats: Format, spacing: str = "log", theme: str = "light") ->
         axes.set(ylim=(len(formats) - 0.5, -0.5), yticks=[], xlabel=label)
         axes.grid(axis="x")
         if spacing == "log":
-            axes.xaxis.set_major_formatter(lambda x, _: f"$2^{{{x:g}}}$")
+            axes.xaxis.set_major_formatter(FuncFormatter(_power))
             axes.xaxis.set_major_locator(MaxNLocator(12, integer=True, steps=[1, 2, 4, 5, 8, 10]))
     return _figure(axes)
 
@@ -323,7 +327,7 @@ def relative_errors(results: Mapping[str, Tensor], want: Tensor, *, theme: str =
             axes.stairs(shares.tolist(), edges, color=colour, fill=True, alpha=0.16)
             axes.stairs(shares.tolist(), edges, color=colour, label=label, linewidth=2)
         axes.set(xlim=(edges[0], edges[-1]), xlabel="|got - want| / |want|", ylabel="% of elements")
-        axes.xaxis.set_major_formatter(lambda x, _: f"$2^{{{x:g}}}$")
+        axes.xaxis.set_major_formatter(FuncFormatter(_power))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylim(bottom=0)
         axes.grid(axis="y")
@@ -368,7 +372,7 @@ def block_scales(blocks: Blocks, *, theme: str = "light") -> Figure:
     exponents = measures.log2_scales(blocks)
     known = exponents.isfinite()
     with _canvas(theme, f"Scales of {blocks.fmt}, {_by(blocks.shape)}", (8, 4.6)) as (axes, colours):
-        shades = LinearSegmentedColormap.from_list("scales", colours.scale, bad=colours.series[1])
+        shades = LinearSegmentedColormap.from_list("scales", colours.scale).with_extremes(bad=colours.series[1])
         image = axes.imshow(
             exponents.where(known, math.nan).numpy(),
             cmap=shades,
@@ -382,7 +386,7 @@ def block_scales(blocks: Blocks, *, theme: str = "light") -> Figure:
         if without:
             small: dict[str, Any] = {"fontsize": 10, "fontweight": "normal", "loc": "right"}
             axes.set_title(f"{without:,} NaN or 0", color=colours.series[1], **small)
-        bar = _figure(axes).colorbar(image, ax=axes, label="scale", format=lambda x, _: f"$2^{{{x:g}}}$")
+        bar = _figure(axes).colorbar(image, ax=axes, label="scale", format=FuncFormatter(_power))
         bar.locator = MaxNLocator(integer=True)
         bar.outline.set_visible(False)
         bar.update_ticks()
