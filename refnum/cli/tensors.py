@@ -97,9 +97,7 @@ def _npz(path: Path, stack: ExitStack) -> TensorFile:
         if name in readers:
             refuse(path, f"two arrays are named {printable(name)}", "Give each a name of its own.")
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            refuse(
-                path, f"{printable(name)} is compressed by another method than deflate", "Write it with numpy.savez."
-            )
+            refuse(path, f"{printable(name)} is not compressed by deflate", "Write it with numpy.savez_compressed.")
         # A size that its bytes cannot have is a lie, and must not become an allocation.
         if member.file_size > GROWTH * member.compress_size + 1024:
             refuse(path, f"{printable(name)} claims to be larger than its bytes can be", "Write it again.")
@@ -120,8 +118,7 @@ def _refusing(path: Path, kinds: tuple[type[Exception], ...]) -> Iterator[None]:
 def _array(path: Path, name: str, size: int, opened: Callable[[], IO[bytes]]) -> Tensor:
     with _refusing(path, BROKEN_ARCHIVE), opened() as file:
         shape, fortran, dtype = _header(path, file, size, name)
-        data = bytearray(file.read())
-    array: np.ndarray[Any, Any] = np.ndarray(shape, dtype, data, order="F" if fortran else "C")
+        array: np.ndarray[Any, Any] = np.ndarray(shape, dtype, bytearray(file.read()), order="F" if fortran else "C")
     array = array.view(BYTES.get(_kind(dtype), dtype))
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
 
