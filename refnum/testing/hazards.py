@@ -13,13 +13,12 @@ import torch
 from torch import Tensor
 
 from ..boundary import FLOAT_ROWS, SIGNED
-from ..formats import Minifloat
+from ..formats import Minifloat, e4m3, e5m2
 from .dyadics import ONE, Dyadic, below, opposite
 from .terms import Pair, edge_terms, tie_terms
-from .ulp import NATIVE
 
 #: dtypes of operands, and how their codes are read
-ROWS = FLOAT_ROWS | {dtype: NATIVE[dtype] for dtype in (torch.float8_e4m3fn, torch.float8_e5m2)}
+ROWS: dict[torch.dtype, Minifloat] = FLOAT_ROWS | {torch.float8_e4m3fn: e4m3, torch.float8_e5m2: e5m2}
 
 
 def cancelling_terms(length: int, row: Minifloat, draw: Random) -> list[Pair]:
