@@ -76,8 +76,8 @@ def blocks(fmt: Block, most: int = 3) -> st.SearchStrategy[Blocks]:
     Of the scales, half are where something begins or ends: 0 or the least, the largest, NaN, 1, and their neighbours.
 
     >>> import refnum
-    >>> from hypothesis import find
-    >>> find(blocks(refnum.mxfp4, most=1), lambda x: bool((x.scales == 255).any()))
+    >>> from hypothesis import find, settings
+    >>> find(blocks(refnum.mxfp4, most=1), lambda x: bool((x.scales == 255).any()), settings=settings(deadline=None))
     Blocks(mxfp4, shape=(1, 32), axis=-1, elements=uint8 [1, 16], scales=uint8 [1, 1])
     """
     check_block("strategies.blocks", fmt)
@@ -96,9 +96,9 @@ def matrices(
     range: what `refnum.testing.hazards` makes.
 
     >>> import refnum
-    >>> from hypothesis import find
+    >>> from hypothesis import find, settings
     >>> rounded_once = lambda x: torch.equal(refnum.gemm(*x), refnum.gemm(*x, contract="exact/v1"))
-    >>> a, b = find(matrices(torch.float32), lambda x: not rounded_once(x))
+    >>> a, b = find(matrices(torch.float32), lambda x: not rounded_once(x), settings=settings(deadline=None))
     >>> a.shape[0], b.shape[1]
     (1, 1)
     """
