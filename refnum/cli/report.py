@@ -44,10 +44,10 @@ def run(
     output: Annotated[Path, typer.Option("-o", "--output", help="The page.")] = Path("refnum-report.html"),
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> int:
-    """Write recorded results as one HTML page that needs no network and no script.
+    """Write recorded results as one HTML page: conformance, deviations, benchmarks, plots.
 
-    It shows runs of the conformance suite and exhaustive sweeps, known deviations of peers, ratios of benchmarks, and
-    plots. Exit 1 when a record has mismatches.
+    The page needs no network and no script. It shows runs of the conformance suite and exhaustive sweeps, calls that
+    peers get wrong, ratios to yardsticks, and plots of formats. Exit 1 when a record has mismatches.
     """
     _check_output(output)
     found = records.read(paths or _places())
