@@ -186,9 +186,7 @@ def convert(bits: int, n: int, es: int, to_n: int, to_es: int) -> int:
     return rounded(value(bits, n, es), to_n, to_es)
 
 
-def encode(
-    bits: int, random_bits: int = 0, *, n: int, es: int, dtype: str, rounding: str = "nearest_even"
-) -> int:
+def encode(bits: int, random_bits: int = 0, *, n: int, es: int, dtype: str, rounding: str = "nearest_even") -> int:
     """The posit of a float given by its bits."""
     negative, x = minifloat.decode(bits, minifloat.FLOATS[dtype])
     if isinstance(x, minifloat.Special):
@@ -211,9 +209,7 @@ def decode(bits: int, n: int, es: int, dtype: str) -> int:
     return result
 
 
-def quantize(
-    bits: int, random_bits: int = 0, *, n: int, es: int, dtype: str, rounding: str = "nearest_even"
-) -> int:
+def quantize(bits: int, random_bits: int = 0, *, n: int, es: int, dtype: str, rounding: str = "nearest_even") -> int:
     """The bits of a float rounded to a posit."""
     pattern = encode(bits, random_bits, n=n, es=es, dtype=dtype, rounding=rounding)
     return decode(pattern, n, es, dtype)
