@@ -167,6 +167,24 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> Non
 # ---- formats, doctor ----------------------------------------------------------------------------------------------
 
 
+def test_numbers_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    def printed(*arguments: str) -> Any:
+        assert run([*arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    rows = {row["name"]: row for row in printed("formats")}
+    assert rows.keys() == formats.named().keys()
+    want = {"name": "e4m3", "bits": 8, "largest": 448.0, "smallest": 2.0**-9, "significand_bits": 4}
+    assert rows["e4m3"] == want | {"kind": "E4M3, bias 7, fn"}
+    shown = printed("show", "3.14159", "posit16")
+    assert [part["bits"] for part in shown["fields"]] == ["0", "10", "01", "10010010001"]
+    assert (shown["format"], shown["pattern"]) == ("posit16", "0x4c91")
+    facts = printed("doctor")
+    assert facts["refnum"] == refnum.__version__
+    assert "reference" in facts["backend"]
+    assert "[" not in "".join(facts.values())
+
+
 def test_contracts_lists_every_row(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     assert run(["contracts"]) == 0

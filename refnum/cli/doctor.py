@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import platform
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from .. import __version__
 from ..backend import status
@@ -15,27 +19,28 @@ from .extras import EXTRAS, installed
 from .status import DONE, MISMATCH
 
 
-def run() -> int:
+def run(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> int:
     """Say what is installed and which backend serves, and why.
 
     Exit 1 when the backend that was asked for cannot serve.
     """
     from ..fast.hardware import fma_status
 
-    console = Console(highlight=False)
     backend, exit_status = _backend()
-    console.print(
-        _table(
-            {
-                "refnum": __version__,
-                **_versions(),
-                "backend": backend,
-                "fma": escape(fma_status().removeprefix("fma: ")),
-            }
-        )
-    )
-    console.print(_table({escape(f"refnum[{extra}]"): _presence(names) for extra, names in EXTRAS.items()}))
+    fma = escape(fma_status().removeprefix("fma: "))
+    facts = {"refnum": __version__, **_versions(), "backend": backend, "fma": fma}
+    extras = {escape(f"refnum[{extra}]"): _presence(names) for extra, names in EXTRAS.items()}
+    if as_json:
+        print(json.dumps({_plain(name): _plain(text) for name, text in (facts | extras).items()}))
+        return exit_status
+    console = Console(highlight=False)
+    console.print(_table(facts))
+    console.print(_table(extras))
     return exit_status
+
+
+def _plain(markup: str) -> str:
+    return Text.from_markup(markup).plain
 
 
 def _backend() -> tuple[str, int]:

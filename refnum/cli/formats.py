@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from typing import Annotated
+
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -9,11 +13,14 @@ from rich.table import Table
 from ..formats import Block, Format, Posit, named
 
 
-def run() -> None:
+def run(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the formats that have a name.
 
     Largest and smallest are the finite positive ones. A posit's significand is that long near 1 only.
     """
+    if as_json:
+        print(json.dumps([record(name, fmt) for name, fmt in named().items()]))
+        return
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("format", style="bold")
     for column in ("bits", "largest", "smallest", "significand bits"):
@@ -23,6 +30,19 @@ def run() -> None:
         table.add_row(name, *map(str, numbers(fmt)), kind(fmt))
     Console().print(table)
     Console().print("Any other posit is posit(n,es).", highlight=False)
+
+
+def record(name: str, fmt: Format | Block) -> dict[str, object]:
+    """The row as JSON has it, with numbers as numbers.
+
+    >>> from refnum.formats import mxfp4, posit8
+    >>> record("posit8", posit8)["largest"], record("mxfp4", mxfp4)
+    (16777216.0, {'name': 'mxfp4', 'bits': 4.25, 'kind': '32 x e2m1, one e8m0'})
+    """
+    if isinstance(fmt, Block):
+        return {"name": name, "bits": fmt.bits, "kind": kind(fmt)}
+    ends = {"largest": fmt.max_value, "smallest": 2.0 ** smallest_scale(fmt)}
+    return {"name": name, "bits": fmt.width, **ends, "significand_bits": fmt.significand_bits, "kind": kind(fmt)}
 
 
 def numbers(fmt: Format | Block) -> tuple[object, ...]:

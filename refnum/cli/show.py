@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from decimal import Decimal, InvalidOperation, localcontext
@@ -27,10 +28,15 @@ SHORT = 40  #: characters of an exact value that are still worth reading
 def run(
     value: Annotated[str, typer.Argument(metavar="VALUE", help="A decimal, NaR, nan, inf, or a pattern: 0x4c91.")],
     fmt: Annotated[str, typer.Argument(metavar="FORMAT", help="A name that refnum formats lists, or posit(n,es).")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Take one number apart in a format: its fields, pattern and value."""
     row = parse_scalar(fmt)
     pattern = read(value, row)
+    if as_json:
+        named = [{"field": name, "bits": bits} for name, bits in fields(pattern, row)]
+        print(json.dumps({"format": str(row), "fields": named, **facts(pattern, row)}))
+        return
     console = Console(highlight=False)
     parts = fields(pattern, row)
     console.print(Text(" | ").join(Text(bits, COLOURS[name]) for name, bits in parts))
