@@ -267,8 +267,10 @@ def strangers(rank: int, world: int) -> list[str]:
 
 
 def deserted(rank: int, world: int) -> list[Any]:
-    """The last rank dies without a word."""
+    """The last rank dies without a word, when all are connected."""
+    dist.barrier()
     if rank == world - 1:
+        time.sleep(1)  # until the others have left the barrier, too
         os._exit(0)
     a = torch.ones(2, 2, dtype=torch.float32)
     return _raised(lambda: row_parallel_mm(a, a))
