@@ -30,11 +30,11 @@ def deterministic(
     GRU, cdist, bilinear ...), tensors that the contract does not take, and alpha and beta that would round in between.
     Autocast is off inside. Contexts nest, the innermost computes; they hold for the thread that entered them.
 
-    **A sum that is no product is torch's own**: softmax, layer_norm, batch_norm, mean, sum, cumsum, a loss, an
-    FFT, embedding_bag, the gradient of an embedding or of a broadcast, and where windows of a convolution overlap in
-    second derivatives. Their bits can depend on shapes, thread counts and machines. So do element-wise functions such as exp,
-    from machine to machine. Batch invariance of a whole model asks for those, too: on one machine they add up each row by itself as
-    long as torch splits no row among threads, which `testing.assert_invariant` can show.
+    **A sum that is no product is torch's own**: softmax, layer_norm, batch_norm, mean, sum, cumsum, a loss, an FFT,
+    embedding_bag, the gradient of an embedding or of a broadcast, and where windows of a convolution overlap in second
+    derivatives. Their bits can depend on shapes, thread counts and machines. So do element-wise functions such as exp,
+    from machine to machine. Batch invariance of a whole model asks for those, too: on one machine they add up each row
+    by itself as long as torch splits no row among threads, which `testing.assert_invariant` can show.
 
     Parameters
     ----------
