@@ -81,6 +81,12 @@ def test_nothing_is_better_than_theory_allows(fmt: Any) -> None:
     assert measures.signal_to_noise(fmt) < plot.LIMIT * measures.bits(fmt)
 
 
+def test_an_error_beside_a_power_of_2_is_in_its_own_binade() -> None:
+    below = 2.0**-3 * (1 - 2.0**-53)
+    errors = torch.tensor([0.0, below, 2.0**-3, 1.0 - 2.0**-53, 2.0**-80, torch.inf], dtype=torch.float64)
+    assert plot._binades(errors).tolist() == [-4, -3, -1, plot.LEAST_ERROR, plot.LARGEST_ERROR]
+
+
 def test_relative_errors_leave_out_what_is_not_finite() -> None:
     got = torch.tensor([1.0, 1.5, torch.inf, 2.0, -0.0, torch.nan])
     want = torch.tensor([1.0, 1.0, 1.0, torch.inf, 0.0, torch.nan])

@@ -333,7 +333,7 @@ def test_no_doubt_is_left_near_a_tie() -> None:
         sums = a.double() @ b.double()
         for dtype in RESULTS[:3]:
             nearest = sums.to(torch.float32).to(dtype).double()
-            step = 2.0 ** (sums.abs().log2().floor() - FLOAT_ROWS[dtype].mantissa)
+            step = 2.0 ** (sums.frexp().exponent - 1.0 - FLOAT_ROWS[dtype].mantissa)
             both(a, b, nearest + step / 2 - sums + draw.choice([0.0, 2.0**-52, -(2.0**-52)], 40, 30), dtype)
 
 

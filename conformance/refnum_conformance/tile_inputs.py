@@ -23,6 +23,7 @@ special    NaN, Inf and zeros among ordinary numbers
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable
 from typing import NamedTuple
@@ -76,9 +77,7 @@ class Ends(NamedTuple):
     def of(cls, dtype: torch.dtype) -> Ends:
         """Those of a dtype."""
         info = torch.finfo(dtype)
-        return cls(
-            *(int(torch.tensor(x, dtype=torch.float64).log2().floor()) for x in (info.smallest_normal, info.max))
-        )
+        return cls(*(math.frexp(x)[1] - 1 for x in (info.smallest_normal, info.max)))
 
 
 Factors = Callable[[Draw, Ends, tuple[int, int]], Tensor]

@@ -336,8 +336,8 @@ def relative_errors(results: Mapping[str, Tensor], want: Tensor, *, theme: str =
 
 
 def _binades(errors: Tensor) -> Tensor:
-    """floor(log2) of those that are not 0."""
-    return errors[errors > 0].log2().clamp(LEAST_ERROR, LARGEST_ERROR).floor().to(torch.int64)
+    """The binades of those that are not 0, from their exponents: a logarithm is wrong beside powers of 2."""
+    return errors[errors > 0].clamp(2.0**LEAST_ERROR, 2.0**LARGEST_ERROR).frexp().exponent.to(torch.int64) - 1
 
 
 def block_scales(blocks: Blocks, *, theme: str = "light") -> Figure:
