@@ -444,7 +444,8 @@ def test_a_page_is_written_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_nobody_reads_on() -> None:
-    np.savez("a.npz", **{f"tensor{i}": np.zeros(1) for i in range(1500)})
+    # More text than a pipe and a buffer hold: the command cannot have ended before the reader goes.
+    np.savez("a.npz", **{f"{i:0100}": np.zeros(1) for i in range(1500)})
     code = "import sys; from refnum.cli import main; sys.argv = ['refnum', 'diff', 'a.npz', 'a.npz']; main()"
     root = str(Path(refnum.__file__).parents[1])
     process = subprocess.Popen(
