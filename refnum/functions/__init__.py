@@ -1,0 +1,1 @@
+"""Functions of real numbers on tensors of codes, correctly rounded in every scalar format."""

@@ -1,0 +1,207 @@
+"""Functions of codes, correctly rounded: by table, by float64 with a bound on its error, or by the definition.
+
+V1. An estimate in float64 is off by at most a known part of itself (`estimates`; `probes` asks this machine). If both
+    ends of what it can mean round to one code, that code is right. If not, the element is *doubtful* and is decided by
+    the definition (`decisions`).
+V2. Formats of up to 32 bits have their values, and the thresholds of their rounding, well within float64: about one
+    element of a million is doubtful, and those on ties. Wider formats are decided element by element.
+V3. Functions of one code of up to 16 bits are looked up in a table, which V1 made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from ..boundary import container
+from ..core.decode import decode
+from ..core.round import encode
+from ..fast.chunks import CHUNK, elementwise
+from ..formats import Format, Minifloat, Posit, float64, parse_scalar
+from .decisions import decide
+from .estimates import ESTIMATES
+from .probes import holds
+from .rows import FUNCTIONS, Function
+
+WIDTH = 32  #: bits of the widest formats with estimates
+REACH = 900  #: estimates are good from 2**-REACH to 2**REACH
+LARGEST_INTEGER = 1 << 31  #: beyond it, integers are no good for estimates
+TABLED = 16  #: bits of the widest codes with tables
+LOOKUPS = 1 << 17  #: elements of a piece that is looked up
+
+
+def evaluate(
+    name: str, operands: Sequence[Tensor], sources: Sequence[Format], fmt: Format, k: Tensor | None = None
+) -> Tensor:
+    """Codes of a function of codes, of one shape: each operand of its source, the result of ``fmt``.
+
+    An integer, if the function takes one, is an int64 tensor of the same shape.
+    """
+    codes = operands[0]
+    if len(operands) == 1 and k is None and _tabled(codes, sources[0]):
+        return _looked_up(codes, _table(name, sources[0], fmt), sources[0])
+    inputs = (*operands, *(() if k is None else (k,)))
+    estimated = _estimated(name, sources, fmt, codes.device.type)
+
+    def kernel(*inputs: Tensor) -> Tensor:
+        if estimated:
+            guess, doubtful = estimated_codes(name, inputs, sources, fmt)
+        else:
+            guess = torch.zeros_like(inputs[0], dtype=torch.int64)
+            doubtful = torch.ones_like(inputs[0], dtype=torch.bool)
+        return _settled(guess, doubtful, inputs, name, sources, fmt)
+
+    return elementwise(kernel, *inputs, dtype=container(fmt), chunk=CHUNK)
+
+
+# ---- estimates -----------------------------------------------------------------------------------
+
+
+def _estimated(name: str, sources: Sequence[Format], fmt: Format, device: str) -> bool:
+    """Whether float64 can tell nearly all results, and does so on this machine."""
+    return _within(fmt) and all(each == float64 or _within(each) for each in sources) and holds(name, device)
+
+
+def _within(fmt: Format) -> bool:
+    least = -fmt.max_scale if isinstance(fmt, Posit) else fmt.min_scale - fmt.mantissa
+    return fmt.width <= WIDTH and least > -REACH and fmt.max_scale < REACH
+
+
+def estimated_codes(
+    name: str, inputs: Sequence[Tensor], sources: Sequence[Format], fmt: Format
+) -> tuple[Tensor, Tensor]:
+    """Codes, as int64, that are right but where they are doubtful. The inputs are codes, and an integer at the end."""
+    function, estimate = FUNCTIONS[name], ESTIMATES[name]
+    values = [_values(codes, source) for codes, source in zip(inputs, sources)]  # noqa: B905 - an integer may follow
+    integers = inputs[len(sources) :]
+    y = estimate.evaluate(*values, *integers)
+    meant = _in_posits if isinstance(fmt, Posit) else _in_minifloats
+    codes, doubtful = rounded(meant(y, function, fmt, *values, *integers), estimate.bound, fmt)
+    for x, source in zip(values, sources, strict=True):
+        if source == float64:
+            doubtful = doubtful | _is_far(x)
+    for k in integers:
+        doubtful = doubtful | (k > LARGEST_INTEGER) | (k < -LARGEST_INTEGER)
+    return codes, doubtful
+
+
+def _values(codes: Tensor, source: Format) -> Tensor:
+    if source == float64:
+        return codes.view(torch.float64)
+    return encode(decode(codes, source), float64).view(torch.float64)
+
+
+def _in_posits(y: Tensor, function: Function, fmt: Posit, *operands: Tensor) -> Tensor:
+    """Estimates without infinities, and with a 0 only where the result is 0."""
+    if function.infinite == "pole":
+        y = torch.where(y.isinf(), torch.nan, y)
+    elif function.infinite == "overflow":
+        y = y.clamp(-fmt.max_value, fmt.max_value)
+    if function.undefined is not None:
+        y = torch.where(function.undefined(*operands), torch.nan, y)
+    if function.zero is not None:
+        least = torch.full_like(y, 2.0**-fmt.max_scale).copysign(y)
+        y = torch.where((y == 0) & ~function.zero(*operands), least, y)
+    return y
+
+
+def _in_minifloats(y: Tensor, function: Function, fmt: Minifloat, *operands: Tensor) -> Tensor:
+    return y if function.invalid is None else torch.where(function.invalid(*operands), torch.nan, y)
+
+
+def _is_far(x: Tensor) -> Tensor:
+    """Numbers, not 0, that are too large or too small for estimates; by their patterns, for some may be flushed."""
+    size = x.view(torch.int64) & ((1 << 63) - 1)
+    exponent = (size >> float64.mantissa) - 1023
+    return (size != 0) & (exponent < 1024) & ((exponent > REACH) | (exponent < -REACH))
+
+
+def rounded(y: Tensor, bound: int, fmt: Format) -> tuple[Tensor, Tensor]:
+    """Codes, as int64, of float64 estimates with a relative error of at most 2**-bound, and which of them are doubtful.
+
+    The numbers that an estimate can mean lie less than 2**(53 - bound) + 1 of its last bits away.
+    """
+    bits = y.view(torch.int64)
+    size, sign = bits & ((1 << 63) - 1), bits & -(1 << 63)
+    reach = torch.where((y != 0) & y.isfinite(), (1 << (53 - bound)) + 1, 0)
+    ends = ((size - reach).clamp(min=0) | sign, (size + reach) | sign)
+    low, high = (encode(decode(end, float64), fmt) for end in ends)
+    return low, low != high
+
+
+# ---- doubtful elements ---------------------------------------------------------------------------
+
+
+def _settled(
+    guess: Tensor, doubtful: Tensor, inputs: Sequence[Tensor], name: str, sources: Sequence[Format], fmt: Format
+) -> Tensor:
+    """The guess, decided anew where it is doubtful: at once, or when compiled code runs."""
+    if type(guess) is Tensor and not guess.is_meta and not torch.compiler.is_compiling():
+        return _decided(guess, doubtful, inputs, name, sources, fmt)
+    settled: Tensor = torch.ops.refnum.decide(
+        guess, doubtful, list(inputs), name, [str(source) for source in sources], str(fmt)
+    )
+    return settled
+
+
+def _decided(
+    guess: Tensor, doubtful: Tensor, inputs: Sequence[Tensor], name: str, sources: Sequence[Format], fmt: Format
+) -> Tensor:
+    if doubtful.any():
+        (*operands,) = (x[doubtful] for x in inputs)
+        k = operands.pop() if FUNCTIONS[name].integer else None
+        guess[doubtful] = decide(name, operands, sources, fmt, k)
+    return guess
+
+
+def _decide_reference(
+    guess: Tensor, doubtful: Tensor, inputs: list[Tensor], name: str, sources: list[str], fmt: str
+) -> Tensor:
+    return _decided(guess.clone(), doubtful, inputs, name, [*map(parse_scalar, sources)], parse_scalar(fmt))
+
+
+def _decide_fake(
+    guess: Tensor, doubtful: Tensor, inputs: list[Tensor], name: str, sources: list[str], fmt: str
+) -> Tensor:
+    return torch.empty_like(guess)
+
+
+LIBRARY = torch.library.Library("refnum", "FRAGMENT")  # type: ignore[no-untyped-call]
+LIBRARY.define(  # type: ignore[no-untyped-call]
+    "decide(Tensor guess, Tensor doubtful, Tensor[] inputs, str name, str[] sources, str fmt) -> Tensor",
+    tags=(torch.Tag.pt2_compliant_tag,),
+)
+LIBRARY.impl("decide", _decide_reference, "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+torch.library.register_fake("refnum::decide", _decide_fake, lib=LIBRARY)
+
+
+# ---- tables --------------------------------------------------------------------------------------
+
+
+def _tabled(codes: Tensor, source: Format) -> bool:
+    """Whether a table can be used, on eager CPU tensors, and is worth while."""
+    plain = type(codes) is Tensor and codes.device.type == "cpu" and not torch.compiler.is_compiling()
+    return plain and source.width <= TABLED and codes.numel() >= 1 << source.width >> 3
+
+
+@lru_cache(maxsize=64)
+def _table(name: str, source: Format, fmt: Format) -> Tensor:
+    with torch.inference_mode(False):
+        codes = torch.arange(1 << source.width, dtype=torch.int64, device="cpu")
+        guess, doubtful = torch.zeros_like(codes), torch.ones_like(codes, dtype=torch.bool)
+        if _estimated(name, (source,), fmt, "cpu"):
+            guess, doubtful = estimated_codes(name, (codes,), (source,), fmt)
+        return _decided(guess, doubtful, (codes,), name, (source,), fmt).to(container(fmt))
+
+
+def _looked_up(codes: Tensor, table: Tensor, source: Format) -> Tensor:
+    mask = (1 << source.width) - 1
+
+    def kernel(codes: Tensor) -> Tensor:
+        index = codes.to(torch.int32).bitwise_and_(mask)
+        return table.index_select(0, index.reshape(-1)).reshape(codes.shape)
+
+    return elementwise(kernel, codes, dtype=table.dtype, chunk=LOOKUPS)
