@@ -106,9 +106,7 @@ def _parts(integer: int, exponent: int) -> tuple[int, int, int, int]:
     """Sign, two limbs and exponent."""
     size = abs(integer)
     surplus = size.bit_length() - 2 * LIMB
-    if surplus > 0:
-        significand = (size >> surplus) | (size & ((1 << surplus) - 1) != 0)
-    else:
-        significand = size << -surplus
+    down, up = max(surplus, 0), max(-surplus, 0)
+    significand = (size << up >> down) | (size & ((1 << down) - 1) != 0)
     scale = exponent + size.bit_length() - 1
     return -(integer < 0), significand >> LIMB, significand & MASK, max(-FAR, min(scale, FAR))

@@ -13,7 +13,7 @@ Mask = Callable[..., Tensor]
 
 
 def _nowhere(x: Tensor, *others: Tensor) -> Tensor:
-    return x != x  # noqa: PLR0124 - a NaN has no result at all
+    return x != x  # only where there is no number at all
 
 
 def _at_zero(x: Tensor, *others: Tensor) -> Tensor:
