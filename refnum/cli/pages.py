@@ -39,6 +39,15 @@ def page(title: str, *parts: str) -> str:
     return f'<!doctype html>\n<html lang="en">\n{head}\n<style>{STYLE}</style>\n{body}\n</html>\n'
 
 
+def check(path: Path, option: str) -> None:
+    """Whether a file can be written, before the work rather than after it."""
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        why = "a folder" if path.is_dir() else "its folder takes no files"
+        raise typer.BadParameter(
+            f"{path} cannot be written ({why}). Name a file in a folder that can.", param_hint=option
+        )
+
+
 def write(path: Path, text: str, option: str) -> None:
     """Write a file whole or not at all, also when it is interrupted; one that is there is replaced."""
     part = path.with_name(f".{path.name}.{os.getpid()}")

@@ -35,6 +35,7 @@ class Run:
 
     name: str
     made: Mapping[str, str]
+    header: str  #: what was tested, with what
     lines: tuple[Line, ...]
     legend: str
     closing: tuple[str, ...]
@@ -154,7 +155,8 @@ def _run(name: str, stored: Any) -> Run:
         )
         for line in stored["lines"]
     )
-    return Run(name, _made(stored), tuple(lines), str(stored["legend"]), tuple(map(str, stored["closing"])))
+    made, header = _made(stored), str(stored["header"])
+    return Run(name, made, header, tuple(lines), str(stored["legend"]), tuple(map(str, stored["closing"])))
 
 
 def _sweeps(name: str, stored: Any) -> Sweeps:

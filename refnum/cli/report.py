@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from importlib.resources import files
 from pathlib import Path
-from string import Template
 from typing import Annotated, Any
 
 import torch
@@ -20,13 +17,14 @@ import typer
 from .. import __version__
 from ..errors import MissingExtraError
 from ..formats import bfloat16, e4m3, e5m2, float16, float32, posit8, posit16, posit32
-from ..lab.themes import THEMES, Theme
+from ..lab.themes import THEMES
 from ..ops import gemm
-from . import pages, records
-from .markup import Cell, Markup, Number, code, count, folded, inline, mismatches, paragraph, section, table
+from . import pages, records, standards, template
+from .markup import Cell, Markup, Number, code, count, folded, mismatches, paragraph, table
 from .records import PLACES, Benchmark, Line, Record, Run, Sweeps
 from .status import DONE, MISMATCH
 
+PAGE = Path("refnum-report.html")
 #: of the product by which orders of summation are compared
 SHAPE, SEED = (128, 1024, 128), 0
 CONTRACTS = ("chain/v1", "tree/v1", "tc.hopper.bf16/v1", "exact/v1")
@@ -37,20 +35,46 @@ def run(
         list[Path] | None,
         typer.Argument(
             metavar="[RECORD]...",
-            help=f"JSON files, or folders with some. Default: {' and '.join(map(str, PLACES))}, in a checkout.",
+            help=f"JSON files, or folders with some. Default: {' and '.join(map(str, PLACES))}, in a checkout; with "
+            "--standard, none: checks are run now.",
             show_default=False,
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The page.")] = Path("refnum-report.html"),
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help=f"The page. Default: {PAGE}; with --standard, none."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    standard: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help=f"Say of each function of {standards.NAME} what was checked."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="With --standard: what is checked, a file or module of functions. Default: refnum."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With --standard: processes. Default: one per core.")
+    ] = None,
 ) -> int:
     """Write recorded results as one HTML page: conformance, deviations, benchmarks, plots.
 
     The page needs no network and no script. It shows runs of the conformance suite and exhaustive sweeps, calls that
-    peers get wrong, ratios to yardsticks, and plots of formats. Exit 1 when a record has mismatches.
+    peers get wrong, ratios to yardsticks, and plots of formats. With --standard a table says of each function of a
+    standard what was checked. Exit 1 when there are mismatches.
     """
-    _check_output(output)
-    found = records.read(paths or _places())
+    if standard is not None:
+        return standards.run(standard, paths or [], target, workers, output, as_json)
+    if target is not None or workers is not None:
+        raise typer.BadParameter(
+            f"They are for checks of a standard. Add --standard {standards.NAME}.", param_hint="--target, --workers"
+        )
+    return _report(paths or _places(), output or PAGE, as_json)
+
+
+def _report(paths: Sequence[Path], output: Path, as_json: bool) -> int:
+    pages.check(output, "--output")
+    found = records.read(paths)
     pages.write(output, page(found), "--output")
     wrong = total_mismatches(found)
     if as_json:
@@ -69,15 +93,6 @@ def _places() -> list[Path]:
             param_hint="RECORD",
         )
     return found
-
-
-def _check_output(path: Path) -> None:
-    """Before the work rather than after it."""
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        why = "a folder" if path.is_dir() else "its folder takes no files"
-        raise typer.BadParameter(
-            f"{path} cannot be written ({why}). Name a file in a folder that can.", param_hint="--output"
-        )
 
 
 def total_mismatches(found: Sequence[Record]) -> int:
@@ -102,43 +117,23 @@ def page(found: Sequence[Record]) -> str:
         "benchmarks": ("Benchmarks", [part for each in benchmarks for part in _benchmark(each)]),
         "plots": ("Plots", list(_plots())),
     }
-    filled = {name: (title, parts) for name, (title, parts) in sections.items() if parts}
-    template = Template(files(__package__).joinpath("report.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        version=escape(__version__),
-        light=_variables(THEMES["light"]),
-        dark=_variables(THEMES["dark"]),
-        contents=" ".join(f'<a href="#{name}">{escape(title)}</a>' for name, (title, _) in filled.items()),
-        sections="\n".join(
-            (
-                _totals(runs, sweeps, benchmarks),
-                *(section(name, title, *parts) for name, (title, parts) in filled.items()),
-            )
-        ),
+    return template.filled(
+        f"refnum {__version__}: conformance report",
+        "What was compared with what, what differed, and how fast it was. The tables are recorded runs.",
+        _totals(runs, sweeps, benchmarks),
+        {name: (title, parts) for name, (title, parts) in sections.items() if parts},
     )
 
 
-def _variables(theme: Theme) -> str:
-    return " ".join(f"--{name}: {colour};" for name, colour in _named(theme).items())
-
-
-def _named(theme: Theme) -> dict[str, str]:
-    """The colours of a theme by the names that the page gives them."""
-    plain = {name: getattr(theme, name) for name in ("surface", "ink", "muted", "faint")}
-    return plain | {f"series-{i}": colour for i, colour in enumerate(theme.series, 1)}
-
-
-def _totals(runs: Sequence[Run], sweeps: Sequence[Sweeps], benchmarks: Sequence[Benchmark]) -> str:
+def _totals(runs: Sequence[Run], sweeps: Sequence[Sweeps], benchmarks: Sequence[Benchmark]) -> dict[str, Cell]:
     asked = [figure for each in benchmarks for figure in each.figures if figure.met]
     met = sum(figure.met == "yes" for figure in asked)
-    totals: dict[str, Cell] = {
+    return {
         "compared with oracles": count(sum(line.cases for each in runs for line in each.lines)),
         "swept exhaustively": count(sum(sweep.checked for each in sweeps for sweep in each.sweeps)),
         "mismatches": mismatches(total_mismatches([*runs, *sweeps])),
         "benchmark targets met": Markup(f"{count(met)} of {count(len(asked))}"),
     }
-    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{inline(cell)}</dd></div>" for name, cell in totals.items())
-    return f'<dl class="totals" id="totals">{cells}</dl>'
 
 
 # Conformance ---------------------------------------------------------------------------------------------------------
@@ -275,7 +270,7 @@ def _drawn(figure: Any, caption: str) -> str:
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = file.getvalue()[file.getvalue().index("<svg") :]
-    for name, colour in _named(THEMES["light"]).items():
+    for name, colour in template.colours(THEMES["light"]).items():
         svg = svg.replace(colour, f"var(--{name})")
     svg = re.sub(r'<g id="[^"]*">', "<g>", svg)  # ids that nothing names and that figures share
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{escape(caption)}" ', 1)

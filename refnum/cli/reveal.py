@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +14,7 @@ from rich.console import Console
 
 from ..testing.boxes import KINDS, RANGES
 from ..testing.revelation import reveal
+from .folders import importable
 
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in RANGES}
 SUMS = ("torch.sum", "torch.nansum", "torch.Tensor.sum")  #: functions that are called as a sum, unless told otherwise
@@ -42,7 +41,7 @@ def run(
     The function is a black box: fn(a, b), or fn(a, b, bias), or fn(x) that sums rows or all. Every combination of
     sizes is looked at.
     """
-    with _this_folder():
+    with importable(Path.cwd()):
         found = reveal(
             _loaded(function),
             kind=kind or ("sum" if function in SUMS else "matmul"),
@@ -64,17 +63,6 @@ def _dtype(name: str, option: str) -> torch.dtype:
     if name not in DTYPES:
         raise typer.BadParameter(f"{name!r} is none of {', '.join(DTYPES)}. Choose one.", param_hint=option)
     return DTYPES[name]
-
-
-@contextmanager
-def _this_folder() -> Iterator[None]:
-    """Modules of the current folder can be imported inside."""
-    before = sys.path.copy()
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        yield
-    finally:
-        sys.path[:] = before
 
 
 def _loaded(name: str) -> Callable[..., object]:
