@@ -20,6 +20,11 @@ def _at_zero(x: Tensor, *others: Tensor) -> Tensor:
     return x == 0
 
 
+def _no_power(x: Tensor, y: Tensor) -> Tensor:
+    # IEEE 754 has NaN**0 = 1 and 1**NaN = 1.
+    return ((x == 0) & ~(y > 0)) | x.isnan() | y.isnan()
+
+
 @dataclass(frozen=True, slots=True)
 class Function:
     """A function of real numbers. Its masks take the operands as float64, and an integer as int64."""
@@ -78,13 +83,13 @@ FUNCTIONS = {
         Function("reciprocal", infinite="pole"),
         Function("hypot", values=2),
         Function("rootn", integer=True, infinite="pole"),
-        Function("pow", values=2, infinite="overflow", zero=_at_zero, undefined=lambda x, y: (x == 0) & ~(y > 0)),
+        Function("pow", values=2, infinite="overflow", zero=_at_zero, undefined=_no_power),
         Function(
             "compoundn",
             integer=True,
             infinite="overflow",
             zero=lambda x, k: x == -1,
-            undefined=lambda x, k: (x == -1) & (k < 0),
+            undefined=lambda x, k: ((x == -1) & (k < 0)) | x.isnan(),
             invalid=lambda x, k: x < -1,
         ),
         # activations
