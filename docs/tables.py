@@ -20,6 +20,7 @@ from refnum.core.round import RULES
 from refnum.errors import RefnumError
 from refnum.formats import Block, Format, Posit, named
 from refnum.mx.profiles import ALIASES
+from refnum.posit.standard import FUNCTIONS, SECTIONS
 from refnum.sums.contracts import CONTRACTS, FAMILIES, find
 from refnum.sums.matrixcore import UNCOVERED
 from refnum.sums.posits import MODES
@@ -93,6 +94,25 @@ def exactness(room: str, *lines: str) -> str:
     here = {name: function for name, function in functions if name.rpartition(".")[0] == room and name != "posit.Quire"}
     texts = {name: fixed_lines(function.__doc__ or "") for name, function in here.items()}
     return table(("function", *map(str.lower, lines)), ((code(n), *(t[x] for x in lines)) for n, t in texts.items()))
+
+
+def standard(section: str) -> str:
+    """The functions of a section of the Posit Standard."""
+    rows = []
+    for function in FUNCTIONS:
+        if function.section == section:
+            doc = value_of(function.public).__doc__ or ""
+            what = first_sentence(doc).removeprefix(f"{function.name}: ")
+            rows.append((function.name, code(function.public), what, fixed_lines(doc).get("Special", "")))
+    return table(("the standard", "refnum", "what it gives", "special"), rows)
+
+
+def value_of(public: str) -> Callable[..., Any]:
+    """What has a public name, methods among it."""
+    value: Any = refnum
+    for part in public.split("."):
+        value = getattr(value, part)
+    return value  # type: ignore[no-any-return]
 
 
 def formats() -> str:
@@ -255,6 +275,7 @@ PEERS = {
 TABLES: dict[str, Callable[[], str]] = {
     **{f"exactness_{name}": partial(exactness, room, *LINES[:3]) for name, room in ROOMS.items()},
     **{f"costs_{name}": partial(exactness, room, *LINES[3:]) for name, room in ROOMS.items()},
+    **{f"standard_{section.replace('.', '_')}": partial(standard, section) for section in SECTIONS},
     "formats": formats,
     "block_formats": block_formats,
     "roundings": roundings,

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 from refnum_conformance.known_deviations import listing, softposit
+from report_pages import Page, words
 
 import refnum
 from refnum.cli import report, run
@@ -20,74 +18,6 @@ from refnum.lab.themes import THEMES
 
 ROOT = Path(__file__).parents[1]
 CONFORMANCE, BENCHMARKS = ROOT / "conformance" / "results", ROOT / "benchmarks" / "results"
-
-# ---- reading a page -----------------------------------------------------------------------------------------------
-
-VOID = {"meta", "br", "link", "img", "input", "hr"}
-
-
-@dataclass
-class Cell:
-    """Of a table: its text, and the numbers in it."""
-
-    text: str = ""
-    numbers: list[float] = field(default_factory=list)
-
-
-class Page(HTMLParser):
-    """The tables of each section, the numbers of the whole page, and whether every tag is closed."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.open: list[tuple[str, dict[str, str | None]]] = []
-        self.tables: dict[str, list[list[list[Cell]]]] = {}
-        self.totals: list[float] = []
-        self.numbers = 0
-        self.tags: set[str] = set()
-        self.links: list[str] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def section(self) -> str:
-        return next((str(attributes["id"]) for tag, attributes in self.open if tag == "section"), "")
-
-    def inside(self, tag: str) -> bool:
-        return any(name == tag for name, _ in self.open)
-
-    def handle_starttag(self, tag: str, attributes: Sequence[tuple[str, str | None]]) -> None:
-        found = dict(attributes)
-        self.tags.add(tag)
-        self.links += [str(value) for name, value in attributes if name in ("href", "src", "xlink:href", "action")]
-        if tag not in VOID:
-            self.open.append((tag, found))
-        tables = self.tables.setdefault(self.section(), [])
-        match tag:
-            case "table":
-                tables.append([])
-            case "tr":
-                tables[-1].append([])
-            case "td" | "th":
-                tables[-1][-1].append(Cell())
-            case "data":
-                self.numbers += 1
-                (self.totals if self.inside("dl") else tables[-1][-1][-1].numbers).append(float(str(found["value"])))
-
-    def handle_startendtag(self, tag: str, attributes: Sequence[tuple[str, str | None]]) -> None:
-        self.links += [str(value) for name, value in attributes if name in ("href", "src", "xlink:href")]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop()[0] == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-        if self.inside("td") or self.inside("th"):
-            self.tables[self.section()][-1][-1][-1].text += data
-
-    def rows(self, section: str, header: Sequence[str]) -> list[list[list[Cell]]]:
-        """The bodies of all tables of a section with this header."""
-        return [table[1:] for table in self.tables[section] if [cell.text for cell in table[0]] == list(header)]
 
 
 def stored(folder: Path, key: str) -> list[Any]:
@@ -112,10 +42,6 @@ def page(made: str) -> Page:
 LINES = ("function", "format", "oracle", "cases", "excluded", "mismatches")
 SWEEPS = ("sweep", "checked", "left out", "mismatches")
 FIGURES = ("item", "data", "against", "ratio", "target", "met", "used of what is allowed")
-
-
-def words(cells: Sequence[Cell]) -> list[str]:
-    return [cell.text for cell in cells]
 
 
 def test_every_line_of_the_conformance_runs_is_there(page: Page) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -98,13 +98,14 @@ def _mismatches(finding: Finding) -> str:
     return f"{finding.mismatches:,}" + (f" ({', '.join(more)})" if more else "")
 
 
-def _remarks(found: Compliance) -> dict[str, list[str]]:
-    """What there is to say -> the functions of which it is said."""
+def _remarks(found: Compliance) -> Iterator[str]:
+    """What there is to say, once, with the functions of which it is said."""
     remarks: dict[str, list[str]] = {}
     for finding in found.findings:
         for text in finding.why:
             remarks.setdefault(text, []).append(finding.function.name)
-    return remarks
+    for text, names in remarks.items():
+        yield f"{', '.join(names) if len(names) < len(found.findings) else 'all functions'}: {text}"
 
 
 def _words(finding: Finding) -> tuple[str, ...]:
@@ -127,9 +128,8 @@ def _show(found: Compliance) -> None:
         shown.add_section()
     console.print(Text(f"{FULL_NAME}: {found.made}"))
     console.print(shown)
-    for text, functions in _remarks(found).items():
-        console.print(Text(f"{', '.join(functions)}: {text}"), soft_wrap=True)
-    console.print(Text(found.verdict), soft_wrap=True)
+    for text in (*_remarks(found), found.verdict):
+        console.print(Text(text), soft_wrap=True)
 
 
 # The page ------------------------------------------------------------------------------------------------------------
@@ -142,10 +142,9 @@ def _page(found: Compliance) -> str:
         "cases": count(found.total("cases")),
         "mismatches": mismatches(found.total("mismatches")),
     }
-    said = (f"{', '.join(functions)}: {text}" for text, functions in _remarks(found).items())
     sections = {
         "functions": ("Function by function", [_table(found)]),
-        "remarks": ("Remarks", [paragraph(text) for text in (*said, LEGEND, found.made)]),
+        "remarks": ("Remarks", [paragraph(text) for text in (*_remarks(found), LEGEND, found.made)]),
     }
     return template.filled(f"refnum {__version__}: {FULL_NAME}", found.verdict, totals, sections)
 
