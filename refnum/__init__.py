@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import formats as formats
+    from . import functions as functions
     from . import lab as lab
     from . import mx as mx
     from . import nn as nn
@@ -103,7 +104,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     "sums.partial": ("ExactPartial",),
     "values": ("quantize",),
 }
-_MODULES = ("formats", "lab", "mx", "nn", "posit", "testing")
+_MODULES = ("formats", "functions", "lab", "mx", "nn", "posit", "testing")
 _HOMES = {name: module for module, names in _EXPORTS.items() for name in names}
 
 __all__ = ["__version__", *_MODULES, *_HOMES]
