@@ -9,6 +9,8 @@ I2. Formulas subtract nearly equal numbers only where these are exact, or with a
     all but the last few of ``bits`` are right, wherever the value lies. If the interval is still too wide, it is
     computed again with more.
 I3. A value that is not 0 has an interval that does not reach 0; values of 0 are among the exact ones.
+I4. An interval with a width has no short value, so that a short end is not the value: 1 is an end for tanh(2**20), and
+    the value below it.
 """
 
 from __future__ import annotations
@@ -117,7 +119,7 @@ def _log1p(t: Interval, bits: int) -> Interval:
 def _angle(y: Interval, x: Interval, bits: int) -> Interval:
     """The angle of the point (x, y), from -pi to pi; each of the two has a sign or is 0."""
     size_y, size_x = _size(y), _size(x)
-    steep = subtract(size_y, size_x, bits).low > 0
+    steep = difference(Dyadic(size_y.low, size_y.exponent), Dyadic(size_x.low, size_x.exponent)).integer > 0
     ratio = divide(size_x, size_y, bits) if steep else divide(size_y, size_x, bits)
     angle = _evaluated(series.atan, ratio, bits - min(magnitude(ratio), 0))
     pi = constants.pi(bits)
