@@ -2,12 +2,12 @@
 
     python -m refnum_conformance.exhaustive                   # SoftPosit, on every core; continues where it was
     python -m refnum_conformance.exhaustive --only mul --workers 1
-    python -m refnum_conformance.exhaustive --peer ml_dtypes
+    python -m refnum_conformance.exhaustive --peer ml_dtypes  # or functions, or mpfr
 
-`sweeps` says what there is. A sweep has up to 2^32 elements in blocks of 2^24. The ledger, a JSON file in
-``conformance/results``, is rewritten after every block, so it is checkpoint and result in one; a table in Markdown
-stands beside it. In none of its sweeps does SoftPosit have a known defect (posit.md 5.2 and 5.3); what ml_dtypes cannot
-tell is left out, and counted.
+`sweeps` and `function_sweeps` say what there is. A sweep has up to 2^32 elements in blocks of 2^24. The ledger, a JSON
+file in ``conformance/results``, is rewritten after every block, so it is checkpoint and result in one; a table in
+Markdown stands beside it. In none of its sweeps does SoftPosit have a known defect (posit.md 5.2 and 5.3); what
+ml_dtypes cannot tell is left out, and counted.
 """
 
 from __future__ import annotations
@@ -34,13 +34,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import refnum
 
-from .sweeps import PEERS, Function, Outcome, Peer, Sweep
+from . import function_sweeps
+from .sweeps import PEERS as SCALARS
+from .sweeps import Function, Outcome, Peer, Sweep
 
 BLOCK = 1 << 24  #: elements between two entries of the ledger
 PIECE = 1 << 18  #: elements of one call
 SHOWN = 20  #: mismatches that the ledger keeps of a sweep
 
 RESULTS = Path(__file__).parents[1] / "results"
+PEERS = SCALARS | function_sweeps.PEERS
 
 # One block -----------------------------------------------------------------------------------------------------------
 
@@ -80,6 +83,11 @@ class Tally:
     mismatches: int = 0
     first: list[str] = field(default_factory=list)
     seconds: float = 0.0  #: of one core
+
+    @property
+    def note(self) -> str:
+        """What is shown while it runs."""
+        return f"[red]{self.mismatches:,} mismatches" if self.mismatches else "[green]equal"
 
     def add(self, block: int, outcomes: Sequence[Outcome], count: int, seconds: float) -> None:
         """Enter a block."""
@@ -147,7 +155,7 @@ class Ledger:
     def table(self) -> str:
         """The result as Markdown."""
         lines = [
-            f"# Exhaustive sweeps against {self.peer.title}",
+            f"# {self.peer.kind.capitalize()} sweeps against {self.peer.title}",
             "",
             *(f"- {key}: {value}" for key, value in self.made.items()),
             "",
@@ -245,13 +253,9 @@ def sweep_all(sweeps: Sequence[Sweep], ledger: Ledger, workers: int, console: Co
             for future in finished:
                 sweep, block = futures[future]
                 ledger[sweep].add(block, *future.result())
-                progress.update(bars[sweep], advance=1, note=_note(ledger[sweep]))
+                progress.update(bars[sweep], advance=1, note=ledger[sweep].note)
             ledger.save()
     return not waiting
-
-
-def _note(tally: Tally) -> str:
-    return f"[red]{tally.mismatches:,} mismatches" if tally.mismatches else "[green]equal"
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -283,7 +287,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not possible:
         raise SystemExit(f"These exhaustive sweeps need {peer.needs}: {how}. Install what is missing and run again.")
     arguments.results.mkdir(parents=True, exist_ok=True)
-    path = arguments.results / f"exhaustive-{arguments.peer}.json"
+    path = arguments.results / f"{peer.kind}-{arguments.peer}.json"
     ledger = Ledger.open(path, peer, restart=arguments.restart)
     console.print(", ".join(f"{key} {value}" for key, value in ledger.made.items()))
     finished = sweep_all(sweeps, ledger, arguments.workers, console)

@@ -193,6 +193,7 @@ class Peer:
     sources: tuple[str, ...]  #: files of refnum that the sweeps run through
     sweeps: tuple[Sweep, ...]
     notes: tuple[str, ...] = ()  #: lines that explain the table
+    kind: str = "exhaustive"  #: what the operands are
 
 
 PEERS = {
