@@ -60,6 +60,8 @@ def _gelu_tanh(x: Real) -> Real:
 
 
 REFERENCES: dict[str, Callable[..., Real]] = {
+    "sqrt": gmpy2.sqrt,
+    "reciprocal": lambda x: 1 / x,
     "rsqrt": gmpy2.rec_sqrt,
     "exp": gmpy2.exp,
     "expm1": gmpy2.expm1,

@@ -5,7 +5,7 @@ if torch's own functions do what their makers say: no more than 4 units of the l
 result. SLEEF and MKL promise 1, CUDA 3, and glibc's worst known error is 2.3. Only erfc may be off by 8: CUDA promises
 5, and 5.2 is glibc's worst. A sum, product or quotient adds 2**-53. `probes` asks this machine.
 
-O1. A function of torch's own has four times the error that it may have as its bound.
+O1. A function of torch's own has four times the error that it may have as its bound, or more.
 O2. In the others two or three errors add up, and no argument's error is made more than three times as large: less than
     2**-47.8 in all, of which the worst case is exp10m1. Their bound is 2**-47.
 O3. Whatever compiles code finds the functions opaque, so that it computes what has been asked about.
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ..fast.expansions import two_sum
 
+ROUNDED = 50  #: the bound on operations that IEEE 754 has right to 2**-53
 PLAIN = 48  #: the bound on torch's own functions
 COMPOSED = 47  #: the bound on others
 
@@ -233,6 +234,8 @@ def _gelu_tanh(x: Tensor) -> Tensor:
 ESTIMATES = {
     row.name: row
     for row in (
+        Estimate("sqrt", torch.sqrt, ROUNDED),
+        Estimate("reciprocal", torch.reciprocal, ROUNDED),
         Estimate("rsqrt", torch.rsqrt, PLAIN),
         Estimate("exp", torch.exp, PLAIN),
         Estimate("expm1", torch.expm1, PLAIN),

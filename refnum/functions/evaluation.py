@@ -6,11 +6,12 @@ V1. An estimate in float64 is off by at most a known part of itself (`estimates`
 V2. Formats of up to 32 bits have their values, and the thresholds of their rounding, well within float64: about one
     element of a million is doubtful, and those on ties. Wider formats are decided element by element.
 V3. Functions of one code of up to 16 bits are looked up in a table, which V1 made.
+V4. The square root and the reciprocal need none of this: ``core`` has them (`algebraic`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -20,7 +21,8 @@ from ..boundary import container
 from ..core.decode import decode
 from ..core.round import encode
 from ..fast.chunks import CHUNK, elementwise
-from ..formats import Format, Minifloat, Posit, float64, parse_scalar
+from ..formats import Format, Posit, float64, parse_scalar
+from .algebraic import ALGEBRAIC
 from .decisions import decide
 from .estimates import ESTIMATES
 from .probes import holds
@@ -44,7 +46,17 @@ def evaluate(
     if len(operands) == 1 and k is None and _tabled(codes, sources[0]):
         return _looked_up(codes, _table(name, sources[0], fmt), sources[0])
     inputs = (*operands, *(() if k is None else (k,)))
-    estimated = _estimated(name, sources, fmt, codes.device.type)
+    kernel = _kernel(name, sources, fmt, codes.device.type)
+    return elementwise(kernel, *inputs, dtype=container(fmt), chunk=CHUNK)
+
+
+def _kernel(name: str, sources: Sequence[Format], fmt: Format, device: str) -> Callable[..., Tensor]:
+    """What takes codes, and an integer at the end, to codes in int64."""
+    if name in ALGEBRAIC:
+        (source,) = sources
+        bits = max(source.significand_bits, fmt.significand_bits)
+        return lambda codes: encode(ALGEBRAIC[name](decode(codes, source), bits), fmt)
+    estimated = _estimated(name, sources, fmt, device)
 
     def kernel(*inputs: Tensor) -> Tensor:
         if estimated:
@@ -54,7 +66,7 @@ def evaluate(
             doubtful = torch.ones_like(inputs[0], dtype=torch.bool)
         return _settled(guess, doubtful, inputs, name, sources, fmt)
 
-    return elementwise(kernel, *inputs, dtype=container(fmt), chunk=CHUNK)
+    return kernel
 
 
 # ---- estimates -----------------------------------------------------------------------------------
@@ -78,8 +90,11 @@ def estimated_codes(
     values = [_values(codes, source) for codes, source in zip(inputs, sources)]  # noqa: B905 - an integer may follow
     integers = inputs[len(sources) :]
     y = estimate.evaluate(*values, *integers)
-    meant = _in_posits if isinstance(fmt, Posit) else _in_minifloats
-    codes, doubtful = rounded(meant(y, function, fmt, *values, *integers), estimate.bound, fmt)
+    if isinstance(fmt, Posit):
+        y = _in_posits(y, function, fmt, *values, *integers)
+    elif function.invalid is not None:
+        y = torch.where(function.invalid(*values, *integers), torch.nan, y)
+    codes, doubtful = rounded(y, estimate.bound, fmt)
     for x, source in zip(values, sources, strict=True):
         if source == float64:
             doubtful = doubtful | _is_far(x)
@@ -106,10 +121,6 @@ def _in_posits(y: Tensor, function: Function, fmt: Posit, *operands: Tensor) -> 
         least = torch.full_like(y, 2.0**-fmt.max_scale).copysign(y)
         y = torch.where((y == 0) & ~function.zero(*operands), least, y)
     return y
-
-
-def _in_minifloats(y: Tensor, function: Function, fmt: Minifloat, *operands: Tensor) -> Tensor:
-    return y if function.invalid is None else torch.where(function.invalid(*operands), torch.nan, y)
 
 
 def _is_far(x: Tensor) -> Tensor:
@@ -191,10 +202,7 @@ def _tabled(codes: Tensor, source: Format) -> bool:
 def _table(name: str, source: Format, fmt: Format) -> Tensor:
     with torch.inference_mode(False):
         codes = torch.arange(1 << source.width, dtype=torch.int64, device="cpu")
-        guess, doubtful = torch.zeros_like(codes), torch.ones_like(codes, dtype=torch.bool)
-        if _estimated(name, (source,), fmt, "cpu"):
-            guess, doubtful = estimated_codes(name, (codes,), (source,), fmt)
-        return _decided(guess, doubtful, (codes,), name, (source,), fmt).to(container(fmt))
+        return _kernel(name, (source,), fmt, "cpu")(codes).to(container(fmt))
 
 
 def _looked_up(codes: Tensor, table: Tensor, source: Format) -> Tensor:
