@@ -11,7 +11,7 @@ v   vectors of patterns: one more axis, along which products are summed
 m   matrices of patterns, ``[cases, rows, columns]``
 f   floats of ``dtype``, by their bits, as signed integers of its width
 F   vectors of floats, or blocks; of ``to_dtype`` where they come out and there is one;  M   matrices of floats
-i   integers: of ``dtype`` where they go in, of ``width`` bits where they come out
+i   integers: of ``dtype`` where they go in, or of 64 bits; of ``width`` bits where they come out
 c   codes of a minifloat, by their low bits
 r   random bits for each float, of which 16 are read; only with ``rounding="stochastic"``
 t   decimal text
@@ -34,6 +34,7 @@ must be right in every bit, so that ``ulp`` is 0 everywhere; a row that needs mo
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -42,8 +43,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .oracles import block_rows, blocks, float_orders, matrixcore, minifloat, orders, posit, quire, tensorcore
+from .oracles import (
+    block_rows,
+    blocks,
+    elementary,
+    float_orders,
+    matrixcore,
+    minifloat,
+    orders,
+    posit,
+    quire,
+    tensorcore,
+)
+from .oracles.elementary import Function
 from .oracles.minifloat import DTYPES, FLOATS, Row
+from .peers import mpfr
 
 Array = NDArray[Any]
 Options = Mapping[str, Any]
@@ -110,6 +124,7 @@ class Op:
     variants: Callable[[Options], tuple[Options, ...]]  #: format -> the further options to check it with
     ulp: int = 0  #: how many patterns a result may lie from the right one
     why: str = ""  #: the reason, unless ulp is 0
+    columns: Callable[..., Array] | None = None  #: the right results of columns at once, where there is a fast way
 
 
 # Options -------------------------------------------------------------------------------------------------------------
@@ -365,6 +380,33 @@ def _codec(name: str, args: str, out: str, oracle: Callable[..., Any], variants:
     return Op(name, args, out, name.removeprefix("minifloat_"), oracle, variants)
 
 
+def _of_posits(function: Function) -> Op:
+    """An elementary function of the standard."""
+    name, args = str(function.standard), "".join("i" if kind == "k" else "p" for kind in function.operands)
+    row, columns = elementary.of_posits(function), functools.partial(mpfr.posits, function)
+    return Op(name, args, "p", f"posit.{name}", row, _plain, columns=columns)
+
+
+def _of_minifloats(function: Function) -> Op:
+    """An elementary function of codes of minifloats."""
+    name, args = function.name, "".join("i" if kind == "k" else "c" for kind in function.operands)
+    row, columns = elementary.of_minifloats(function), functools.partial(mpfr.minifloats, function)
+    return Op(f"function_{name}", args, "c", f"functions.{name}", row, _plain, columns=columns)
+
+
+def _gelu(code: int, approximate: str, **fields: Any) -> int:
+    function = elementary.of_row("function_gelu", {"approximate": approximate})
+    return elementary.of_minifloats(function)(code, **fields)
+
+
+def _gelus(codes: Array, approximate: str, **fields: Any) -> Array:
+    return mpfr.minifloats(elementary.of_row("function_gelu", {"approximate": approximate}), codes, **fields)
+
+
+def _approximations(fmt: Options) -> tuple[Options, ...]:
+    return _grid(approximate=("none", "tanh"))
+
+
 def _quire(name: str, args: str, oracle: Callable[..., Any], variants: Any = _doubled) -> Op:
     return Op(f"quire_{name}", args, "s", f"Quire.{name}", oracle, variants)
 
@@ -407,6 +449,11 @@ OPERATIONS: tuple[Op, ...] = (
     _posit("sqrt", "p", "p", posit.sqrt),
     _posit("fmm", "ppp", "p", posit.fmm),
     _posit("fma", "ppp", "p", posit.fma),
+    # The rest of 5.5, 5.6, 5.8 to 5.10
+    *(_of_posits(function) for function in elementary.FUNCTIONS if function.standard and function.name != "sqrt"),
+    # The same of minifloats, and activations
+    *(_of_minifloats(function) for function in elementary.FUNCTIONS if not function.name.startswith("gelu")),
+    Op("function_gelu", "c", "c", "functions.gelu", _gelu, _approximations, columns=_gelus),
     # 6
     _posit("convert", "p", "p", posit.convert, _targets),
     _posit("to_float", "p", "f", posit.to_float, _to_float),

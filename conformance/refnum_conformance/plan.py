@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import block_inputs, block_vectors, gemm_inputs, gemm_vectors, inputs, vectors
+from . import block_inputs, block_vectors, function_inputs, gemm_inputs, gemm_vectors, inputs, vectors
 from .operations import BY_NAME, OPERATIONS, PAIRS, Op, Options, record
 from .oracles import blocks
 from .oracles.minifloat import FLOATS, Row
@@ -60,6 +60,25 @@ MINIFLOATS: tuple[Options, ...] = tuple(
 )
 
 
+#: those in which elementary functions are asked for
+FUNCTION_MINIFLOATS: tuple[Options, ...] = tuple(
+    row._asdict()
+    for row in (
+        Row(2, 1, 1, "none"),
+        Row(3, 2, 3, "none"),
+        Row(4, 3, 7, "fn"),
+        Row(4, 3, 7, "fn", "nan"),
+        Row(5, 2, 15),
+        Row(5, 2, 15, "ieee", "inf"),
+        Row(4, 3, 8, "fnuz", "nan"),
+        Row(5, 10, 15, "ieee", "inf"),
+        Row(8, 7, 127, "ieee", "inf"),
+        Row(8, 23, 127, "ieee", "inf"),
+        Row(11, 52, 1023, "ieee", "inf"),
+    )
+)
+
+
 @dataclass(frozen=True)
 class Amount:
     """How much of what has no end."""
@@ -68,12 +87,14 @@ class Amount:
     variant: int  #: the same for each combination where a function has many options, or each set many numbers
     every: bool  #: whether small formats are gone through completely
     terms: tuple[int, ...] = (0, 1, 5, 33)  #: of the sums in products of matrices of floats
+    wide: int = 0  #: the same for each elementary function in posit(32,2), where that is more
+    pairs: int = 0  #: the same for each one of two operands in (16,1) and in (16,2)
 
 
 #: beside the lengths at which blocks, chunks and slabs end, and kernels change their ways
 LONG = tuple(n + i for n in (16, 32, 64, 128, 256, 385, 1024) for i in (-1, 0, 1))
 
-FULL = Amount(samples=20_000, variant=2_000, every=True, terms=(*range(6), *LONG))
+FULL = Amount(samples=20_000, variant=2_000, every=True, terms=(*range(6), *LONG), wide=1_000_000, pairs=5_000_000)
 QUICK = Amount(samples=300, variant=60, every=False)
 
 
@@ -130,10 +151,16 @@ def describe(options: Options) -> str:
 def jobs(amount: Amount, seed: int) -> Iterator[Job]:
     """All jobs, in the order of the table."""
     for op in OPERATIONS:
-        yield from (_products if op.args.startswith("AB") else _sampled)(op, amount, seed)
+        yield from _samples(op)(op, amount, seed)
         if amount.every:
             yield from _every_block(op) if op.name in BLOCKS else _every(op)
     yield from golden()
+
+
+def _samples(op: Op) -> Callable[[Op, Amount, int], Iterator[Job]]:
+    if op.columns is not None:
+        return _functions
+    return _products if op.args.startswith("AB") else _sampled
 
 
 def golden() -> Iterator[Job]:
@@ -169,6 +196,8 @@ def _golden_blocks() -> Iterator[vectors.Golden]:
 def _formats(op: Op) -> tuple[tuple[str, tuple[Options, ...]], ...]:
     if op.name.startswith("mx_"):
         return tuple((name, ({"fmt": name},)) for name in blocks.FORMATS)
+    if op.name.startswith("function"):
+        return (("minifloats", FUNCTION_MINIFLOATS),)
     if op.name.startswith("minifloat"):
         writable = tuple(fmt for fmt in MINIFLOATS if fmt["subnormals"] or op.name == "minifloat_decode")
         return (("minifloats", writable),)
@@ -183,6 +212,31 @@ def _sampled(op: Op, amount: Amount, seed: int) -> Iterator[Job]:
             for variant in variants:
                 options = {**fmt, **variant}
                 yield Job(op, options, f"{formats}, samples", "samples", _columns(op, options, size, seed))
+
+
+PART = 1_000_000  #: sets of operands in one job, so that a run of many can be interrupted
+
+
+def _functions(op: Op, amount: Amount, seed: int) -> Iterator[Job]:
+    """Elementary functions: few where the oracle is slow, many where it is fast and there is no going through all."""
+    for formats, rows in _formats(op):
+        for fmt in rows:
+            for variant in op.variants(fmt):
+                options = {**fmt, **variant}
+                size = _function_samples(op, options, amount)
+                for part, start in enumerate(range(0, size, PART)):
+                    count, kind = min(PART, size - start), f"samples-{part}" if size > PART else "samples"
+                    operands = functools.partial(function_inputs.columns, op, options, count, seed + part)
+                    yield Job(op, options, f"{formats}, samples", kind, operands)
+
+
+def _function_samples(op: Op, options: Options, amount: Amount) -> int:
+    width = options["n"] if "n" in options else record(options).width
+    if (options.get("n"), options.get("es")) == (32, 2):
+        return max(amount.samples, amount.wide)
+    if len(op.args) == 2 and (options.get("n"), options.get("es")) in ((16, 1), (16, 2)):
+        return max(amount.samples, amount.pairs)
+    return amount.samples if 8 < width <= 32 else amount.variant
 
 
 def _products(op: Op, amount: Amount, seed: int) -> Iterator[Job]:

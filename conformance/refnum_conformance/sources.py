@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from .floats import widened
 from .operations import Op, Options
-from .peers import gfloat, ml_dtypes, softposit
+from .oracles import elementary
+from .peers import gfloat, ml_dtypes, mpfr, softposit
 
 Array = NDArray[Any]
 
@@ -34,13 +35,24 @@ def _none(op: Op, operands: tuple[Array, ...], options: Options) -> Array:
 # The oracle ----------------------------------------------------------------------------------------------------------
 
 
+def _oracle_available() -> tuple[bool, str]:
+    _, functions = mpfr.available() if mpfr.available()[0] else elementary.available()
+    return True, f"two roundings that agree; elementary functions: {functions}"
+
+
+def _oracle_covers(op: Op, options: Options) -> bool:
+    return op.columns is None or elementary.available()[0]
+
+
 def _ask_oracle(op: Op, operands: tuple[Array, ...], options: Options) -> Array:
+    if op.columns is not None and mpfr.available()[0] and mpfr.covers(options):
+        return op.columns(*operands, **options)
     columns = [operand.tolist() for operand in operands]
     results = [op.oracle(*case, **options) for case in zip(*columns, strict=True)]
     return np.array(results, dtype=object if op.out == "t" else np.int64)
 
 
-ORACLE = Source("oracle", lambda: (True, "two roundings that agree"), lambda op, options: True, _ask_oracle, _none)
+ORACLE = Source("oracle", _oracle_available, _oracle_covers, _ask_oracle, _none)
 
 
 # SoftPosit: int64 tensors of patterns, float64 tensors of values, and the format by position --------------------------

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import refnum
-from refnum import Minifloat, Posit, Quire, mx, posit
+from refnum import Minifloat, Posit, Quire, functions, mx, posit
 
 Array = NDArray[Any]
 
@@ -70,8 +70,103 @@ sub = _on_patterns(posit.sub)
 mul = _on_patterns(posit.mul)
 div = _on_patterns(posit.div)
 sqrt = _on_patterns(posit.sqrt)
+r_sqrt = _on_patterns(posit.r_sqrt)
+exp = _on_patterns(posit.exp)
+exp_minus1 = _on_patterns(posit.exp_minus1)
+exp2 = _on_patterns(posit.exp2)
+exp2_minus1 = _on_patterns(posit.exp2_minus1)
+exp10 = _on_patterns(posit.exp10)
+exp10_minus1 = _on_patterns(posit.exp10_minus1)
+log = _on_patterns(posit.log)
+log_plus1 = _on_patterns(posit.log_plus1)
+log2 = _on_patterns(posit.log2)
+log2_plus1 = _on_patterns(posit.log2_plus1)
+log10 = _on_patterns(posit.log10)
+log10_plus1 = _on_patterns(posit.log10_plus1)
+sin = _on_patterns(posit.sin)
+sin_pi = _on_patterns(posit.sin_pi)
+cos = _on_patterns(posit.cos)
+cos_pi = _on_patterns(posit.cos_pi)
+tan = _on_patterns(posit.tan)
+tan_pi = _on_patterns(posit.tan_pi)
+arc_sin = _on_patterns(posit.arc_sin)
+arc_sin_pi = _on_patterns(posit.arc_sin_pi)
+arc_cos = _on_patterns(posit.arc_cos)
+arc_cos_pi = _on_patterns(posit.arc_cos_pi)
+arc_tan = _on_patterns(posit.arc_tan)
+arc_tan_pi = _on_patterns(posit.arc_tan_pi)
+sin_h = _on_patterns(posit.sin_h)
+cos_h = _on_patterns(posit.cos_h)
+tan_h = _on_patterns(posit.tan_h)
+arc_sin_h = _on_patterns(posit.arc_sin_h)
+arc_cos_h = _on_patterns(posit.arc_cos_h)
+arc_tan_h = _on_patterns(posit.arc_tan_h)
+hypot = _on_patterns(posit.hypot)
+pow = _on_patterns(posit.pow)
+arc_tan2 = _on_patterns(posit.arc_tan2)
+arc_tan2_pi = _on_patterns(posit.arc_tan2_pi)
+compound = _on_patterns(posit.compound)
+root_n = _on_patterns(posit.root_n)
 fmm = _on_patterns(posit.fmm)
 fma = _on_patterns(posit.fma)
+
+
+# The same of minifloats: the fields of the record say the format -----------------------------------------------------
+
+
+def _on_codes(function: Callable[..., Tensor]) -> Callable[..., Array]:
+    def row(*operands: Array, **fields: Any) -> Array:
+        return _array(function(*map(_tensor, operands), Minifloat(**fields)))
+
+    return row
+
+
+function_sqrt = _on_codes(functions.sqrt)
+function_rsqrt = _on_codes(functions.rsqrt)
+function_reciprocal = _on_codes(functions.reciprocal)
+function_exp = _on_codes(functions.exp)
+function_expm1 = _on_codes(functions.expm1)
+function_exp2 = _on_codes(functions.exp2)
+function_exp2m1 = _on_codes(functions.exp2m1)
+function_exp10 = _on_codes(functions.exp10)
+function_exp10m1 = _on_codes(functions.exp10m1)
+function_log = _on_codes(functions.log)
+function_log1p = _on_codes(functions.log1p)
+function_log2 = _on_codes(functions.log2)
+function_log2p1 = _on_codes(functions.log2p1)
+function_log10 = _on_codes(functions.log10)
+function_log10p1 = _on_codes(functions.log10p1)
+function_sin = _on_codes(functions.sin)
+function_sinpi = _on_codes(functions.sinpi)
+function_cos = _on_codes(functions.cos)
+function_cospi = _on_codes(functions.cospi)
+function_tan = _on_codes(functions.tan)
+function_tanpi = _on_codes(functions.tanpi)
+function_asin = _on_codes(functions.asin)
+function_asinpi = _on_codes(functions.asinpi)
+function_acos = _on_codes(functions.acos)
+function_acospi = _on_codes(functions.acospi)
+function_atan = _on_codes(functions.atan)
+function_atanpi = _on_codes(functions.atanpi)
+function_sinh = _on_codes(functions.sinh)
+function_cosh = _on_codes(functions.cosh)
+function_tanh = _on_codes(functions.tanh)
+function_asinh = _on_codes(functions.asinh)
+function_acosh = _on_codes(functions.acosh)
+function_atanh = _on_codes(functions.atanh)
+function_hypot = _on_codes(functions.hypot)
+function_pow = _on_codes(functions.pow)
+function_atan2 = _on_codes(functions.atan2)
+function_atan2pi = _on_codes(functions.atan2pi)
+function_compoundn = _on_codes(functions.compoundn)
+function_rootn = _on_codes(functions.rootn)
+function_sigmoid = _on_codes(functions.sigmoid)
+function_silu = _on_codes(functions.silu)
+function_softmax_exp = _on_codes(functions.softmax_exp)
+
+
+def function_gelu(codes: Array, approximate: str, **fields: Any) -> Array:
+    return _array(functions.gelu(_tensor(codes), Minifloat(**fields), approximate=approximate))
 
 
 # Conversions ---------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ whatever has no unique real value.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from . import minifloat, posit, posit_literal
@@ -22,7 +22,17 @@ from .elementary_intervals import ENCLOSURES, Steps
 from .minifloat import Row, Special
 from .mpfr_numbers import BITS, SUM, Ends, Mpfr, Result, available, context, cut, number
 
-__all__ = ["BY_NAME", "BY_STANDARD", "FUNCTIONS", "Function", "available", "evaluate", "of_minifloats", "of_posits"]
+__all__ = [
+    "BY_NAME",
+    "BY_STANDARD",
+    "FUNCTIONS",
+    "Function",
+    "available",
+    "evaluate",
+    "of_minifloats",
+    "of_posits",
+    "of_row",
+]
 
 
 class Function(NamedTuple):
@@ -85,6 +95,13 @@ BY_NAME = {function.name: function for function in FUNCTIONS}
 BY_STANDARD = {function.standard: function for function in FUNCTIONS if function.standard}
 
 
+def of_row(name: str, options: Mapping[str, Any]) -> Function:
+    """The function that a row of the operations table, and its options, stand for."""
+    if "approximate" in options:
+        return BY_NAME[{"none": "gelu", "tanh": "gelu_tanh"}[options["approximate"]]]
+    return BY_STANDARD[name] if "n" in options else BY_NAME[name.removeprefix("function_")]
+
+
 # Rows ----------------------------------------------------------------------------------------------------------------
 
 
@@ -107,15 +124,17 @@ def of_posits(function: Function) -> Callable[..., int]:
 
 
 def of_minifloats(function: Function) -> Callable[..., int]:
-    """The function of codes, operands in C23's order."""
+    """The function of codes, operands in C23's order; the result is sign-extended."""
 
     def row(*operands: int, **fields: Any) -> int:
         fmt, count = Row(**fields), len(function.operands.rstrip("k"))
         numbers = [number(*minifloat.decode(code, fmt)) for code in operands[:count]]
         more = operands[count:]
         if function.name in INVALID and INVALID[function.name](*numbers, *more):
-            return minifloat.encode(False, Special.NAN, fmt)
-        return minifloat.encode(*evaluate(function.name, *numbers, *more), fmt)
+            result = (False, Special.NAN)
+        else:
+            result = evaluate(function.name, *numbers, *more)
+        return posit.signed(minifloat.encode(*result, fmt), fmt.width)
 
     return row
 

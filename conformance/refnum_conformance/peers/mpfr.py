@@ -92,13 +92,14 @@ def posits(function: Function, *operands: Array, n: int, es: int) -> Array:
 
 
 def minifloats(function: Function, *operands: Array, **fields: Any) -> Array:
-    """Codes of a function of columns of codes, in C23's order."""
+    """Codes of a function of columns of codes, sign-extended, in C23's order."""
     row, count = Row(**fields), len(function.operands.rstrip("k"))
     numbers, more = [minifloat_values(codes, row) for codes in operands[:count]], operands[count:]
     results = to_odd(function.name, *numbers, *more)
     if function.name in INVALID:
         results[INVALID[function.name](*numbers, *more)] = np.nan
-    return minifloat_codes(results, row)
+    codes = minifloat_codes(results, row)
+    return codes - (codes >> (row.width - 1) << row.width)
 
 
 #: where the Posit Standard has no unique value, and IEEE 754 has one
