@@ -20,6 +20,7 @@ from torch import Tensor
 from ..boundary import container
 from ..core.decode import decode
 from ..core.round import encode
+from ..fast import doubles
 from ..fast.chunks import CHUNK, elementwise
 from ..formats import Format, Posit, float64, parse_scalar
 from .algebraic import ALGEBRAIC
@@ -85,7 +86,7 @@ def _within(fmt: Format) -> bool:
 def estimated_codes(
     name: str, inputs: Sequence[Tensor], sources: Sequence[Format], fmt: Format
 ) -> tuple[Tensor, Tensor]:
-    """Codes, as int64, that are right but where they are doubtful. The inputs are codes, and an integer at the end."""
+    """Codes that are right but where the second tensor is not 0. The inputs are codes, and an integer at the end."""
     function, estimate = FUNCTIONS[name], ESTIMATES[name]
     values = [_values(codes, source) for codes, source in zip(inputs, sources)]  # noqa: B905 - an integer may follow
     integers = inputs[len(sources) :]
@@ -94,33 +95,39 @@ def estimated_codes(
         y = _in_posits(y, function, fmt, *values, *integers)
     elif function.invalid is not None:
         y = torch.where(function.invalid(*values, *integers), torch.nan, y)
-    codes, doubtful = rounded(y, estimate.bound, fmt)
+    if isinstance(fmt, Posit) and doubles.serves(fmt):
+        codes, doubtful = doubles.codes(y, fmt, estimate.bound)
+    else:
+        codes, doubtful = rounded(y, fmt, estimate.bound)
     for x, source in zip(values, sources, strict=True):
         if source == float64:
-            doubtful = doubtful | _is_far(x)
+            doubtful = doubtful.logical_or(_is_far(x))
     for k in integers:
-        doubtful = doubtful | (k > LARGEST_INTEGER) | (k < -LARGEST_INTEGER)
+        doubtful = doubtful.logical_or((k > LARGEST_INTEGER) | (k < -LARGEST_INTEGER))
     return codes, doubtful
 
 
 def _values(codes: Tensor, source: Format) -> Tensor:
     if source == float64:
         return codes.view(torch.float64)
+    if isinstance(source, Posit) and doubles.serves(source):
+        return doubles.values(codes, source)
     return encode(decode(codes, source), float64).view(torch.float64)
 
 
 def _in_posits(y: Tensor, function: Function, fmt: Posit, *operands: Tensor) -> Tensor:
-    """Estimates without infinities, and with a 0 only where the result is 0."""
+    """Estimates that are NaN where there is no real number, and 0 only where the result is; inf is a large number."""
     if function.infinite == "pole":
         y = torch.where(y.isinf(), torch.nan, y)
-    elif function.infinite == "overflow":
-        y = y.clamp(-fmt.max_value, fmt.max_value)
     if function.undefined is not None:
         y = torch.where(function.undefined(*operands), torch.nan, y)
-    if function.zero is not None:
-        least = torch.full_like(y, 2.0**-fmt.max_scale).copysign(y)
-        y = torch.where((y == 0) & ~function.zero(*operands), least, y)
-    return y
+    least = 2.0**-fmt.max_scale
+    if function.zero == "never":
+        return y.clamp(min=least)
+    if function.zero == "seen":
+        return y
+    small = (y.abs() < least) & ~function.zero(*operands)
+    return torch.where(small, torch.full_like(y, least).copysign(y), y)
 
 
 def _is_far(x: Tensor) -> Tensor:
@@ -130,13 +137,17 @@ def _is_far(x: Tensor) -> Tensor:
     return (size != 0) & (exponent < 1024) & ((exponent > REACH) | (exponent < -REACH))
 
 
-def rounded(y: Tensor, bound: int, fmt: Format) -> tuple[Tensor, Tensor]:
-    """Codes, as int64, of float64 estimates with a relative error of at most 2**-bound, and which of them are doubtful.
+def rounded(y: Tensor, fmt: Format, bound: int) -> tuple[Tensor, Tensor]:
+    """Codes of numbers that are at most 2**-bound of themselves away from float64 estimates, and which are doubtful.
 
-    The numbers that an estimate can mean lie less than 2**(53 - bound) + 1 of its last bits away.
+    In posits infinite estimates are numbers beyond maxpos.
     """
     bits = y.view(torch.int64)
     size, sign = bits & ((1 << 63) - 1), bits & -(1 << 63)
+    if isinstance(fmt, Posit):
+        most = (fmt.max_scale + 1023) << float64.mantissa
+        size = torch.where(y.isnan(), size, size.clamp(max=most))
+    # The numbers lie less than so many units of the last place of their estimates away.
     reach = torch.where((y != 0) & y.isfinite(), (1 << (53 - bound)) + 1, 0)
     ends = ((size - reach).clamp(min=0) | sign, (size + reach) | sign)
     low, high = (encode(decode(end, float64), fmt) for end in ends)
@@ -162,9 +173,10 @@ def _decided(
     guess: Tensor, doubtful: Tensor, inputs: Sequence[Tensor], name: str, sources: Sequence[Format], fmt: Format
 ) -> Tensor:
     if doubtful.any():
-        (*operands,) = (x[doubtful] for x in inputs)
+        open_ = doubtful != 0
+        operands = [x[open_] for x in inputs]
         k = operands.pop() if FUNCTIONS[name].integer else None
-        guess[doubtful] = decide(name, operands, sources, fmt, k)
+        guess[open_] = decide(name, operands, sources, fmt, k).to(guess.dtype)
     return guess
 
 

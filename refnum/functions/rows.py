@@ -9,11 +9,8 @@ from typing import Literal
 from torch import Tensor
 
 Infinite = Literal["never", "pole", "overflow"]
+Zero = Literal["seen", "never"]
 Mask = Callable[..., Tensor]
-
-
-def _nowhere(x: Tensor, *others: Tensor) -> Tensor:
-    return x != x  # only where there is no number at all
 
 
 def _at_zero(x: Tensor, *others: Tensor) -> Tensor:
@@ -33,7 +30,9 @@ class Function:
     values: int = 1  #: how many numbers it takes
     integer: bool = False  #: whether an integer follows them
     infinite: Infinite = "never"  #: what an infinite float64 result of numbers says
-    zero: Mask | None = None  #: where a float64 result of 0 is no underflow; None: everywhere
+    zero: Mask | Zero = (
+        "seen"  #: where results are 0: as float64 sees it, unless it underflows; never if all are positive
+    )
     undefined: Mask | None = None  #: where IEEE 754 has a value and the Posit Standard has none, besides poles
     invalid: Mask | None = None  #: where it is the other way round
 
@@ -42,11 +41,11 @@ FUNCTIONS = {
     row.name: row
     for row in (
         # exponentials
-        Function("exp", infinite="overflow", zero=_nowhere),
+        Function("exp", infinite="overflow", zero="never"),
         Function("expm1", infinite="overflow"),
-        Function("exp2", infinite="overflow", zero=_nowhere),
+        Function("exp2", infinite="overflow", zero="never"),
         Function("exp2m1", infinite="overflow"),
-        Function("exp10", infinite="overflow", zero=_nowhere),
+        Function("exp10", infinite="overflow", zero="never"),
         Function("exp10m1", infinite="overflow"),
         # logarithms
         Function("log", infinite="pole"),
@@ -93,10 +92,10 @@ FUNCTIONS = {
             invalid=lambda x, k: x < -1,
         ),
         # activations
-        Function("sigmoid", zero=_nowhere),
+        Function("sigmoid", zero="never"),
         Function("silu", zero=_at_zero),
         Function("gelu", zero=_at_zero),
         Function("gelu_tanh", zero=_at_zero),
-        Function("softmax_exp", values=2, infinite="overflow", zero=_nowhere),
+        Function("softmax_exp", values=2, infinite="overflow", zero="never"),
     )
 }
