@@ -263,6 +263,22 @@ def test_the_table(some: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [(80, ("refnum", "formats", "oracles")), (100, ("refnum",)), (140, ())],
+)
+def test_a_narrow_terminal_has_fewer_columns(
+    some: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int, left_out: tuple[str]
+) -> None:
+    for name, value in {"COLUMNS": str(width), "FORCE_COLOR": "1", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    report(keep(some / "run.json", lines(0, 0, 0)))
+    table = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in capsys.readouterr().out.splitlines()]
+    (header,) = (line.split() for line in table if "section" in line)
+    assert header == [name for name in standards.COLUMNS if name not in left_out]
+    assert max(map(len, table[:-2])) <= width
+
+
 def test_the_page_says_the_same(some: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (some / "mine.py").write_text(f"{REFNUMS}del negate\ndef mul(a, b, n, es):\n    return add(a, b, n=n, es=es)\n")
     assert report("--target", "mine.py", "--json", "-o", "page.html") == 1

@@ -27,7 +27,9 @@ NAME = "posit-2022"
 TARGET, PEERS = "refnum_conformance.target", "refnum_conformance.peers"
 WIDTH = 140  #: of the table, where no terminal says how wide it is
 COLUMNS = ("section", "function", "refnum", "formats", "oracles", "cases", "mismatches")
-FOLDED, NUMBERS = 3, 5  #: the first of the columns that may take several lines, and of those on the right
+NUMBERS = 5  #: the first of the columns that stand on the right
+FOLDED = ("formats", "oracles")  #: columns that may take several lines
+LEAST = {"refnum": 130, "formats": 95, "oracles": 95}  #: widths of terminals in which these columns are shown
 LEGEND = (
     "oracle: Python integers and fractions, two roundings that must agree. golden vectors: computed elsewhere, and "
     "recorded. Others are implementations, asked where they are right."
@@ -119,12 +121,13 @@ def _show(found: Compliance) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=WIDTH)
     shown = Table(box=box.SIMPLE_HEAD)
-    for i, name in enumerate(COLUMNS):
-        shown.add_column(name, justify="left" if i < NUMBERS else "right", no_wrap=not FOLDED <= i < NUMBERS)
+    fitting = [i for i, name in enumerate(COLUMNS) if console.width >= LEAST.get(name, 0)]
+    for i in fitting:
+        shown.add_column(COLUMNS[i], justify="left" if i < NUMBERS else "right", no_wrap=COLUMNS[i] not in FOLDED)
     for _, findings in groupby(found.findings, key=lambda finding: finding.function.section):
         for finding in findings:
             cells = (*_words(finding), f"{finding.cases:,}" if finding.cases else "-", _mismatches(finding))
-            shown.add_row(*map(Text, cells), style=COLOURS[finding.status])
+            shown.add_row(*(Text(cells[i]) for i in fitting), style=COLOURS[finding.status])
         shown.add_section()
     console.print(Text(f"{FULL_NAME}: {found.made}"))
     console.print(shown)
