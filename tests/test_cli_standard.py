@@ -382,7 +382,7 @@ def test_sweeps_count_where_their_format_is_of_the_standard(some: Path, capsys: 
     assert report(keep(some / "run.json", lines(0, 0, 0)), keep(some / "all.json", sweeps), "--json") == 0
     found = as_json(capsys)
     add = found["functions"]["add"]
-    assert (add["cases"], add["formats"]) == (2000 + (1 << 32), ["n = 16", "all of posit16"])
+    assert (add["cases"], add["formats"]) == (2000 + (1 << 32), ["n = 16", "posit16"])
     assert found["functions"]["mul"]["oracles"] == ["oracle", "softposit"]
     assert found["functions"]["encode"]["status"] == UNCHECKED
     assert found["made"] == "refnum 9 | target mine; all"

@@ -232,7 +232,7 @@ def _of_sweeps(record: Sweeps, function: Function) -> Finding:
     mine = [(sweep, fmt) for sweep, (row, fmt, *_) in words if row == function.row and _is_of_the_standard(fmt)]
     return Finding(
         function,
-        formats=tuple(f"all of {fmt}" for _, fmt in mine),
+        formats=tuple(fmt for _, fmt in mine),
         oracles=(record.made.get("peer", record.name).split()[0],) if mine else (),
         cases=sum(sweep.checked for sweep, _ in mine),
         mismatches=sum(sweep.mismatches for sweep, _ in mine),
