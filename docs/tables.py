@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import refnum
-from refnum import Quire, lab, mx, nn, posit, testing
+from refnum import Quire, functions, lab, mx, nn, posit, testing
 from refnum.cli.commands import COMMANDS
 from refnum.core.round import RULES
 from refnum.errors import RefnumError
@@ -41,7 +41,8 @@ def numeric() -> dict[str, Callable[..., Any]]:
     of_blocks = {f"mx.{name}": getattr(mx, name) for name in mx.__all__ if inspect.isfunction(getattr(mx, name))}
     of_models = {f"nn.{name}": getattr(nn, name) for name in nn.__all__ if inspect.isfunction(getattr(nn, name))}
     of_posits = {f"posit.{name}": getattr(posit, name) for name in posit.__all__}
-    return plain | of_blocks | of_posits | {"Quire": Quire} | of_models
+    of_reals = {f"functions.{name}": getattr(functions, name) for name in functions.__all__}
+    return plain | of_blocks | of_posits | of_reals | {"Quire": Quire} | of_models
 
 
 def of_tests() -> dict[str, Callable[..., Any]]:
@@ -263,7 +264,7 @@ def _places(names: Iterable[str]) -> str:
     return "\n".join(f"::: {name}\n" for name in names)
 
 
-ROOMS = {"plain": "", "posit": "posit", "mx": "mx", "nn": "nn", "testing": "testing"}
+ROOMS = {"plain": "", "posit": "posit", "functions": "functions", "mx": "mx", "nn": "nn", "testing": "testing"}
 #: peers in known_deviations, by the table that they are in
 PEERS = {
     "softposit": ("softposit",),
@@ -301,7 +302,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "reference_backend": partial(plain_members, "backend"),
     "reference_errors": partial(plain_members, "errors"),
     **{
-        f"reference_{room.__name__.partition('.')[2]}": partial(members, room) for room in (posit, mx, nn, testing, lab)
+        f"reference_{room.__name__.partition('.')[2]}": partial(members, room)
+        for room in (posit, functions, mx, nn, testing, lab)
     },
 }
 

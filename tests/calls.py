@@ -6,6 +6,7 @@ Run as a script it prints the CPU capability and a digest of each result: what a
 from __future__ import annotations
 
 import hashlib
+import inspect
 import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 import refnum
-from refnum import Minifloat, Posit, Quire, mx, posit
+from refnum import Minifloat, Posit, Quire, functions, mx, posit
 from refnum.boundary import FLOAT_ROWS, SIGNED, container
 from refnum.sums.contracts import CONTRACTS, FAMILIES, find
 from refnum.sums.operands import FP8
@@ -108,6 +109,18 @@ def _scalar_formats() -> list[Call]:
     ]
 
 
+#: sections 5.5, 5.6 and 5.8, by what they take
+ELEMENTARY = {
+    "a": """
+        r_sqrt exp exp_minus1 exp2 exp2_minus1 exp10 exp10_minus1 log log_plus1 log2 log2_plus1 log10 log10_plus1
+        sin sin_pi cos cos_pi tan tan_pi arc_sin arc_sin_pi arc_cos arc_cos_pi arc_tan arc_tan_pi
+        sin_h cos_h tan_h arc_sin_h arc_cos_h arc_tan_h
+    """.split(),
+    "a, b": "hypot pow arc_tan2 arc_tan2_pi".split(),
+    "a, k": "compound root_n".split(),
+}
+#: One of each kind stands for the others, which share its path, wherever every shape and length is tried.
+STAND_FOR_OTHERS = ("posit.tan_pi", "posit.pow", "posit.compound", "functions.gelu", "functions.softmax_exp")
 UNARY = "sqrt negate abs sign nearest_int ceil floor next prior".split()
 BINARY = "add sub mul div".split()
 COMPARISONS = [f"compare_{name}" for name in "equal not_equal greater greater_equal less less_equal".split()]
@@ -125,6 +138,43 @@ def _posit_functions() -> list[Call]:
                 own = own[0], torch.where(counted(0, COUNT) % 3 == 0, *own)
             calls.append(Call(f"posit.{name} {fmt}", lambda *x, f=function, fmt=fmt: f(*x, fmt), own))
     return calls
+
+
+def _elementary_functions() -> list[Call]:
+    """Of posits: posit32, whose results are estimates that some elements doubt."""
+    a, b = patterns(P32, 26), patterns(P32, 27)
+    operands = {"a": (a,), "a, b": (a, b), "a, k": (a, counted(-7, COUNT - 7) // 8)}
+    named = [(f"posit.{name}", kind, getattr(posit, name)) for kind, names in ELEMENTARY.items() for name in names]
+    return [
+        *(
+            Call(name, lambda *x, f=function: f(*x, P32), operands[kind], name in STAND_FOR_OTHERS)
+            for name, kind, function in named
+        ),
+        Call("posit.exp2 posit64", lambda x: posit.exp2(x, P64), (patterns(P64, 28),), False),
+        Call("posit.sin posit16", lambda x: posit.sin(x, P16), (patterns(P16, 28),), False),
+    ]
+
+
+def _functions() -> list[Call]:
+    """Of values, float32 rounded to bfloat16; and some of codes."""
+    x, y, f64 = floats(torch.float32, 51), floats(torch.float32, 52), floats(torch.float64, 53)
+    k, codes = counted(-7, COUNT - 7) // 8, counted(0, COUNT, dtype=torch.uint8) * 2
+    inside = counted(-60, 60).to(torch.float32) / 59  # of domains that end at 1
+    calls = []
+    for name in functions.__all__:
+        function = getattr(functions, name)
+        second = {"fmt": (), "k": (k,)}.get(list(inspect.signature(function).parameters)[1], (y,))
+        first = inside if name in ("asin", "asinpi", "acos", "acospi", "atanh") else x
+        name = f"functions.{name}"
+        calls.append(
+            Call(name, lambda *o, f=function: f(*o, refnum.bfloat16), (first, *second), name in STAND_FOR_OTHERS)
+        )
+    return [
+        *calls,
+        Call("functions.exp e4m3", lambda c: functions.exp(c, refnum.e4m3), (codes,), False),
+        Call("functions.tanh float64", lambda x: functions.tanh(x, refnum.float16), (f64,), False),
+        Call("functions.gelu tanh", lambda x: functions.gelu(x, P16, approximate="tanh"), (x,), False),
+    ]
 
 
 def _conversions() -> list[Call]:
@@ -397,7 +447,10 @@ def _gradients() -> list[Call]:
     ]
 
 
-CALLS = (*_scalar_formats(), *_posit_functions(), *_conversions(), *_quires(), *_sums(), *_blocks(), *_gemms())
+CALLS = (
+    *(*_scalar_formats(), *_posit_functions(), *_elementary_functions(), *_functions(), *_conversions()),
+    *(*_quires(), *_sums(), *_blocks(), *_gemms()),
+)
 GRADIENTS = tuple(_gradients())
 
 

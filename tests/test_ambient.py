@@ -21,7 +21,7 @@ from calls import CALLS, COUNT, GRADIENTS, Call, bits, digest, floats, whole
 from torch import Tensor
 
 import refnum
-from refnum import Quire, mx, posit
+from refnum import Quire, functions, mx, posit
 from refnum.boundary import FLOAT_ROWS
 from refnum.fast.chunks import CHUNK
 
@@ -184,8 +184,9 @@ def public_operations() -> set[str]:
     of_quire = {name for name, value in vars(Quire).items() if not name.startswith("_") and callable_of(value)}
     of_blocks = {f"mx.{name}" for name in mx.__all__ if inspect.isfunction(getattr(mx, name))}
     of_posits = {f"posit.{name}" for name in posit.__all__ if name != "Quire"}
+    of_reals = {f"functions.{name}" for name in functions.__all__}
     over_ranks = {"row_parallel_mm", "column_parallel_mm"}  # which need a process group: test_distributed
-    return plain - over_ranks | of_blocks | of_posits | {f"Quire.{name}" for name in of_quire}
+    return plain - over_ranks | of_blocks | of_posits | of_reals | {f"Quire.{name}" for name in of_quire}
 
 
 def callable_of(value: object) -> bool:

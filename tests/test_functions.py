@@ -227,13 +227,13 @@ HALF, FOURTH = gmpy2.mpfr("0.5"), gmpy2.mpfr("0.25")
 
 
 def _half_turns(x: Any) -> Any:
-    """x modulo 2, exactly."""
-    return x - 2 * gmpy2.floor(x / 2)
+    """x modulo 2, exactly; infinities have none."""
+    return x - 2 * gmpy2.floor(x / 2) if gmpy2.is_finite(x) else gmpy2.nan()
 
 
 def _sinpi(x: Any) -> Any:
     r = _half_turns(x)
-    exact = {0: gmpy2.copysign(gmpy2.mpfr(0), x), HALF: 1, 1: gmpy2.copysign(gmpy2.mpfr(0), x), HALF + 1: -1}
+    exact = {0: gmpy2.copy_sign(gmpy2.mpfr(0), x), HALF: 1, 1: gmpy2.copy_sign(gmpy2.mpfr(0), x), HALF + 1: -1}
     return exact[r] if r in exact else gmpy2.sin(gmpy2.const_pi() * r)
 
 
@@ -245,7 +245,7 @@ def _cospi(x: Any) -> Any:
 
 def _tanpi(x: Any) -> Any:
     # The cotangent, so that there is no cancellation near a pole; signs of zeros and poles as IEEE 754 has them.
-    r, zero = _half_turns(x), gmpy2.copysign(gmpy2.mpfr(0), x)
+    r, zero = _half_turns(x), gmpy2.copy_sign(gmpy2.mpfr(0), x)
     exact = {0: zero, 1: -zero, HALF: inf, HALF + 1: -inf, FOURTH: 1, FOURTH + 1: 1, 3 * FOURTH: -1, 7 * FOURTH: -1}
     return exact[r] if r in exact else gmpy2.sin(gmpy2.const_pi() * r) / gmpy2.cos(gmpy2.const_pi() * r)
 
@@ -267,7 +267,7 @@ def _minus_one(power: Callable[[Any], Any], base: int) -> Callable[[Any], Any]:
 MPFR: dict[str, Callable[..., Any]] = {
     **{name: getattr(gmpy2, name) for name in "sqrt exp expm1 exp2 exp10 log log1p log2 log10".split()},
     **{name: getattr(gmpy2, name) for name in "sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh".split()},
-    "rsqrt": gmpy2.rec_sqrt,
+    "rsqrt": lambda x: gmpy2.rec_sqrt(x) if x else 1 / x,  # MPFR gives Inf without the sign
     "reciprocal": lambda x: 1 / x,
     "exp2m1": _minus_one(gmpy2.exp2, 2),
     "exp10m1": _minus_one(gmpy2.exp10, 10),
@@ -315,12 +315,13 @@ def right_results(name: str, *columns: list[Any]) -> np.ndarray:
 
 
 def nearest(y: np.ndarray, fmt: Minifloat) -> np.ndarray:
-    """float64 that was rounded to odd, rounded to the format: to nearest, ties to even; overflow gives Inf."""
+    """float64 that was rounded to odd, rounded to the format: to nearest, ties to even; overflow as it says."""
     _, exponent = np.frexp(y)
     unit = np.maximum(exponent - 1, fmt.min_scale) - fmt.mantissa
     finite = np.isfinite(y)
     rounded = np.where(finite, np.ldexp(np.rint(np.ldexp(np.where(finite, y, 0.0), -unit)), unit), y)
-    return np.where(np.abs(rounded) > fmt.max_value, np.copysign(np.inf, rounded), rounded)
+    end = np.inf if fmt.overflow == "inf" else fmt.max_value
+    return np.where(np.abs(rounded) > fmt.max_value, np.copysign(end, rounded), rounded)
 
 
 def differing(got: Tensor, want: np.ndarray) -> Tensor:
@@ -384,7 +385,7 @@ def numbers(fmt: Format, count: int, seed: int) -> Tensor:
     size = 10.0 ** np.where(random.random(count) < 0.5, random.uniform(-1, 1, count), random.uniform(-40, 40, count))
     x = torch.from_numpy(np.copysign(size, random.uniform(-1, 2, count)))
     found = refnum.encode(x.clamp(-fmt.max_value, fmt.max_value), fmt)
-    return found[refnum.decode(found, fmt) != 0]
+    return found[found.long() & ((1 << fmt.width - 1) - 1) != 0]  # no zero of either sign
 
 
 @pytest.mark.parametrize("fmt", [bfloat16, float16, e5m2, float32], ids=str)
@@ -454,7 +455,7 @@ def definition(name: str, fmt: Format, *operands: Tensor, k: Tensor | None = Non
 def hard(fmt: Format, seed: int) -> Tensor:
     """Codes of everything that an operand can be."""
     special = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, inf, -inf, nan, fmt.max_value, -fmt.max_value, 2.0**-200]
-    exact = codes(fmt, *(x for x in special if has(fmt, x) or isinstance(fmt, Posit)))
+    exact = codes(fmt, *(x for x in special if isinstance(fmt, Posit) or has(fmt, x)))
     return torch.cat([exact, numbers(fmt, 40, seed)])
 
 
@@ -541,7 +542,7 @@ def test_operands_broadcast() -> None:
 
 
 def test_negated_views_and_ones_without_data_of_their_own() -> None:
-    x = torch.view_as_real(torch.tensor([1.0 + 2.0j]).conj())[..., 1]
+    x = torch.tensor([1.0 + 2.0j]).conj().imag
     assert x.is_neg()
     assert bits(functions.exp(x, bfloat16)) == bits(functions.exp(torch.tensor([-2.0]), bfloat16))
 

@@ -11,8 +11,16 @@ import torch
 from torch import Tensor
 
 import refnum
-from refnum import Minifloat, Posit, Quire, errors, posit
-from refnum.errors import BackendError, ContractError, DTypeError, FormatError, RefnumError, ShapeError
+from refnum import Minifloat, Posit, Quire, errors, functions, posit
+from refnum.errors import (
+    BackendError,
+    ContractError,
+    DTypeError,
+    FormatError,
+    RefnumError,
+    ShapeError,
+    UncoveredError,
+)
 from refnum.formats import e2m1, e4m3, e8m0, parse, posit8, posit16, posit32, posit64
 
 X = torch.zeros(3)
@@ -206,6 +214,32 @@ PATTERN_FUNCTIONS = (
         "posit.add needs its tensors | a on cpu, b on meta | on one device | Move them together."),
     Row("posit.fma", ShapeError, lambda: posit.fma(P, P, P.new_zeros(2, 2), posit16),
         "posit.fma cannot broadcast | a (3,), b (3,), c (2, 2) | equal or 1, from the last one on | Reshape them."),
+    Row("posit.exp", FormatError, lambda: posit.exp(P, e4m3),
+        "posit.exp needs a posit format | e | Pass Posit(n, es) | Pass Posit(n, es)"),
+    Row("posit.exp", DTypeError, lambda: posit.exp(X, posit16),
+        "posit.exp needs posit16 patterns for a | got torch.float32 | Allowed are int16, int32, int64. | "
+        "Use refnum.encode"),
+    Row("posit.arc_tan2", ShapeError, lambda: posit.arc_tan2(P, P[:2], posit16),
+        "posit.arc_tan2 cannot broadcast | a (3,), b (2,) | equal or 1, from the last one on | Reshape them."),
+    Row("posit.pow", DTypeError, lambda: posit.pow(P, META, posit16),
+        "posit.pow needs its tensors | a on cpu, b on meta | on one device | Move them together."),
+    Row("posit.compound", DTypeError, lambda: posit.compound(P, 2.0, posit16),
+        "posit.compound needs integers for k | got float | uint8, int8, int16, int32, int64 and Python ints | "
+        "Convert them first."),
+    Row("posit.compound", DTypeError, lambda: posit.compound(P, True, posit16),
+        "posit.compound needs integers for k | got bool | uint8, int8, int16, int32, int64 and Python ints | "
+        "Convert them first."),
+    Row("posit.compound", DTypeError, lambda: posit.compound(P, P.to_sparse(), posit16),
+        "posit.compound needs | got layout torch.sparse_coo | a dense tensor for k | Use k.to_dense() first."),
+    Row("posit.compound", ContractError, lambda: posit.compound(P, 1 << 63, posit16),
+        "posit.compound has no k | =9223372036854775808 | an int from -2**63 to 2**63 - 1 | Choose k in that range."),
+    Row("posit.root_n", DTypeError, lambda: posit.root_n(P, X, posit16),
+        "posit.root_n needs integers for k | got torch.float32 | uint8, int8, int16, int32, int64 and Python ints | "
+        "Convert them first."),
+    Row("posit.root_n", DTypeError, lambda: posit.root_n(P, META, posit16),
+        "posit.root_n needs its tensors | a on cpu, k on meta | on one device | Move them together."),
+    Row("posit.root_n", ShapeError, lambda: posit.root_n(P, P[:2], posit16),
+        "posit.root_n cannot broadcast | a (3,), k (2,) | equal or 1, from the last one on | Reshape them."),
     Row("posit.convert", FormatError, lambda: posit.convert(P, posit16, 8),
         "posit.convert needs a posit format | got 8 | Pass Posit(n, es) | Pass Posit(n, es)"),
     Row("posit.convert", FormatError, lambda: posit.convert(P, e2m1, posit8),
@@ -261,6 +295,48 @@ PATTERN_FUNCTIONS = (
         "posit.from_decimal needs text | got float | a str and nested lists of str | Use refnum.encode for numbers."),
     Row("posit.from_decimal", DTypeError, lambda: posit.from_decimal(["1", 2], posit16),
         "posit.from_decimal needs text | got int | a str and nested lists of str | Use refnum.encode for numbers."),
+)
+
+GRADED = torch.zeros(3, requires_grad=True)
+
+FUNCTIONS = (
+    Row("functions.exp", FormatError, lambda: functions.exp(X, "bfloat16"),
+        "functions.exp needs a format record | got 'bfloat16' | refnum.formats.named() | Pass Posit(n, es)"),
+    Row("functions.exp", FormatError, lambda: functions.exp(X, refnum.mxfp4),
+        "functions.exp needs a format of single values | got mxfp4 | a Posit or a Minifloat | Pass a Posit"),
+    Row("functions.exp", FormatError, lambda: functions.exp(X, e8m0),
+        "functions.exp cannot write | e8m0 | only decoded | Use refnum.decode"),
+    Row("functions.exp", FormatError, lambda: functions.exp(X, posit32),
+        "functions.exp cannot return posit32 as float32 | 28 significant bits | must hold every value exactly | "
+        "Use dtype=torch.float64."),
+    Row("functions.exp", DTypeError, lambda: functions.exp(NARROW, posit16),
+        "functions.exp needs posit16 patterns for x | got torch.int8 | Allowed are int16, int32, int64. | "
+        "Use refnum.encode"),
+    Row("functions.exp", DTypeError, lambda: functions.exp(1.0, posit16),
+        "functions.exp needs | got float | a tensor for x | Use torch.as_tensor first."),
+    Row("functions.exp", DTypeError, lambda: functions.exp(X.to(torch.float8_e4m3fn), e4m3),
+        "functions.exp needs floating-point values for x | got torch.float8_e4m3fn | "
+        "float16, bfloat16, float32 and float64 | Convert the tensor"),
+    Row("functions.exp", UncoveredError, lambda: functions.exp(GRADED, posit16),
+        "functions.exp | got a tensor that requires grad for x: no gradient is defined here | "
+        "Allowed are tensors that do not. | Use x.detach()."),
+    Row("functions.hypot", DTypeError, lambda: functions.hypot(X, P, posit16),
+        "functions.hypot needs | got x torch.float32, y torch.int16 | floats of one dtype, or codes throughout | "
+        "Convert them."),
+    Row("functions.hypot", DTypeError, lambda: functions.hypot(X, X.double(), posit16),
+        "functions.hypot needs | got x torch.float32, y torch.float64 | floats of one dtype | Convert them."),
+    Row("functions.atan2", ShapeError, lambda: functions.atan2(X, X[:2], posit16),
+        "functions.atan2 cannot broadcast | y (3,), x (2,) | equal or 1, from the last one on | Reshape them."),
+    Row("functions.atan2", DTypeError, lambda: functions.atan2(P, META, posit16),
+        "functions.atan2 needs its tensors | y on cpu, x on meta | on one device | Move them together."),
+    Row("functions.rootn", DTypeError, lambda: functions.rootn(X, 2.0, posit16),
+        "functions.rootn needs integers for k | got float | uint8, int8, int16, int32, int64 and Python ints | "
+        "Convert them first."),
+    Row("functions.compoundn", ContractError, lambda: functions.compoundn(X, -(1 << 63) - 1, posit16),
+        "functions.compoundn has no k | =-9223372036854775809 | an int from -2**63 to 2**63 - 1 | "
+        "Choose k in that range."),
+    Row("functions.gelu", ContractError, lambda: functions.gelu(X, posit16, approximate="erf"),
+        "functions.gelu has no approximate | 'erf' | none, tanh | Choose one of"),
 )
 
 SUMS = (
@@ -385,7 +461,7 @@ BACKENDS = (
 )
 
 # fmt: on
-ROWS = (*FORMATS, *VALUES, *PATTERN_FUNCTIONS, *SUMS, *BACKENDS)
+ROWS = (*FORMATS, *VALUES, *PATTERN_FUNCTIONS, *FUNCTIONS, *SUMS, *BACKENDS)
 
 
 def _refused(row: Row) -> RefnumError:
@@ -435,11 +511,13 @@ def _find(name: str) -> Any:
 
 def _pattern_arguments(name: str) -> int:
     names = list(inspect.signature(getattr(posit, name)).parameters)
-    return names.index("from_fmt" if "from_fmt" in names else "fmt")
+    return min(names.index(other) for other in ("from_fmt", "fmt", "k") if other in names)
 
 
 def _call(name: str, fmt: object, operands: list[Tensor]) -> object:
-    return getattr(posit, name)(*operands, fmt, *([posit8] if name == "convert" else []))
+    names = inspect.signature(getattr(posit, name)).parameters
+    between, behind = [3] if "k" in names else [], [posit8] if name == "convert" else []
+    return getattr(posit, name)(*operands, *between, fmt, *behind)
 
 
 TAKE_PATTERNS = [name for name in posit.__all__ if name not in ("Quire", "from_int", "from_decimal")]

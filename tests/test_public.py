@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import refnum
-from refnum import Quire, mx, nn, posit, testing
+from refnum import Quire, functions, mx, nn, posit, testing
 
 #: Others' checks call these, so they stay.
 NAMES = """
-__version__ formats lab mx nn posit testing
+__version__ formats functions lab mx nn posit testing
 Posit Minifloat FixedPoint Block posit8 posit16 posit32 posit64
 e2m1 e2m3 e3m2 e4m3 e5m2 e4m3fnuz e5m2fnuz e8m0 float16 bfloat16 tf32
 mxfp4 mxfp6_e2m3 mxfp6_e3m2 mxfp8_e4m3 mxfp8_e5m2 mxint8 nvfp4
@@ -29,6 +29,15 @@ POSIT_NAMES = """
 add sub mul div sqrt fmm fma negate abs sign nearest_int ceil floor next prior
 compare_equal compare_not_equal compare_greater compare_greater_equal compare_less compare_less_equal
 convert to_float to_int from_int to_decimal from_decimal Quire
+r_sqrt exp exp_minus1 exp2 exp2_minus1 exp10 exp10_minus1 log log_plus1 log2 log2_plus1 log10 log10_plus1
+sin sin_pi cos cos_pi tan tan_pi arc_sin arc_sin_pi arc_cos arc_cos_pi arc_tan arc_tan_pi
+sin_h cos_h tan_h arc_sin_h arc_cos_h arc_tan_h hypot pow arc_tan2 arc_tan2_pi compound root_n
+""".split()
+
+FUNCTION_NAMES = """
+sqrt rsqrt reciprocal exp expm1 exp2 exp2m1 exp10 exp10m1 log log1p log2 log2p1 log10 log10p1
+sin sinpi cos cospi tan tanpi asin asinpi acos acospi atan atanpi sinh cosh tanh asinh acosh atanh
+hypot pow atan2 atan2pi compoundn rootn sigmoid silu gelu softmax_exp
 """.split()
 
 QUIRE_NAMES = "from_posit to_posit negate abs add_posit sub_posit add sub mul_add mul_sub".split()
@@ -84,6 +93,15 @@ SIGNATURES = {
     **{f"posit.{name}": "(a, b, c, fmt)" for name in "fmm fma".split()},
     **{f"posit.{name}": "(a, fmt)" for name in "sqrt negate abs sign nearest_int ceil floor next prior".split()},
     **{f"posit.{name}": "(a, b, fmt)" for name in POSIT_NAMES if name.startswith("compare_")},
+    **{f"posit.{name}": "(a, fmt)" for name in POSIT_NAMES[POSIT_NAMES.index("r_sqrt") : POSIT_NAMES.index("hypot")]},
+    **{f"posit.{name}": "(a, b, fmt)" for name in "hypot pow arc_tan2 arc_tan2_pi".split()},
+    **{f"posit.{name}": "(a, k, fmt)" for name in "compound root_n".split()},
+    **{f"functions.{name}": "(x, fmt)" for name in FUNCTION_NAMES},
+    **{f"functions.{name}": "(x, y, fmt)" for name in "hypot pow".split()},
+    **{f"functions.{name}": "(y, x, fmt)" for name in "atan2 atan2pi".split()},
+    **{f"functions.{name}": "(x, k, fmt)" for name in "compoundn rootn".split()},
+    "functions.gelu": "(x, fmt, *, approximate='none')",
+    "functions.softmax_exp": "(x, m, fmt)",
     "posit.convert": "(bits, from_fmt, to_fmt)",
     "posit.to_float": "(bits, fmt, dtype=torch.float64)",
     "posit.to_int": "(bits, fmt, width=32, signed=True)",
@@ -115,13 +133,14 @@ def test_the_names_are_those_promised() -> None:
     assert sorted(refnum.__all__) == dir(refnum)
     assert len(set(refnum.__all__)) == len(refnum.__all__)
     assert set(POSIT_NAMES) <= set(posit.__all__)
+    assert set(FUNCTION_NAMES) <= set(functions.__all__)
     assert set(NN_NAMES) <= set(nn.__all__)
     assert set(MX_NAMES) <= set(mx.__all__)
     assert set(TESTING_NAMES) <= set(testing.__all__)
     assert all(callable(getattr(Quire, name)) for name in QUIRE_NAMES)
 
 
-@pytest.mark.parametrize("module", [refnum, mx, nn, posit, testing], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [refnum, functions, mx, nn, posit, testing], ids=lambda m: m.__name__)
 def test_every_name_is_there_and_only_those(module: object) -> None:
     names = module.__all__  # type: ignore[attr-defined]
     values = {name: getattr(module, name) for name in names}
@@ -169,11 +188,11 @@ def test_signature(name: str) -> None:
 
 
 def test_every_function_has_its_signature_here() -> None:
-    functions = {name for name in refnum.__all__ if inspect.isfunction(getattr(refnum, name))}
-    for module in (mx, nn, posit):
+    public = {name for name in refnum.__all__ if inspect.isfunction(getattr(refnum, name))}
+    for module in (functions, mx, nn, posit):
         room = module.__name__.removeprefix("refnum.")
-        functions |= {f"{room}.{name}" for name in module.__all__ if inspect.isfunction(getattr(module, name))}
-    assert functions <= SIGNATURES.keys()
+        public |= {f"{room}.{name}" for name in module.__all__ if inspect.isfunction(getattr(module, name))}
+    assert public <= SIGNATURES.keys()
 
 
 def test_the_format_is_positional_and_has_no_default() -> None:
@@ -184,7 +203,7 @@ def test_the_format_is_positional_and_has_no_default() -> None:
 
 
 def test_no_module_bears_the_name_of_a_function_beside_it() -> None:
-    for package in (refnum, mx, nn, posit, testing):
+    for package in (refnum, functions, mx, nn, posit, testing):
         modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
         assert not {name for name in modules & set(package.__all__) if not inspect.ismodule(getattr(package, name))}
 

@@ -12,7 +12,7 @@ def sqrt(x: Tensor, fmt: Format) -> Tensor:
     """The square root of x.
 
     >>> sqrt(torch.tensor([2.0, -0.0, -1.0]), refnum.bfloat16)
-    tensor([?])
+    tensor([1.4141, -0.0000,    nan])
 
     Raises
     ------
@@ -60,7 +60,7 @@ def reciprocal(x: Tensor, fmt: Format) -> Tensor:
     """1 / x.
 
     >>> reciprocal(torch.tensor([3.0, -0.0, 1e39]), refnum.bfloat16)  # 1e39 is Inf in float32
-    tensor([?])
+    tensor([0.3340,   -inf, 0.0000])
 
     Raises
     ------

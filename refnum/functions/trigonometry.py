@@ -303,7 +303,7 @@ def atan2(y: Tensor, x: Tensor, fmt: Format) -> Tensor:
     """The angle, from -pi to pi, of the point (x, y): y comes first.
 
     >>> atan2(torch.tensor([1.0, 0.0, -0.0]), torch.tensor([1.0, -1.0, -0.0]), refnum.bfloat16)
-    tensor([?])
+    tensor([ 0.7852,  3.1406, -3.1406])
 
     Raises
     ------
