@@ -25,7 +25,7 @@ from .status import DONE, MISMATCH
 
 NAME = "posit-2022"
 TARGET, PEERS = "refnum_conformance.target", "refnum_conformance.peers"
-WIDTH = 140  #: of the table, where no terminal says how wide it is
+WIDTH = 160  #: of the table, where no terminal says how wide it is
 COLUMNS = ("section", "function", "refnum", "formats", "oracles", "cases", "mismatches")
 NUMBERS = 5  #: the first of the columns that stand on the right
 FOLDED = ("formats", "oracles")  #: columns that may take several lines
