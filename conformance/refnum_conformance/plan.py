@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import block_inputs, block_vectors, function_inputs, gemm_inputs, gemm_vectors, inputs, vectors
+from . import block_inputs, block_vectors, function_inputs, function_vectors, gemm_inputs, gemm_vectors, inputs, vectors
 from .operations import BY_NAME, OPERATIONS, PAIRS, Op, Options, record
 from .oracles import blocks
 from .oracles.minifloat import FLOATS, Row
@@ -165,7 +165,8 @@ def _samples(op: Op) -> Callable[[Op, Amount, int], Iterator[Job]]:
 
 def golden() -> Iterator[Job]:
     """The golden vectors."""
-    for i, g in enumerate(itertools.chain(vectors.golden(), _golden_blocks(), gemm_vectors.golden())):
+    files = (vectors.golden(), _golden_blocks(), gemm_vectors.golden(), function_vectors.golden())
+    for i, g in enumerate(itertools.chain(*files)):
         # Some formats are in two files, and some options in several products.
         yield Job(BY_NAME[g.row], g.options, "as recorded", f"golden{i}", lambda g=g: g.operands, g.want)  # type: ignore[misc]
 
