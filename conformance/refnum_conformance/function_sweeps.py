@@ -10,6 +10,7 @@ which lie near a tie, and some picked at random; and these are decided by refnum
 from __future__ import annotations
 
 import functools
+import platform
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -219,7 +220,7 @@ PEERS = {
         "the C library and MPFR",
         "gcc and gmpy2",
         _ready,
-        lambda: mpfr.available()[1],
+        lambda: ", ".join([mpfr.available()[1], " ".join(platform.libc_ver())]),
         SOURCES,
         tuple(map(PatternSweep, libm.FUNCTIONS)),
         (

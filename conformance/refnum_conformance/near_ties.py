@@ -27,6 +27,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,18 +38,18 @@ from rich.console import Console
 from torch import Tensor
 
 import refnum
-from refnum.functions import estimates
+from refnum.functions.estimates import ESTIMATES, Estimate
 
-from . import exhaustive
+from . import exhaustive, vectors
 from .function_sweeps import FMT, REAL
-from .ledger import directory as cache
+from .ledger import directory
 from .oracles import distances, elementary
-from .vectors import directory as vectors
 
 Array = NDArray[Any]
 
 STRETCH = 1 << 14  #: patterns that are evaluated together: their float64 values fit a cache
 REACH = 18  #: kept are values within 2**-REACH last places of a tie
+FILE = "posit32_near_ties.npz"
 LISTED = 100  #: how many are listed of a function
 
 
@@ -65,11 +66,6 @@ class Scan:
         return self.row
 
     @property
-    def name(self) -> str:
-        """The function's name in C23."""
-        return elementary.BY_STANDARD[self.row].name
-
-    @property
     def total(self) -> int:
         """How many patterns there are to go through."""
         first, end = REAL[self.row]
@@ -83,21 +79,22 @@ class Scan:
     @property
     def prepared(self) -> Callable[[Tensor], Tensor]:
         """What finds the patterns near ties in stretches."""
+        evaluate = self.estimate.evaluate
 
         def scan(starts: Tensor) -> Tensor:
-            return torch.cat([start + near_ties(self.evaluate(x)) for start, x in stretches(starts)])
+            return torch.cat([start + near_ties(evaluate(x)) for start, x in stretches(starts)])
 
         return scan
 
-    def evaluate(self, x: Tensor) -> Tensor:
+    @property
+    def estimate(self) -> Estimate:
         """The function in float64."""
-        return torch.sqrt(x) if self.name == "sqrt" else estimates.ESTIMATES[self.name].evaluate(x)
+        return ESTIMATES[elementary.BY_STANDARD[self.row].name]
 
     @property
     def promise(self) -> float:
         """N2: nearer than that to a tie, in last places, every value is kept."""
-        bound = 53 if self.name == "sqrt" else estimates.ESTIMATES[self.name].bound
-        return 2.0**-REACH - 2.0 ** (28 - bound)
+        return 2.0**-REACH - 2.0 ** (28 - self.estimate.bound)
 
     def compare(self, operands: tuple[Tensor], got: Tensor) -> Tensor:
         """Nothing is compared yet: the patterns."""
@@ -140,6 +137,15 @@ def near_ties(y: Tensor) -> Tensor:
 # What was found ------------------------------------------------------------------------------------------------------
 
 
+@cache
+def state(scan: Scan) -> str:
+    """A digest of what finds depend on, as it was when the process began."""
+    formula = scan.estimate.formula
+    source = inspect.getsource(formula) if inspect.isfunction(formula) else formula.__name__
+    parts = (torch.__version__, str(REACH), source, inspect.getsource(stretches), inspect.getsource(near_ties))
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
 @dataclass
 class Find:
     """What is known of one scan."""
@@ -163,18 +169,16 @@ class Finds:
     """All scans, each in a file of its own in the cache, which holds for one state of what it depends on."""
 
     def __init__(self, place: Path) -> None:
-        self.place, self.finds = place, dict[str, Find]()
-        sources = (inspect.getsource(estimates), inspect.getsource(stretches), inspect.getsource(near_ties))
-        self.state = hashlib.sha256("\0".join([torch.__version__, str(REACH), *sources]).encode()).hexdigest()[:16]
+        self.place, self.finds = place, dict[Scan, Find]()
         place.mkdir(parents=True, exist_ok=True)
 
-    def _path(self, row: str) -> Path:
-        return self.place / f"near-ties-{row}-{self.state}.npz"
+    def _path(self, scan: Scan) -> Path:
+        return self.place / f"near-ties-{scan}-{state(scan)}.npz"
 
     def __getitem__(self, scan: Scan) -> Find:
-        if scan.row not in self.finds:
-            self.finds[scan.row] = self._read(self._path(scan.row))
-        return self.finds[scan.row]
+        if scan not in self.finds:
+            self.finds[scan] = self._read(self._path(scan))
+        return self.finds[scan]
 
     def _read(self, path: Path) -> Find:
         if not path.exists():
@@ -185,11 +189,12 @@ class Finds:
 
     def save(self) -> None:
         """Write what is new, each file whole or not at all."""
-        for row, find in self.finds.items():
+        for scan, find in self.finds.items():
             if find.saved < len(find.done):
-                fresh = self._path(row).with_suffix(f".{os.getpid()}.npz")
+                path = self._path(scan)
+                fresh = path.with_suffix(f".{os.getpid()}.npz")
                 np.savez(fresh, done=np.array(find.done, np.int64), patterns=find.patterns)
-                fresh.replace(self._path(row))
+                fresh.replace(path)
                 find.saved = len(find.done)
 
 
@@ -198,8 +203,11 @@ class Finds:
 
 def listed(scan: Scan, patterns: Array) -> dict[str, Array]:
     """N3: the nearest of the patterns with their results and distances, and those on a tie."""
-    right = elementary.of_posits(elementary.BY_STANDARD[scan.row])
-    known = [(distances.to_tie(scan.name, pattern, FMT.n, FMT.es), pattern) for pattern in np.unique(patterns).tolist()]
+    function = elementary.BY_STANDARD[scan.row]
+    right = elementary.of_posits(function)
+    known = [
+        (distances.to_tie(function.name, pattern, FMT.n, FMT.es), pattern) for pattern in np.unique(patterns).tolist()
+    ]
     ties = [pattern for distance, pattern in known if distance == 0]
     nearest = sorted(each for each in known if each[0] is not None and each[0] > 0)[:LISTED]
     if len(nearest) < LISTED or nearest[-1][0] > scan.promise:
@@ -213,14 +221,37 @@ def listed(scan: Scan, patterns: Array) -> dict[str, Array]:
     }
 
 
-def write(path: Path, lists: dict[str, dict[str, Array]]) -> None:
-    """Keep lists beside those of other functions that the file has already."""
-    kept = {}
+def written(path: Path, lists: dict[str, dict[str, Array]]) -> dict[str, Array]:
+    """Lists as the file has them now, beside those of other functions that it had already."""
+    kept: dict[str, Array] = {}
     if path.exists():
         with np.load(path, allow_pickle=False) as file:
             kept = {key: file[key] for key in file.files}
-    fresh = {f"{row}_{column}": array for row, columns in lists.items() for column, array in columns.items()}
-    np.savez_compressed(path, **(kept | fresh))
+    kept |= {f"{row}_{column}": array for row, columns in lists.items() for column, array in columns.items()}
+    np.savez_compressed(path, **kept)
+    return kept
+
+
+def table(kept: dict[str, Array]) -> str:
+    """What the file has, as Markdown."""
+    lines = [
+        "# Results of posit32 nearest a tie",
+        "",
+        f"For each function the {LISTED} patterns whose results are nearest a tie, of all there are; distances in last",
+        "places of the result. Those on a tie are counted. Odd and even functions: of the positive patterns.",
+        "",
+        "| function | on a tie | nearest | operand | result | number 100 |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in REAL:
+        if f"{row}_operands" in kept:
+            operand, result = (
+                f"{int(kept[f'{row}_{column}'][0]) & 0xFFFFFFFF:#x}" for column in ("operands", "results")
+            )
+            near = kept[f"{row}_distances"]
+            ties = len(kept[f"{row}_ties"])
+            lines.append(f"| {row} | {ties} | {near[0]:.3e} | {operand} | {result} | {near[-1]:.3e} |")
+    return "\n".join(lines) + "\n"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -230,14 +261,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
     arguments, console = parser.parse_args(argv), Console()
     scans = [scan for scan in SCANS if arguments.only is None or str(scan) in arguments.only]
-    finds = Finds(cache())
+    finds = Finds(directory())
     finished = exhaustive.sweep_all(scans, finds, arguments.workers, console)
     complete = [scan for scan in scans if len(finds[scan].done) == exhaustive.blocks(scan)]
     lists = {scan.row: listed(scan, finds[scan].patterns) for scan in complete}
-    write(vectors() / "posit32_near_ties.npz", lists)
-    for row, columns in lists.items():
-        near = columns["distances"]
-        console.print(f"{row}: {near[0]:.3g} to {near[-1]:.3g} last places, {len(columns['ties'])} on a tie")
+    kept = written(vectors.directory() / FILE, lists)
+    (exhaustive.RESULTS / "near-ties.md").write_text(table(kept))
+    console.print(f"{len(complete)} of {len(scans)} functions are listed: {vectors.directory() / FILE}")
     return 0 if finished else 130
 
 

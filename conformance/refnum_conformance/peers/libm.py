@@ -20,7 +20,7 @@ from . import builds
 Array = NDArray[Any]
 
 _SOURCE = Path(__file__).with_name("libm_loops.c")
-FUNCTIONS = ("sqrt", "r_sqrt", "exp", "exp2", "log", "log2")
+FUNCTIONS = ("sqrt", "r_sqrt", "exp2", "log2", "exp", "log")
 
 
 @cache
