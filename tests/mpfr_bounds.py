@@ -173,6 +173,16 @@ ORACLE: dict[str, Callable[..., Bounds]] = {
 }
 
 
+#: Of each series MPFR's function of t, and the domain.
+KERNELS: dict[str, tuple[Callable[[Bounds, Directed], Bounds], Fraction, Fraction]] = {
+    "expm1": (lambda t, f: f.rising("expm1", t), Fraction(-6, 10), Fraction(6, 10)),
+    "log1p": (lambda t, f: f.rising("log1p", t), Fraction(-3, 10), Fraction(52, 100)),
+    "atan": (lambda t, f: f.rising("atan", t), Fraction(-101, 100), Fraction(101, 100)),
+    "sin": (lambda t, f: f.rising("sin", t), Fraction(-8, 10), Fraction(8, 10)),
+    "cos": (lambda t, f: f("cos", t.low), Fraction(-8, 10), Fraction(8, 10)),
+}
+
+
 def scaled(n: int, exponent: int) -> Mpfr:
     down, _ = contexts(max(2, n.bit_length()))
     return (down.mul_2exp if exponent >= 0 else down.div_2exp)(gmpy2.mpfr(n, max(2, n.bit_length())), abs(exponent))

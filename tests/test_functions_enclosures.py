@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from itertools import product, starmap
 
 import pytest
 from function_operands import ONE, operands_of, size
-from mpfr_bounds import NAMES, Bounds, Directed, check, fraction, number
+from mpfr_bounds import KERNELS, NAMES, Bounds, Directed, check, fraction, number
 
-from refnum.functions import enclosures, intervals
+from refnum.functions import enclosures, intervals, series
 from refnum.functions.dyadics import EXACT
 from refnum.functions.enclosures import ENCLOSURES
 from refnum.functions.intervals import Dyadic, Interval
 
 PRECISIONS = (32, 64, 130, 300)
+Kernel = Callable[[int, int], tuple[int, int]]
 
 
 def test_every_function_has_an_interval() -> None:
@@ -46,6 +48,34 @@ def test_intervals_are_computed_again_until_they_are_narrow(monkeypatch: pytest.
     for name in NAMES:
         for operands in operands_of(name)[::5]:
             check(name, operands, 40, ENCLOSURES[name](*operands, 40))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_computation_is_enough(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guard bits spare formulas a second one, and series get arguments for which their errors are proved."""
+    for kernel, (_, least, most) in KERNELS.items():
+        monkeypatch.setattr(series, kernel, watched(getattr(series, kernel), least, most))
+    calls = []
+
+    def counted(*arguments: Dyadic | int) -> Interval:
+        calls.append(arguments)
+        return enclosures._FORMULAS[name](*arguments)
+
+    once = enclosures._enclosure(counted, EXACT[name])
+    for operands in operands_of(name):
+        for precision in PRECISIONS:
+            calls.clear()
+            once(*operands, precision)
+            assert len(calls) <= 1, f"{name}{operands} to {precision} bits"
+
+
+def watched(kernel: Kernel, least: Fraction, most: Fraction) -> Kernel:
+    def inside(t: int, p: int) -> tuple[int, int]:
+        assert p >= 36
+        assert least <= Fraction(t, 1 << p) <= most
+        return kernel(t, p)
+
+    return inside
 
 
 def test_a_precision_below_32_is_served() -> None:
