@@ -164,7 +164,7 @@ def _functions() -> list[Call]:
     for name in functions.__all__:
         function = getattr(functions, name)
         second = {"fmt": (), "k": (k,)}.get(list(inspect.signature(function).parameters)[1], (y,))
-        first = inside if name in ("asin", "asinpi", "acos", "acospi", "atanh") else x
+        first = {"acosh": inside + 2}.get(name, inside if name in ("asin", "asinpi", "acos", "acospi", "atanh") else x)
         name = f"functions.{name}"
         calls.append(
             Call(name, lambda *o, f=function: f(*o, refnum.bfloat16), (first, *second), name in STAND_FOR_OTHERS)
