@@ -43,6 +43,11 @@ class Function(NamedTuple):
     operands: str = "x"  #: x, y numbers, k an integer
     backwards: bool = False  #: the standard takes two numbers the other way round
 
+    @property
+    def numbers(self) -> int:
+        """How many numbers it takes."""
+        return len(self.operands.rstrip("k"))
+
 
 FUNCTIONS = (
     Function("sqrt", "sqrt"),
@@ -109,12 +114,11 @@ def of_posits(function: Function) -> Callable[..., int]:
     """The function of patterns, operands in the standard's order."""
 
     def row(*operands: int, n: int, es: int) -> int:
-        count = function.operands.rstrip("k")
-        values = [posit_literal.decode(pattern, n, es) for pattern in operands[: len(count)]]
+        values = [posit_literal.decode(pattern, n, es) for pattern in operands[: function.numbers]]
         if any(x is None for x in values):
             return posit.nar(n)
         numbers = [number(False, x) for x in (reversed(values) if function.backwards else values)]
-        more = operands[len(count) :]
+        more = operands[function.numbers :]
         if function.name in UNDEFINED and UNDEFINED[function.name](*numbers, *more):
             return posit.nar(n)
         negative, x = evaluate(function.name, *numbers, *more)
@@ -127,9 +131,8 @@ def of_minifloats(function: Function) -> Callable[..., int]:
     """The function of codes, operands in C23's order; the result is sign-extended."""
 
     def row(*operands: int, **fields: Any) -> int:
-        fmt, count = Row(**fields), len(function.operands.rstrip("k"))
-        numbers = [number(*minifloat.decode(code, fmt)) for code in operands[:count]]
-        more = operands[count:]
+        fmt, more = Row(**fields), operands[function.numbers :]
+        numbers = [number(*minifloat.decode(code, fmt)) for code in operands[: function.numbers]]
         if function.name in INVALID and INVALID[function.name](*numbers, *more):
             result = (False, Special.NAN)
         else:
@@ -157,10 +160,7 @@ def evaluate(name: str, *operands: Any) -> Result:
     odd = context(BITS, "ToZero")
     if name in DIRECT:
         return cut(DIRECT[name](odd, *operands))
-    exact = EXACT[name](*operands)
-    if exact is None:
-        return _decided(ENCLOSURES[name], *operands)
-    return exact
+    return EXACT[name](*operands) or _decided(ENCLOSURES[name], *operands)
 
 
 def _decided(enclosure: Callable[..., Ends], *operands: Any) -> Result:

@@ -66,9 +66,8 @@ def to_odd(name: str, *columns: Array) -> Array:
     loops, reason = _loops()
     if loops is None:
         raise RuntimeError(f"{name} has no loop: {reason}.")
-    *numbers, last = columns
-    kinds = [np.float64] * len(numbers) + [np.int64 if elementary.BY_NAME[name].operands.endswith("k") else np.float64]
-    columns = tuple(np.ascontiguousarray(x, kind) for x, kind in zip((*numbers, last), kinds, strict=True))
+    kinds = [np.int64 if kind == "k" else np.float64 for kind in elementary.BY_NAME[name].operands]
+    columns = tuple(np.ascontiguousarray(x, kind) for x, kind in zip(columns, kinds, strict=True))
     out = np.empty(columns[0].shape, np.float64)
     if any(x.shape != out.shape for x in columns):
         raise ValueError(f"{name} has columns of {', '.join(str(x.shape) for x in columns)}: make them equal.")
@@ -82,9 +81,8 @@ def to_odd(name: str, *columns: Array) -> Array:
 
 def posits(function: Function, *operands: Array, n: int, es: int) -> Array:
     """Patterns of a function of columns of patterns, sign-extended, in the standard's order."""
-    count = len(function.operands.rstrip("k"))
-    numbers = [posit_values(patterns, n, es) for patterns in operands[:count]]
-    numbers, more = numbers[::-1] if function.backwards else numbers, operands[count:]
+    numbers = [posit_values(patterns, n, es) for patterns in operands[: function.numbers]]
+    numbers, more = numbers[::-1] if function.backwards else numbers, operands[function.numbers :]
     none = np.logical_or.reduce([np.isnan(x) for x in numbers])
     if function.name in UNDEFINED:
         none |= UNDEFINED[function.name](*numbers, *more)
@@ -93,8 +91,8 @@ def posits(function: Function, *operands: Array, n: int, es: int) -> Array:
 
 def minifloats(function: Function, *operands: Array, **fields: Any) -> Array:
     """Codes of a function of columns of codes, sign-extended, in C23's order."""
-    row, count = Row(**fields), len(function.operands.rstrip("k"))
-    numbers, more = [minifloat_values(codes, row) for codes in operands[:count]], operands[count:]
+    row, more = Row(**fields), operands[function.numbers :]
+    numbers = [minifloat_values(codes, row) for codes in operands[: function.numbers]]
     results = to_odd(function.name, *numbers, *more)
     if function.name in INVALID:
         results[INVALID[function.name](*numbers, *more)] = np.nan
