@@ -11,6 +11,7 @@ V4. The square root and the reciprocal need none of this: ``core`` has them (`al
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
@@ -164,9 +165,18 @@ def _settled(
     if type(guess) is Tensor and not guess.is_meta and not torch.compiler.is_compiling():
         return _decided(guess, doubtful, inputs, name, sources, fmt)
     settled: Tensor = torch.ops.refnum.decide(
-        guess, doubtful, list(inputs), name, [str(source) for source in sources], str(fmt)
+        guess, doubtful, list(inputs), name, [_spelled(source) for source in sources], _spelled(fmt)
     )
     return settled
+
+
+def _spelled(fmt: Format) -> str:
+    """The record as `parse_scalar` reads it. torch.compile takes an integer for a constant when it is an index."""
+    if isinstance(fmt, Posit):
+        return f"posit({operator.index(fmt.n)},{operator.index(fmt.es)})"
+    assert fmt.bias is not None
+    numbers = f"{operator.index(fmt.exponent)},{operator.index(fmt.mantissa)},{operator.index(fmt.bias)}"
+    return f"Minifloat({numbers},'{fmt.specials}','{fmt.overflow}',{fmt.signed},{fmt.subnormals})"
 
 
 def _decided(
