@@ -69,6 +69,18 @@ def check_worlds(text: str) -> None:
     assert "refnum: 21 networks, 1 different" in text
 
 
+def check_activations(text: str) -> None:
+    """torch's functions are near; those written step by step in 16 bits are not; every NaN is seen."""
+    rows = re.findall(r"^(\w[\w ]+?) +(bfloat16|float16) +([\d,]+) +(\d+) +([\d,]+) +([\d,]+)", text, re.MULTILINE)
+    assert len(rows) == 18
+    count = {(name, fmt): int(wrong.replace(",", "")) for name, fmt, _, _, wrong, _ in rows}
+    for fmt in ("bfloat16", "float16"):
+        assert count["exp", fmt] + count["tanh", fmt] + count["rsqrt", fmt] < 20
+        assert count["gelu", fmt] < count["gelu by steps", fmt] > 1000
+    assert {inputs for _, _, inputs, *_ in rows} == {"65,282", "63,490"}
+    assert "gelu in e4m3 of 1 and -1: [0.8125, -0.15625]" in text
+
+
 class Example(NamedTuple):
     """A file in examples/."""
 
@@ -77,6 +89,7 @@ class Example(NamedTuple):
 
 
 EXAMPLES = {
+    "activation_references.py": Example(check_activations),
     "batch_invariance.py": Example(check_batches),
     "first_steps.py": Example(check_first_steps),
     "posits_for_researchers.ipynb": Example(check_researchers, ("nbclient", "ipykernel", "matplotlib", "sklearn")),
