@@ -119,7 +119,7 @@ def mills(u: int, p: int) -> tuple[int, int]:
 
 
 def half_normal(v: int, p: int) -> tuple[int, int]:
-    """The sum S of v**n / (2n + 1)!!, v >= 0: x S times the normal density at x is its integral from 0 to x, v = x**2."""
+    """The sum S of v**n / (2n + 1)!!: with v = x**2, x S times the normal density at x is its integral from 0 to x."""
     # H1. The ratios v / (2n + 1) of terms c(n) fall. So an error of 2 from floors in term j has become 2 c(n) / c(j) <=
     #     2 c(n - j) in term n: no term errs by more than 2 S.
     # H2. The loop ends where ratios are at most 1/2: what follows is at most the last term, 1 + 2 S.
@@ -129,7 +129,7 @@ def half_normal(v: int, p: int) -> tuple[int, int]:
         n += 1
         term = (term * v >> p) // (2 * n + 1)
         total += term
-    # H3. An argument that is 1 larger adds at most S: no more than the 2 S to spare here. S <= total + 2 S (n + 1).
+    # H3. So far 2 S n + 2 S + 1; an argument that is less than 1 unit larger adds at most S. And S >= 1.
     return total, (2 * n + 4) * ((total >> p) + 2)
 
 
