@@ -87,8 +87,8 @@ class Amount:
     variant: int  #: the same for each combination where a function has many options, or each set many numbers
     every: bool  #: whether small formats are gone through completely
     terms: tuple[int, ...] = (0, 1, 5, 33)  #: of the sums in products of matrices of floats
-    wide: int = 0  #: the same for each elementary function in posit(32,2), where that is more
-    pairs: int = 0  #: the same for each one of two operands in (16,1) and in (16,2)
+    wide: int = 0  #: the same for each elementary function in (32,2), where that is more
+    pairs: int = 0  #: the same for each one of two numbers in (16,1) and in (16,2)
 
 
 #: beside the lengths at which blocks, chunks and slabs end, and kernels change their ways
@@ -232,11 +232,13 @@ def _functions(op: Op, amount: Amount, seed: int) -> Iterator[Job]:
 
 
 def _function_samples(op: Op, options: Options, amount: Amount) -> int:
-    width = options["n"] if "n" in options else record(options).width
-    if (options.get("n"), options.get("es")) == (32, 2):
-        return max(amount.samples, amount.wide)
-    if len(op.args) == 2 and (options.get("n"), options.get("es")) in ((16, 1), (16, 2)):
+    """Much in the standard's formats of 32 and of 16 bits, less where everything else is written out."""
+    fmt = options.get("n"), options.get("es")
+    if fmt in ((16, 1), (16, 2)) and op.args == "pp":
         return max(amount.samples, amount.pairs)
+    if fmt == (32, 2) or (fmt == (16, 2) and op.args == "pi"):
+        return max(amount.samples, amount.wide)
+    width = options["n"] if "n" in options else record(options).width
     return amount.samples if 8 < width <= 32 else amount.variant
 
 
