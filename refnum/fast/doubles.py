@@ -1,101 +1,144 @@
-"""Posits of at most 32 bits as float64 values and back, without a loop over their regimes: equal to ``core``.
+"""Between codes of at most 32 bits and float64: equal to ``core.decode``, and to both ends of an interval in ``core``.
 
-D1. Behind its sign, the pattern of a positive posit(n, es) is an integer M, and the bits that a longer posit would
-    have go on as its fraction. To round to the nearest posit is to round M to the nearest integer, ties to even, but
-    never to 0 or 2**(n-1), which are the patterns of zero and NaR.
-D2. M is folded: D = min(M, 2**(n-1) - M), at most 2**(n-2), where 1 is. Zero and NaR both fold to 0. The fold goes
-    from even numbers to even ones, so that D can be rounded in the place of M.
-D3. Let the *line* of a positive number be e + f, where it is 2**e * (1 + f) with 0 <= f < 1. It is its logarithm, but
-    straight between powers of 2, and the pattern of a float64, 2**52 times the line but for the bias.
-D4. x < 1 has r zeros, a one, es bits c of exponent, and a fraction f, so that D = M = 2**(n-2-r) * (1 + (c+f)/2**es).
-    Its line is -r * 2**es + c + f, which is 2**es * (line D - (n-2)).
-D5. x >= 1 has r ones and a zero: D = 2**(n-2-r) * (2 - (c+f)/2**es). Its line is (r-1) * 2**es + c + f, and that is
-    -2**es * (line D - (n-2)), with c + f = 0 as well, where D is a power of 2.
-D6. So |line x| = 2**es * (n-2 - line D): a subtraction and a shift of float64 patterns lead from one to the other.
+`values` reads posits, without a loop over their regimes:
 
-All numbers on the way are normal, and operations exact or stated: no setting of the machine can change a bit.
+V1. Behind its sign, the pattern of a positive posit(n, es) is an integer M. It is folded: D = min(M, 2**(n-1) - M), at
+    most 2**(n-2), where 1 is. Zero and NaR, whose M is 2**(n-1), both fold to 0.
+V2. Let the *line* of a positive number be e + f, where it is 2**e * (1 + f) with 0 <= f < 1: its logarithm, but
+    straight between powers of 2. The pattern of a float64 is 2**52 times its line, but for the bias.
+V3. x < 1 has r zeros, a one, es bits c of exponent and a fraction f: D = M = 2**(n-2-r) * (1 + (c+f) / 2**es). Its line
+    is -r * 2**es + c + f, which is 2**es * (line D - (n-2)).
+V4. x >= 1 has r ones and a zero: D = 2**(n-2-r) * (2 - (c+f) / 2**es). Its line is (r-1) * 2**es + c + f, which is
+    -2**es * (line D - (n-2)); for c + f = 0 as well, where D is a power of 2.
+V5. So a subtraction and a shift lead from the pattern of D to that of x.
+
+`rounded` writes posits and floats, from estimates:
+
+R1. Let the *place* of a number be its code in a format without end: the bits that are dropped go on as a fraction of
+    the code. To round to nearest even is to round the place to an integer, ties to even (``core.pack``).
+R2. Between two powers of 2 the place is a straight line: intercept + slope * y.
+R3. Where the place is less than 1/2 - s from an integer, that is the code of all whose places are at most s away.
+
+No setting of the machine can change a bit: all numbers that matter are normal, all operations exact or bounded.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ..formats import Format, Posit, float64
+from ..core.decode import decode
+from ..core.pack import pack
+from ..formats import Format, Minifloat, Posit, float64
 
-WIDTH = 32  #: bits of the widest posits
+WIDTH = 32  #: bits of the widest formats
+REACH = 1000  #: log2 of the largest numbers, and of the inverse of the least ones
 MANTISSA = float64.mantissa
+FIELDS = 1 << float64.exponent
 ONE = 1023 << MANTISSA  #: the pattern of 1
+_SIGN = -(1 << 63)
 _NAR = -(2.0**1023)  #: what `values` makes of NaR before it becomes NaN, far from all posits
 
 
-class Ends(NamedTuple):
-    """Codes, as int32, of the lower ends of intervals, and where those of the upper ends differ."""
-
-    codes: Tensor
-    doubtful: Tensor  #: int32: 0 where the code holds for the interval
-
-
-def serves(fmt: Format) -> bool:
-    """Whether there are values and codes for the format."""
-    return isinstance(fmt, Posit) and 5 <= fmt.n <= WIDTH
-
-
 def values(codes: Tensor, fmt: Posit) -> Tensor:
-    """The float64 values of codes, of which the low n bits are read; NaR gives the quiet NaN."""
-    # V1. Zeros at the end make a posit one of 32 bits. Above and below 1 are told apart by the sign of `left`.
-    top = WIDTH - 2
-    wide = (codes.to(torch.int32) << (WIDTH - fmt.n)).to(torch.float64)
-    left = wide.abs().neg_().add_(2.0**top)
-    folded = left.abs().neg_().add_(2.0**top)
-    # V2. Where D = 0 has no line, one is put that gives the pattern 0, which is right for zero. NaR has the opposite
-    #     line and gives -2**1023.
-    folded.clamp_(min=_with_line(top - 1023 / (1 << fmt.es)))
-    line = folded.view(torch.int64).sub(ONE + (top << MANTISSA)).bitwise_left_shift_(fmt.es)
-    above = left.view(torch.int64) >> 63
-    line.bitwise_xor_(above).sub_(above)
-    return torch.threshold(line.add_(ONE).view(torch.float64).copysign(wide), _NAR, math.nan)
-
-
-def codes(y: Tensor, fmt: Posit, bound: int) -> Ends:
-    """Codes of numbers that are at most 2**-bound of themselves away from float64 estimates.
-
-    Estimates are 0, which stands for itself, or normal, or infinite, which stands for numbers beyond maxpos, or NaN.
-    What lies outside the range is not doubtful: it becomes the end.
-    """
-    # C1. Where line y is clamped, D is 1, so that neither end becomes 0.
-    top = fmt.n - 2
-    magnitude = y.abs().clamp_(2.0**-fmt.max_scale, 2.0**fmt.max_scale)
-    right = magnitude - 1
-    away = (magnitude.view(torch.int64) - ONE).abs_().bitwise_right_shift_(fmt.es)
-    folded = away.neg_().add_(ONE + (top << MANTISSA)).view(torch.float64)
-    # C2. The ends of an interval round to one code, or something in it is doubtful.
-    spread = _spread(fmt, bound)
-    high, low = folded.mul(1 + spread).round_(), folded.mul(1 - spread).round_()
-    doubtful = high.sub_(low).to(torch.int32)
-    # C3. Unfolded, and signed; 0 is a sign as well. NaN is less than all.
-    size = low.neg_().add_(2.0**top).copysign_(right).add_(2.0**top)
-    sign = (y * 2.0**1022).clamp_(-1, 1)
-    nar = torch.full((), fmt.nar, dtype=torch.float64, device=y.device)
-    return Ends(size.mul_(sign).fmax(nar).to(torch.int32), doubtful)
-
-
-def _spread(fmt: Posit, bound: int) -> float:
-    """How far, in parts of itself, D may be from the one of an estimate.
-
-    S1. A number lies less than d = 2**(53 - bound) + 1 units of the last place from its estimate: so far are their
-        lines apart, in units of 2**-52.
-    S2. For D these are d / 2**es units, and less than 1 that the shift drops.
-    S3. So many units, s, move D by a factor of at most exp(s * 2**-52), for where D is at least 2**q, a unit is
-        2**(q - 52). Less than 1 unit more makes up for the rounding of the product, and for exp.
-    """
-    units = (1 << (MANTISSA + 1 - bound)) + 1
-    return (-(-units >> fmt.es) + 2) * 2.0**-MANTISSA
+    """The float64 values of codes, of which the low n <= 32 bits are read; NaR gives the quiet NaN."""
+    # Zeros at the end make a posit one of 32 bits. `left` is negative where the number is beyond 1; for NaR, which has
+    # no magnitude, it wraps around to what it should be.
+    one = 1 << (WIDTH - 2)
+    wide = codes.to(torch.int32) << (WIDTH - fmt.n)
+    left = wide.abs().neg_().add_(one)
+    folded = left.abs().neg_().add_(one).to(torch.float64)
+    # Where D = 0 has no line, one is put that gives the pattern 0, which is right for zero. NaR has the opposite line
+    # and gives -2**1023.
+    folded.clamp_(min=_with_line(WIDTH - 2 - 1023 / (1 << fmt.es)))
+    line = (folded.view(torch.int64) - (ONE + ((WIDTH - 2) << MANTISSA))).bitwise_left_shift_(fmt.es)
+    beyond = left.bitwise_right_shift_(31).to(torch.int64)
+    line.bitwise_xor_(beyond).sub_(beyond).add_(ONE)
+    line.bitwise_or_(wide.to(torch.int64).bitwise_and_(_SIGN))
+    return torch.threshold_(line.view(torch.float64), _NAR, math.nan)
 
 
 def _with_line(line: float) -> float:
     whole = math.floor(line)
     return 2.0**whole * (1 + line - whole)
+
+
+# ---- rounding ------------------------------------------------------------------------------------
+
+
+def serves(fmt: Format) -> bool:
+    """Whether `rounded` writes the format: posits, and floats that overflow to the code behind the largest."""
+    if fmt.width > WIDTH or fmt.max_scale > REACH:
+        return False
+    if isinstance(fmt, Posit):
+        return True
+    return fmt.overflow == "inf" and fmt.signed and fmt.subnormals and fmt.mantissa - fmt.min_scale < REACH
+
+
+def rounded(y: Tensor, fmt: Posit | Minifloat) -> tuple[Tensor, Tensor]:
+    """Codes of float64 values, sign-extended in int32, and how far from them the places are.
+
+    Infinities give the largest posits, or infinities; NaN gives NaR, or the NaN that is written; 0 is zero. Subnormal
+    values count as 0.
+    """
+    binade = (y.view(torch.int64) >> MANTISSA).bitwise_and_(2 * FIELDS - 1).reshape(-1)
+    intercept, slope = (each.index_select(0, binade).view(y.shape) for each in lines(fmt, str(y.device)))
+    if isinstance(fmt, Posit):
+        nan, most, least = fmt.nar, fmt.maxpos, -fmt.maxpos
+    else:
+        assert fmt.nan is not None
+        assert fmt.infinity is not None
+        nan, most, least = fmt.nan, fmt.infinity, fmt.infinity - (1 << (fmt.width - 1))
+    place = slope.mul_(y).add_(intercept).nan_to_num_(nan, most, least)
+    code = place.round()
+    return code.to(torch.int32), place.sub_(code).abs_()
+
+
+def nearness(fmt: Posit | Minifloat, bound: int) -> float:
+    """How far from an integer a place is at most where each number within 2**-bound of itself has the same code.
+
+    N1. Two numbers with the same sign, 2**-bound of one of them apart, have places less than slope * 2**(e + 1 - bound)
+        apart, e their exponent. The slope is at most 2**(m - e), for m bits of the longest fraction.
+    N2. The place itself, less than 2**(width - 1), is rounded, by half of 2**(width - 2 - 52) at most. Twice that
+        makes up for N1, too, where one of the numbers is less than the other's exponent tells.
+    """
+    fraction = fmt.mantissa if isinstance(fmt, Minifloat) else fmt.n - 3 - fmt.es
+    return 0.5 - 2.0 ** (fraction + 1 - bound) - 2.0 ** (fmt.width - 2 - MANTISSA)
+
+
+def lines(fmt: Posit | Minifloat, device: str) -> tuple[Tensor, Tensor]:
+    """Intercepts and slopes of the lines on which places are, for each sign and exponent field of float64."""
+    return _lines(fmt, device)
+
+
+# torch.compile shall run it when it traces: what torch.compiler.assume_constant_result asks for. That decorator would
+# import the compiler.
+vars(lines)["_dynamo_marked_constant"] = True
+
+
+@lru_cache(maxsize=64)
+def _lines(fmt: Posit | Minifloat, device: str) -> tuple[Tensor, Tensor]:
+    with torch.inference_mode(False):
+        fields = torch.arange(1, FIELDS, dtype=torch.int64, device="cpu")
+        start, middle = (_places(bits, fmt) for bits in (fields << MANTISSA, (2 * fields + 1) << (MANTISSA - 1)))
+        slope = (middle - start) * ((FIELDS - 1 - fields) << MANTISSA).view(torch.float64)  # times 2**(1 - e)
+        zero = torch.zeros(1, dtype=torch.float64, device="cpu")
+        intercept, slope = torch.cat([zero, 3 * start - 2 * middle]), torch.cat([zero, slope])
+        # Negative posits have negative places, other numbers have theirs behind the sign, which counts for the least.
+        if isinstance(fmt, Posit):
+            intercepts, slopes = torch.stack([intercept, -intercept]), torch.stack([slope, slope])
+        else:
+            least = -(2.0 ** (fmt.width - 1))
+            intercepts, slopes = torch.stack([intercept, least + intercept]), torch.stack([slope, -slope])
+        intercepts[:, -1], slopes[:, -1] = 0, 1  # infinities and NaN stay what they are
+        return intercepts.view(-1).to(device), slopes.view(-1).to(device)
+
+
+def _places(bits: Tensor, fmt: Posit | Minifloat) -> Tensor:
+    """Of positive float64 patterns with at most one fraction bit."""
+    wide = pack(decode(bits, float64), fmt, 1)
+    place = wide.head.to(torch.float64) + wide.tail.to(torch.float64) * 2.0**-wide.tail_bits
+    return place.clamp(1, fmt.maxpos) if isinstance(fmt, Posit) else place

@@ -6,7 +6,7 @@ V1. An estimate in float64 is off by at most a known part of itself (`estimates`
 V2. Formats of up to 32 bits have their values, and the thresholds of their rounding, well within float64: about one
     element of a million is doubtful, and those on ties. Wider formats are decided element by element.
 V3. Functions of one code of up to 16 bits are looked up in a table, which V1 made.
-V4. The square root and the reciprocal need none of this: ``core`` has them (`algebraic`).
+V4. The square root and the reciprocal ``core`` has (`algebraic`): for wide formats, and for compiled code to fuse.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ def evaluate(
 
 def _kernel(name: str, sources: Sequence[Format], fmt: Format, device: str) -> Callable[..., Tensor]:
     """What takes codes, and an integer at the end, to codes in int64."""
-    if name in ALGEBRAIC:
+    estimated = _estimated(name, sources, fmt, device)
+    if name in ALGEBRAIC and (torch.compiler.is_compiling() or not estimated):
         (source,) = sources
         bits = max(source.significand_bits, fmt.significand_bits)
         return lambda codes: encode(ALGEBRAIC[name](decode(codes, source), bits), fmt)
-    estimated = _estimated(name, sources, fmt, device)
 
     def kernel(*inputs: Tensor) -> Tensor:
         if estimated:
@@ -96,8 +96,9 @@ def estimated_codes(
         y = _in_posits(y, function, fmt, *values, *integers)
     elif function.invalid is not None:
         y = torch.where(function.invalid(*values, *integers), torch.nan, y)
-    if isinstance(fmt, Posit) and doubles.serves(fmt):
-        codes, doubtful = doubles.codes(y, fmt, estimate.bound)
+    if doubles.serves(fmt):
+        codes, away = doubles.rounded(y, fmt)
+        doubtful = away > doubles.nearness(fmt, estimate.bound)
     else:
         codes, doubtful = rounded(y, fmt, estimate.bound)
     for x, source in zip(values, sources, strict=True):

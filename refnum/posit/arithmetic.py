@@ -8,6 +8,7 @@ from ..core import exact
 from ..core.decode import Exact
 from ..core.exact import limbs_for
 from ..formats import Posit
+from ._functions import evaluated
 from ._patterns import on_values
 
 
@@ -143,11 +144,7 @@ def sqrt(a: Tensor, fmt: Posit) -> Tensor:
     Standard: Posit Standard (2022) 5.5, sqrt.
     Cost: O(numel) time, result + 4 MB.
     """
-    return on_values("sqrt", _sqrt, fmt, a=a)
-
-
-def _sqrt(a: Exact, fmt: Posit) -> Exact:
-    return exact.square_root(a, fmt.significand_bits)
+    return evaluated("sqrt", "sqrt", fmt, a=a)
 
 
 def fmm(a: Tensor, b: Tensor, c: Tensor, fmt: Posit) -> Tensor:
