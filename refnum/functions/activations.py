@@ -31,7 +31,7 @@ def sigmoid(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN; -Inf gives +0, Inf gives 1; underflow is gradual. Posits: NaR gives NaR, and nothing gives
         0.
     Standard: none.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("sigmoid", fmt, x=x)
 
@@ -56,7 +56,7 @@ def silu(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN; 0 gives itself, -Inf gives -0, Inf gives Inf; underflow is gradual. Posits: NaR gives NaR,
         and 0 alone gives 0.
     Standard: none.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("silu", fmt, x=x)
 
@@ -89,7 +89,7 @@ def gelu(x: Tensor, fmt: Format, *, approximate: str = "none") -> Tensor:
     Special: NaN gives NaN; 0 gives itself, -Inf gives -0, Inf gives Inf; underflow is gradual. Posits: NaR gives NaR,
         and 0 alone gives 0.
     Standard: none; Hendrycks and Gimpel (2016).
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     check_choice("functions.gelu", "approximate", approximate, GELU)
     return evaluated("gelu", fmt, variant=GELU[approximate], x=x)
@@ -118,6 +118,6 @@ def softmax_exp(x: Tensor, m: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN, and so do two infinities of one sign; x = -Inf or m = Inf gives +0, the opposite Inf;
         overflow follows ``fmt.overflow``, underflow is gradual. Posits: NaR gives NaR, and nothing gives 0.
     Standard: none.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("softmax_exp", fmt, x=x, m=m)

@@ -28,7 +28,7 @@ def exp(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN, -Inf gives +0, Inf gives Inf; overflow follows ``fmt.overflow``, underflow is gradual.
         Posits: as `posit.exp`.
     Standard: IEEE 754-2019 section 9.2, exp; Posit Standard (2022) 5.5, exp.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("exp", fmt, x=x)
 
@@ -53,7 +53,7 @@ def expm1(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN, -0 gives -0, -Inf gives -1, Inf gives Inf; overflow follows ``fmt.overflow``. Posits: as
         `posit.exp_minus1`.
     Standard: IEEE 754-2019 section 9.2, expm1; Posit Standard (2022) 5.5, expMinus1.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("expm1", fmt, x=x)
 
@@ -78,7 +78,7 @@ def exp2(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN, -Inf gives +0, Inf gives Inf; overflow follows ``fmt.overflow``, underflow is gradual.
         Posits: as `posit.exp2`.
     Standard: IEEE 754-2019 section 9.2, exp2; Posit Standard (2022) 5.5, exp2.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("exp2", fmt, x=x)
 
@@ -103,7 +103,7 @@ def exp2m1(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN, -0 gives -0, -Inf gives -1, Inf gives Inf; overflow follows ``fmt.overflow``. Posits: as
         `posit.exp2_minus1`.
     Standard: IEEE 754-2019 section 9.2, exp2m1; Posit Standard (2022) 5.5, exp2Minus1.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("exp2m1", fmt, x=x)
 
@@ -128,7 +128,7 @@ def exp10(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN, -Inf gives +0, Inf gives Inf; overflow follows ``fmt.overflow``, underflow is gradual.
         Posits: as `posit.exp10`.
     Standard: IEEE 754-2019 section 9.2, exp10; Posit Standard (2022) 5.5, exp10.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("exp10", fmt, x=x)
 
@@ -153,7 +153,7 @@ def exp10m1(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN, -0 gives -0, -Inf gives -1, Inf gives Inf; overflow follows ``fmt.overflow``. Posits: as
         `posit.exp10_minus1`.
     Standard: IEEE 754-2019 section 9.2, exp10m1; Posit Standard (2022) 5.5, exp10Minus1.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("exp10m1", fmt, x=x)
 
@@ -178,7 +178,7 @@ def log(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN and negative values give NaN; 0 of either sign gives -Inf, 1 gives +0, Inf gives Inf. Posits: as
         `posit.log`.
     Standard: IEEE 754-2019 section 9.2, log; Posit Standard (2022) 5.5, log.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("log", fmt, x=x)
 
@@ -202,7 +202,7 @@ def log1p(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and values below -1 give NaN; -1 gives -Inf, -0 gives -0, Inf gives Inf. Posits: as `posit.log_plus1`.
     Standard: IEEE 754-2019 section 9.2, logp1; Posit Standard (2022) 5.5, logPlus1.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("log1p", fmt, x=x)
 
@@ -227,7 +227,7 @@ def log2(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN and negative values give NaN; 0 of either sign gives -Inf, 1 gives +0, Inf gives Inf. Posits: as
         `posit.log2`.
     Standard: IEEE 754-2019 section 9.2, log2; Posit Standard (2022) 5.5, log2.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("log2", fmt, x=x)
 
@@ -251,7 +251,7 @@ def log2p1(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and values below -1 give NaN; -1 gives -Inf, -0 gives -0, Inf gives Inf. Posits: as `posit.log2_plus1`.
     Standard: IEEE 754-2019 section 9.2, log2p1; Posit Standard (2022) 5.5, log2Plus1.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("log2p1", fmt, x=x)
 
@@ -276,7 +276,7 @@ def log10(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN and negative values give NaN; 0 of either sign gives -Inf, 1 gives +0, Inf gives Inf. Posits: as
         `posit.log10`.
     Standard: IEEE 754-2019 section 9.2, log10; Posit Standard (2022) 5.5, log10.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("log10", fmt, x=x)
 
@@ -301,6 +301,6 @@ def log10p1(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN and values below -1 give NaN; -1 gives -Inf, -0 gives -0, Inf gives Inf. Posits: as
         `posit.log10_plus1`.
     Standard: IEEE 754-2019 section 9.2, log10p1; Posit Standard (2022) 5.5, log10Plus1.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("log10p1", fmt, x=x)

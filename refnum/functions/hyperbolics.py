@@ -28,7 +28,7 @@ def sinh(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN; -0 gives -0, Inf gives Inf of its sign; overflow follows ``fmt.overflow``. Posits: as
         `posit.sin_h`.
     Standard: IEEE 754-2019 section 9.2, sinh; Posit Standard (2022) 5.5, sinH.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("sinh", fmt, x=x)
 
@@ -52,7 +52,7 @@ def cosh(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN gives NaN; Inf of either sign gives Inf; overflow follows ``fmt.overflow``. Posits: as `posit.cos_h`.
     Standard: IEEE 754-2019 section 9.2, cosh; Posit Standard (2022) 5.5, cosH.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("cosh", fmt, x=x)
 
@@ -76,7 +76,7 @@ def tanh(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN gives NaN; -0 gives -0, Inf gives 1 of its sign. Posits: as `posit.tan_h`.
     Standard: IEEE 754-2019 section 9.2, tanh; Posit Standard (2022) 5.5, tanH.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("tanh", fmt, x=x)
 
@@ -100,7 +100,7 @@ def asinh(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN gives NaN; -0 gives -0, Inf gives Inf of its sign. Posits: as `posit.arc_sin_h`.
     Standard: IEEE 754-2019 section 9.2, asinh; Posit Standard (2022) 5.5, arcSinH.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("asinh", fmt, x=x)
 
@@ -124,7 +124,7 @@ def acosh(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and values below 1 give NaN; 1 gives +0, Inf gives Inf. Posits: as `posit.arc_cos_h`.
     Standard: IEEE 754-2019 section 9.2, acosh; Posit Standard (2022) 5.5, arcCosH.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("acosh", fmt, x=x)
 
@@ -148,6 +148,6 @@ def atanh(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and magnitudes above 1 give NaN; 1 gives Inf of its sign, -0 gives -0. Posits: as `posit.arc_tan_h`.
     Standard: IEEE 754-2019 section 9.2, atanh; Posit Standard (2022) 5.5, arcTanH.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("atanh", fmt, x=x)

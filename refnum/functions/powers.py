@@ -27,7 +27,7 @@ def sqrt(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and negative values give NaN; -0 gives -0, Inf gives Inf. Posits: as `posit.sqrt`.
     Standard: IEEE 754-2019 section 5.4.1, squareRoot; Posit Standard (2022) 5.5, sqrt.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("sqrt", fmt, x=x)
 
@@ -51,7 +51,7 @@ def rsqrt(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and negative values give NaN; 0 gives Inf of its sign, Inf gives +0. Posits: as `posit.r_sqrt`.
     Standard: IEEE 754-2019 section 9.2, rSqrt; Posit Standard (2022) 5.5, rSqrt.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("rsqrt", fmt, x=x)
 
@@ -76,7 +76,7 @@ def reciprocal(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN; 0 and Inf give each other, of their signs; overflow follows ``fmt.overflow``, underflow is
         gradual. Posits: 0 and NaR give NaR.
     Standard: IEEE 754-2019 section 5.4.1, division; Posit Standard (2022) 5.4, division.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("reciprocal", fmt, x=x)
 
@@ -104,7 +104,7 @@ def hypot(x: Tensor, y: Tensor, fmt: Format) -> Tensor:
     Special: Inf of either sign gives Inf, even beside NaN; else NaN gives NaN; overflow follows ``fmt.overflow``.
         Posits: as `posit.hypot`.
     Standard: IEEE 754-2019 section 9.2, hypot; Posit Standard (2022) 5.6, hypot.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("hypot", fmt, x=x, y=y)
 
@@ -133,7 +133,7 @@ def pow(x: Tensor, y: Tensor, fmt: Format) -> Tensor:
         integer. A 0 to a negative power gives Inf, of its sign where the power is an odd integer; (-1)**y is 1 for
         infinite y; overflow follows ``fmt.overflow``, underflow is gradual. Posits: as `posit.pow`.
     Standard: IEEE 754-2019 section 9.2, pow; Posit Standard (2022) 5.6, pow.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("pow", fmt, x=x, y=y)
 
@@ -169,7 +169,7 @@ def compoundn(x: Tensor, k: Tensor | int, fmt: Format) -> Tensor:
         for k > 0 and Inf for k < 0; overflow follows ``fmt.overflow``, underflow is gradual. Posits: as
         `posit.compound`.
     Standard: IEEE 754-2019 section 9.2, compound; Posit Standard (2022) 5.8, compound.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated_with("compoundn", fmt, k, x=x)
 
@@ -204,6 +204,6 @@ def rootn(x: Tensor, k: Tensor | int, fmt: Format) -> Tensor:
     Special: NaN and k = 0 give NaN, and so do negative values where k is even; 0 and Inf give 0 and Inf for k > 0, each
         other for k < 0, of their sign where k is odd. Posits: as `posit.root_n`.
     Standard: IEEE 754-2019 section 9.2, rootn; Posit Standard (2022) 5.8, rootN.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated_with("rootn", fmt, k, x=x)

@@ -28,7 +28,7 @@ def sin(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN and Inf give NaN; -0 gives -0; multiples of pi are taken from x of any size exactly. Posits: as
         `posit.sin`.
     Standard: IEEE 754-2019 section 9.2, sin; Posit Standard (2022) 5.5, sin.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("sin", fmt, x=x)
 
@@ -52,7 +52,7 @@ def sinpi(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and Inf give NaN; integers give 0 of their sign. Posits: as `posit.sin_pi`.
     Standard: IEEE 754-2019 section 9.2, sinPi; Posit Standard (2022) 5.5, sinPi.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("sinpi", fmt, x=x)
 
@@ -76,7 +76,7 @@ def cos(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and Inf give NaN; multiples of pi are taken from x of any size exactly. Posits: as `posit.cos`.
     Standard: IEEE 754-2019 section 9.2, cos; Posit Standard (2022) 5.5, cos.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("cos", fmt, x=x)
 
@@ -100,7 +100,7 @@ def cospi(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and Inf give NaN; halves of odd integers give +0. Posits: as `posit.cos_pi`.
     Standard: IEEE 754-2019 section 9.2, cosPi; Posit Standard (2022) 5.5, cosPi.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("cospi", fmt, x=x)
 
@@ -125,7 +125,7 @@ def tan(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN and Inf give NaN; -0 gives -0; multiples of pi are taken from x of any size exactly. Posits: as
         `posit.tan`.
     Standard: IEEE 754-2019 section 9.2, tan; Posit Standard (2022) 5.5, tan.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("tan", fmt, x=x)
 
@@ -150,7 +150,7 @@ def tanpi(x: Tensor, fmt: Format) -> Tensor:
     Special: NaN and Inf give NaN; x = n + 1/2 gives Inf for even and -Inf for odd n; integers give 0, of their sign
         where they are even, else of the other. Posits: as `posit.tan_pi`.
     Standard: IEEE 754-2019 section 9.2, tanPi; Posit Standard (2022) 5.5, tanPi.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("tanpi", fmt, x=x)
 
@@ -174,7 +174,7 @@ def asin(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and magnitudes above 1 give NaN; -0 gives -0. Posits: as `posit.arc_sin`.
     Standard: IEEE 754-2019 section 9.2, asin; Posit Standard (2022) 5.5, arcSin.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("asin", fmt, x=x)
 
@@ -198,7 +198,7 @@ def asinpi(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and magnitudes above 1 give NaN; -0 gives -0. Posits: as `posit.arc_sin_pi`.
     Standard: IEEE 754-2019 section 9.2, asinPi; Posit Standard (2022) 5.5, arcSinPi.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("asinpi", fmt, x=x)
 
@@ -222,7 +222,7 @@ def acos(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and magnitudes above 1 give NaN; 1 gives +0. Posits: as `posit.arc_cos`.
     Standard: IEEE 754-2019 section 9.2, acos; Posit Standard (2022) 5.5, arcCos.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("acos", fmt, x=x)
 
@@ -246,7 +246,7 @@ def acospi(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN and magnitudes above 1 give NaN; 1 gives +0. Posits: as `posit.arc_cos_pi`.
     Standard: IEEE 754-2019 section 9.2, acosPi; Posit Standard (2022) 5.5, arcCosPi.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("acospi", fmt, x=x)
 
@@ -270,7 +270,7 @@ def atan(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN gives NaN; -0 gives -0; Inf gives pi / 2 of its sign, rounded. Posits: as `posit.arc_tan`.
     Standard: IEEE 754-2019 section 9.2, atan; Posit Standard (2022) 5.5, arcTan.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("atan", fmt, x=x)
 
@@ -294,7 +294,7 @@ def atanpi(x: Tensor, fmt: Format) -> Tensor:
     Rounding: once, to nearest, ties to even.
     Special: NaN gives NaN; -0 gives -0; Inf gives 1/2 of its sign. Posits: as `posit.arc_tan_pi`.
     Standard: IEEE 754-2019 section 9.2, atanPi; Posit Standard (2022) 5.5, arcTanPi.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("atanpi", fmt, x=x)
 
@@ -322,7 +322,7 @@ def atan2(y: Tensor, x: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN; the sign is that of y, also of its zeros; signed zeros and infinities of both are points
         near 0, or far on axes and diagonals. Posits: as `posit.arc_tan2`.
     Standard: IEEE 754-2019 section 9.2, atan2; Posit Standard (2022) 5.6, arcTan2, whose real part comes first.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("atan2", fmt, y=y, x=x)
 
@@ -350,6 +350,6 @@ def atan2pi(y: Tensor, x: Tensor, fmt: Format) -> Tensor:
     Special: NaN gives NaN; the sign is that of y, also of its zeros; signed zeros and infinities of both are points
         near 0, or far on axes and diagonals. Posits: as `posit.arc_tan2_pi`.
     Standard: IEEE 754-2019 section 9.2, atan2Pi; Posit Standard (2022) 5.6, arcTan2Pi, whose real part comes first.
-    Cost: O(numel) time, result + 4 MB; above 32 bits some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; above 32 bits some 100 microseconds an element.
     """
     return evaluated("atan2pi", fmt, y=y, x=x)

@@ -25,7 +25,7 @@ def r_sqrt(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: 0, negative values and NaR give NaR.
     Standard: Posit Standard (2022) 5.5, rSqrt.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("r_sqrt", "rsqrt", fmt, a=a)
 
@@ -47,7 +47,7 @@ def exp(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; far below 0 the result is minpos, far above maxpos.
     Standard: Posit Standard (2022) 5.5, exp.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("exp", "exp", fmt, a=a)
 
@@ -69,7 +69,7 @@ def exp_minus1(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; far below 0 the result is -1, far above maxpos.
     Standard: Posit Standard (2022) 5.5, expMinus1.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("exp_minus1", "expm1", fmt, a=a)
 
@@ -91,7 +91,7 @@ def exp2(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; far below 0 the result is minpos, far above maxpos.
     Standard: Posit Standard (2022) 5.5, exp2.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("exp2", "exp2", fmt, a=a)
 
@@ -113,7 +113,7 @@ def exp2_minus1(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; far below 0 the result is -1, far above maxpos.
     Standard: Posit Standard (2022) 5.5, exp2Minus1.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("exp2_minus1", "exp2m1", fmt, a=a)
 
@@ -135,7 +135,7 @@ def exp10(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; far below 0 the result is minpos, far above maxpos.
     Standard: Posit Standard (2022) 5.5, exp10.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("exp10", "exp10", fmt, a=a)
 
@@ -157,7 +157,7 @@ def exp10_minus1(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; far below 0 the result is -1, far above maxpos.
     Standard: Posit Standard (2022) 5.5, exp10Minus1.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("exp10_minus1", "exp10m1", fmt, a=a)
 
@@ -179,7 +179,7 @@ def log(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: 0, negative values and NaR give NaR; 1 gives 0.
     Standard: Posit Standard (2022) 5.5, log.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("log", "log", fmt, a=a)
 
@@ -201,7 +201,7 @@ def log_plus1(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: -1, values below it and NaR give NaR.
     Standard: Posit Standard (2022) 5.5, logPlus1.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("log_plus1", "log1p", fmt, a=a)
 
@@ -223,7 +223,7 @@ def log2(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: 0, negative values and NaR give NaR; powers of 2 give integers.
     Standard: Posit Standard (2022) 5.5, log2.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("log2", "log2", fmt, a=a)
 
@@ -245,7 +245,7 @@ def log2_plus1(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: -1, values below it and NaR give NaR.
     Standard: Posit Standard (2022) 5.5, log2Plus1.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("log2_plus1", "log2p1", fmt, a=a)
 
@@ -267,7 +267,7 @@ def log10(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: 0, negative values and NaR give NaR; 1 gives 0.
     Standard: Posit Standard (2022) 5.5, log10.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("log10", "log10", fmt, a=a)
 
@@ -289,6 +289,6 @@ def log10_plus1(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: -1, values below it and NaR give NaR.
     Standard: Posit Standard (2022) 5.5, log10Plus1.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("log10_plus1", "log10p1", fmt, a=a)

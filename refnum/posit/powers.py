@@ -30,7 +30,7 @@ def hypot(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; saturates at maxpos.
     Standard: Posit Standard (2022) 5.6, hypot.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("hypot", "hypot", fmt, a=a, b=b)
 
@@ -55,7 +55,7 @@ def pow(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
     Special: NaR gives NaR, and so do 0 to the power 0 or below and a negative value to a power that is no integer; 0 to
         a power above 0 gives 0, any other value to the power 0 gives 1; saturates at minpos and maxpos.
     Standard: Posit Standard (2022) 5.6, pow.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("pow", "pow", fmt, a=a, b=b)
 
@@ -79,7 +79,7 @@ def arc_tan2(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR and the angle of 0 give NaR; negative real numbers give pi.
     Standard: Posit Standard (2022) 5.6, arcTan2.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     real, imaginary = checked("arc_tan2", fmt, a=a, b=b)
     return evaluate("atan2", (imaginary, real), (fmt, fmt), fmt)  # C has the imaginary part first
@@ -104,7 +104,7 @@ def arc_tan2_pi(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR and the angle of 0 give NaR; negative real numbers give 1.
     Standard: Posit Standard (2022) 5.6, arcTan2Pi.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     real, imaginary = checked("arc_tan2_pi", fmt, a=a, b=b)
     return evaluate("atan2pi", (imaginary, real), (fmt, fmt), fmt)  # C has the imaginary part first
@@ -138,7 +138,7 @@ def compound(a: Tensor, k: Tensor | int, fmt: Posit) -> Tensor:
     Special: NaR gives NaR; k = 0 gives 1, also for a = -1, which gives 0 for k > 0 and NaR for k < 0; saturates at
         minpos and maxpos.
     Standard: Posit Standard (2022) 5.8, compound.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return _with_integer("compound", "compoundn", fmt, a, k)
 
@@ -170,7 +170,7 @@ def root_n(a: Tensor, k: Tensor | int, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR and k = 0 give NaR; 0 gives 0 for k > 0 and NaR for k < 0; negative values give NaR for even k.
     Standard: Posit Standard (2022) 5.8, rootN.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return _with_integer("root_n", "rootn", fmt, a, k)
 

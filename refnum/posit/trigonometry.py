@@ -25,7 +25,7 @@ def sin(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; multiples of pi are taken from a of any size exactly.
     Standard: Posit Standard (2022) 5.5, sin.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("sin", "sin", fmt, a=a)
 
@@ -47,7 +47,7 @@ def sin_pi(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; integers give 0.
     Standard: Posit Standard (2022) 5.5, sinPi.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("sin_pi", "sinpi", fmt, a=a)
 
@@ -69,7 +69,7 @@ def cos(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; multiples of pi are taken from a of any size exactly.
     Standard: Posit Standard (2022) 5.5, cos.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("cos", "cos", fmt, a=a)
 
@@ -91,7 +91,7 @@ def cos_pi(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; halves of odd integers give 0.
     Standard: Posit Standard (2022) 5.5, cosPi.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("cos_pi", "cospi", fmt, a=a)
 
@@ -113,7 +113,7 @@ def tan(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; no posit is a pole; multiples of pi are taken from a of any size exactly.
     Standard: Posit Standard (2022) 5.5, tan.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("tan", "tan", fmt, a=a)
 
@@ -135,7 +135,7 @@ def tan_pi(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: halves of odd integers and NaR give NaR; integers give 0.
     Standard: Posit Standard (2022) 5.5, tanPi.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("tan_pi", "tanpi", fmt, a=a)
 
@@ -157,7 +157,7 @@ def arc_sin(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: magnitudes above 1 and NaR give NaR.
     Standard: Posit Standard (2022) 5.5, arcSin.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("arc_sin", "asin", fmt, a=a)
 
@@ -179,7 +179,7 @@ def arc_sin_pi(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: magnitudes above 1 and NaR give NaR.
     Standard: Posit Standard (2022) 5.5, arcSinPi.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("arc_sin_pi", "asinpi", fmt, a=a)
 
@@ -201,7 +201,7 @@ def arc_cos(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: magnitudes above 1 and NaR give NaR; 1 gives 0.
     Standard: Posit Standard (2022) 5.5, arcCos.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("arc_cos", "acos", fmt, a=a)
 
@@ -223,7 +223,7 @@ def arc_cos_pi(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: magnitudes above 1 and NaR give NaR; 1 gives 0.
     Standard: Posit Standard (2022) 5.5, arcCosPi.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("arc_cos_pi", "acospi", fmt, a=a)
 
@@ -245,7 +245,7 @@ def arc_tan(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR.
     Standard: Posit Standard (2022) 5.5, arcTan.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("arc_tan", "atan", fmt, a=a)
 
@@ -267,7 +267,7 @@ def arc_tan_pi(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR.
     Standard: Posit Standard (2022) 5.5, arcTanPi.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("arc_tan_pi", "atanpi", fmt, a=a)
 
@@ -289,7 +289,7 @@ def sin_h(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; far from 0 the result is maxpos or -maxpos.
     Standard: Posit Standard (2022) 5.5, sinH.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("sin_h", "sinh", fmt, a=a)
 
@@ -311,7 +311,7 @@ def cos_h(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; far from 0 the result is maxpos.
     Standard: Posit Standard (2022) 5.5, cosH.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("cos_h", "cosh", fmt, a=a)
 
@@ -333,7 +333,7 @@ def tan_h(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR; far from 0 the result is 1 or -1.
     Standard: Posit Standard (2022) 5.5, tanH.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("tan_h", "tanh", fmt, a=a)
 
@@ -355,7 +355,7 @@ def arc_sin_h(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: NaR gives NaR.
     Standard: Posit Standard (2022) 5.5, arcSinH.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("arc_sin_h", "asinh", fmt, a=a)
 
@@ -377,7 +377,7 @@ def arc_cos_h(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: values below 1 and NaR give NaR; 1 gives 0.
     Standard: Posit Standard (2022) 5.5, arcCosH.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("arc_cos_h", "acosh", fmt, a=a)
 
@@ -399,6 +399,6 @@ def arc_tan_h(a: Tensor, fmt: Posit) -> Tensor:
     Rounding: once, to nearest, ties to the even pattern; what is not 0 never becomes 0, and nothing becomes NaR.
     Special: magnitudes of 1 and more, and NaR, give NaR.
     Standard: Posit Standard (2022) 5.5, arcTanH.
-    Cost: O(numel) time, result + 4 MB; for n > 32 some 50 microseconds an element.
+    Cost: O(numel) time, result + 4 MB; for n > 32 some 100 microseconds an element.
     """
     return evaluated("arc_tan_h", "atanh", fmt, a=a)
