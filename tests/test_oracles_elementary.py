@@ -16,21 +16,21 @@ from typing import Any
 import numpy as np
 import pytest
 from refnum_conformance import function_inputs, runner
-from refnum_conformance.operations import BY_NAME, Op, Options
+from refnum_conformance.operations import BY_NAME, Op, Options, record
 from refnum_conformance.oracles import elementary, minifloat, mpfr_numbers, posit, posit_literal
 from refnum_conformance.oracles.elementary import FUNCTIONS, Function, evaluate
 from refnum_conformance.oracles.minifloat import FLOATS, Row, Special
 from refnum_conformance.oracles.mpfr_numbers import number
 from refnum_conformance.oracles.reals import Dyadic
 from refnum_conformance.peers import builds, mpfr
-from refnum_conformance.plan import Job
+from refnum_conformance.plan import FULL, Job, jobs
 from refnum_conformance.sources import ORACLE
 
 gmpy2 = pytest.importorskip("gmpy2")
 needs_loops = pytest.mark.skipif(not mpfr.available()[0], reason=mpfr.available()[1])
 
 E4M3, E5M2 = Row(4, 3, 7, "fn"), Row(5, 2, 15, "ieee", "inf")
-HALF = FLOATS["float16"]
+HALF, BFLOAT16 = FLOATS["float16"], FLOATS["bfloat16"]
 ROWS = [op for op in BY_NAME.values() if op.columns is not None]
 
 
@@ -39,7 +39,7 @@ ROWS = [op for op in BY_NAME.values() if op.columns is not None]
 
 def _formats(op: Op) -> list[Options]:
     if op.name.startswith("function"):
-        rows = (E4M3, E5M2, HALF, Row(8, 7, 127, "ieee", "inf"), Row(2, 1, 1, "none"), Row(4, 3, 8, "fnuz", "nan"))
+        rows = (E4M3, E5M2, HALF, BFLOAT16, Row(2, 1, 1, "none"), Row(4, 3, 8, "fnuz", "nan"))
         return [{**row._asdict(), **variant} for row in rows for variant in op.variants({})]
     return [{"n": n, "es": es} for n, es in ((2, 0), (3, 2), (5, 4), (8, 0), (8, 2), (16, 1), (32, 2), (32, 4))]
 
@@ -461,6 +461,25 @@ def test_a_file_that_does_not_compile_is_a_reason(tmp_path: Any, monkeypatch: py
 def test_columns_of_several_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match=r"pow has columns of \(2,\), \(1,\): make them equal"):
         mpfr.to_odd("pow", np.zeros(2), np.zeros(1))
+
+
+# The plan ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_the_whole_plan_asks_of_functions() -> None:
+    planned = [job for job in jobs(FULL, 0) if job.op.columns is not None]
+    ids = {job.id for job in planned}
+    assert len(ids) == len(planned)
+    for op in ROWS:
+        formats = [job.options for job in planned if job.op is op and job.kind == "every"]
+        if op.args == "p":
+            assert {(8, 0), (8, 2), (16, 1), (16, 2)} <= {(fmt["n"], fmt["es"]) for fmt in formats}
+        elif op.args == "c":
+            assert {E4M3, E5M2, HALF, BFLOAT16} <= {record(fmt) for fmt in formats}
+        elif op.args in ("pp", "cc"):
+            assert max(record(fmt).width if op.args == "cc" else fmt["n"] for fmt in formats) == 8
+    in_five_parts = {f"pow[posit(16,{es})-samples-{part}]" for es in (1, 2) for part in range(5)}
+    assert in_five_parts | {"exp[posit(32,2)-samples]", "root_n[posit(16,2)-samples]"} <= ids
 
 
 # Operands ------------------------------------------------------------------------------------------------------------
