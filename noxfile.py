@@ -19,8 +19,11 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 CONSTRAINTS = ("--constraint", "constraints.txt")
 MINIMUMS = ("torch==2.10.*", "numpy==1.26.*")
 TESTING = ("demo", "conformance", "exact", "pytest-xdist", "nbclient", "ipykernel", "torchao")  # what the tests can use
-# every compile, every vector, every tensor core
-SLOW = ("tests/test_compile.py", "tests/test_mx_quantizer.py", "tests/test_mx_oracle.py", "tests/test_sums_products.py")
+# every compile, every vector, every tensor core, every pattern of functions, the whole table of the Posit Standard
+SLOW = (
+    *("tests/test_compile.py", "tests/test_mx_quantizer.py", "tests/test_mx_oracle.py", "tests/test_sums_products.py"),
+    *("tests/test_functions.py", "tests/test_cli_standard.py"),
+)
 BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome")  # any that draws pages without a screen
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # a test worker or a yardstick has one core to itself
 # glibc gives large blocks back when they are freed, or not, as it happens; fresh pages cost more than what is measured.

@@ -9,7 +9,7 @@ from functools import cache
 
 from mpfr_bounds import NAMES, exactly, fraction, gmpy2
 
-from refnum.functions.intervals import Dyadic
+from refnum.reals.intervals import Dyadic
 
 ZERO, ONE = Dyadic(0, 0), Dyadic(1, 0)
 SPREAD = (1, 2, 5, 10, 23, 33, 60, 126, 490, 992, 1100)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from refnum.functions.intervals import Dyadic, Interval
+from refnum.reals.intervals import Dyadic, Interval
 
 gmpy2 = pytest.importorskip("gmpy2", reason="MPFR is the oracle: install refnum[exact]")
 

@@ -19,6 +19,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("backend",),
     ("formats",),
+    ("reals",),  # integers alone
     ("core.decode",),
     ("core.exact",),
     ("core.pack",),
@@ -38,7 +39,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
 RANK = {room: rank for rank, rooms in enumerate(ROOMS) for room in rooms}
 
 RUNTIME = {"torch", "numpy"}  #: what refnum depends on
-NO_TORCH = {"errors", "backend", "formats"}  #: rooms that stay light: `refnum --help` needs no more of them
+NO_TORCH = {"errors", "backend", "formats", "reals"}  #: rooms that stay light: `refnum --help` needs no more of them
 #: who may import an extra at once
 OPTIONAL = {"cli": {"typer", "rich", "click"}, "testing.strategies": {"hypothesis"}, "lab.plot": {"matplotlib"}}
 OURS = {"refnum_cuda", "refnum_conformance"}  #: our other distributions: they import refnum

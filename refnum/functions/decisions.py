@@ -20,12 +20,13 @@ from ..core.exact import MASK
 from ..core.round import encode
 from ..errors import RefnumError
 from ..formats import Format, Posit, float64
-from .enclosures import ENCLOSURES
-from .intervals import Dyadic, Interval
+from ..reals.enclosures import ENCLOSURES
+from ..reals.intervals import Dyadic, Interval
 from .specials import Call, Operand, Resolved, resolve
 
 GUARD = 24  #: bits beyond a result's, in the first interval
 MOST = 1 << 16  #: bits of the narrowest interval
+OPEN = 200  #: bits by which the ends of an interval are refined; places where roundings change have fewer
 FAR = 1 << 20  #: an exponent that is beyond every format
 
 
@@ -92,6 +93,10 @@ def _check_precision(precision: int, calls: Iterable[Call]) -> None:
 
 def _enclosed(call: Call, precision: int) -> Interval:
     low, high, exponent = ENCLOSURES[call.name](*call.operands, precision)
+    if low != high:
+        # The value is no short number, so that it is not an end where roundings change. Both ends move inwards, by less
+        # than there is from any other end to such a number: for silu of a tie, which is next to it.
+        low, high, exponent = (low << OPEN) + 1, (high << OPEN) - 1, exponent - OPEN
     return Interval(-high, -low, exponent) if call.negate else Interval(low, high, exponent)
 
 

@@ -16,9 +16,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .enclosures import ENCLOSURES
+from ..reals.enclosures import ENCLOSURES
+from ..reals.intervals import Dyadic, fixed, magnitude, normal
 from .estimates import ESTIMATES
-from .intervals import Dyadic, fixed, magnitude, normal
 from .specials import Operand, Resolved, resolve
 
 Arguments = tuple[float | int, ...]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from math import inf, nan
 from typing import NamedTuple
 
-from .intervals import Dyadic
+from ..reals.intervals import Dyadic
 
 ZERO, ONE, MINUS_ONE = Dyadic(0, 0), Dyadic(1, 0), Dyadic(-1, 0)
 

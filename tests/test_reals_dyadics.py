@@ -9,8 +9,8 @@ from fractions import Fraction
 from function_operands import DOMAINS, DOMAINS_OF_TWO, ONE, ZERO, size
 from mpfr_bounds import check, fraction
 
-from refnum.functions.enclosures import ENCLOSURES
-from refnum.functions.intervals import Dyadic, Interval
+from refnum.reals.enclosures import ENCLOSURES
+from refnum.reals.intervals import Dyadic, Interval
 
 Case = tuple[str, tuple[Dyadic | int, ...], Fraction]  #: a function, operands, the value
 

@@ -10,10 +10,10 @@ import pytest
 from function_operands import ONE, operands_of, size
 from mpfr_bounds import KERNELS, NAMES, Bounds, Directed, check, fraction, number
 
-from refnum.functions import enclosures, intervals, series
-from refnum.functions.dyadics import EXACT
-from refnum.functions.enclosures import ENCLOSURES
-from refnum.functions.intervals import Dyadic, Interval
+from refnum.reals import enclosures, intervals, series
+from refnum.reals.dyadics import EXACT
+from refnum.reals.enclosures import ENCLOSURES
+from refnum.reals.intervals import Dyadic, Interval
 
 PRECISIONS = (32, 64, 130, 300)
 Kernel = Callable[[int, int], tuple[int, int]]

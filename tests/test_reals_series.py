@@ -9,8 +9,8 @@ from itertools import product
 import pytest
 from mpfr_bounds import KERNELS, Bounds, Directed, gmpy2, number, scaled
 
-from refnum.functions import constants, intervals, series
-from refnum.functions.intervals import Dyadic, Interval
+from refnum.reals import constants, intervals, series
+from refnum.reals.intervals import Dyadic, Interval
 
 
 @pytest.mark.parametrize("name", KERNELS)
