@@ -96,9 +96,9 @@ class Scan:
         """N2: nearer than that to a tie, in last places, every value is kept."""
         return 2.0**-REACH - 2.0 ** (28 - self.estimate.bound)
 
-    def compare(self, operands: tuple[Tensor], got: Tensor) -> Tensor:
-        """Nothing is compared yet: the patterns."""
-        return got
+    def compare(self, operands: tuple[Tensor], got: Tensor) -> Array:
+        """Nothing is compared yet: the patterns, as an array, for a tensor goes to another process with an open file."""
+        return got.numpy().astype(np.int32)
 
 
 SCANS = tuple(map(Scan, REAL))
@@ -159,10 +159,10 @@ class Find:
         """What is shown while it runs."""
         return f"{len(self.patterns):,} near ties"
 
-    def add(self, block: int, found: Sequence[Tensor], count: int, seconds: float) -> None:
+    def add(self, block: int, found: Sequence[Array], count: int, seconds: float) -> None:
         """Enter a block."""
         self.done.append(block)
-        self.patterns = np.concatenate([self.patterns, torch.cat(list(found)).numpy().astype(np.int32)])
+        self.patterns = np.concatenate([self.patterns, *found])
 
 
 class Finds:

@@ -1,8 +1,8 @@
 """The C library in float64, rounded to posit32 by a file of our own: fast enough for all patterns there are.
 
-A float64 value decides nearly every rounding; the others it calls doubtful. The sources of glibc promise an error of
-less than a unit in the last place for each function here, and 1 / sqrt has two such roundings: some 2**-24 of a last
-place of posit32. Doubtful is what lies within 2**-18 of a tie.
+A float64 value decides nearly every rounding; the others are called doubtful: those within 2**-18 last places of a tie.
+The manual of glibc lists errors of at most one unit in the last place for the functions here, which is 2**-25 last
+places of posit32; a C library sixty times worse would do.
 """
 
 from __future__ import annotations
