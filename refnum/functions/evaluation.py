@@ -23,7 +23,7 @@ from ..core.decode import decode
 from ..core.round import encode
 from ..fast import doubles
 from ..fast.chunks import CHUNK, elementwise
-from ..formats import Format, Posit, float64, parse_scalar
+from ..formats import Format, Minifloat, Posit, float64, parse_scalar
 from .algebraic import ALGEBRAIC
 from .decisions import decide
 from .estimates import ESTIMATES
@@ -98,6 +98,8 @@ def estimated_codes(
         y = torch.where(function.invalid(*values, *integers), torch.nan, y)
     if doubles.serves(fmt):
         codes, away = doubles.rounded(y, fmt)
+        if isinstance(fmt, Minifloat) and fmt.width < fmt.container_bits:
+            codes = codes & ((1 << fmt.width) - 1)  # codes are not sign-extended
         doubtful = away > doubles.nearness(fmt, estimate.bound)
     else:
         codes, doubtful = rounded(y, fmt, estimate.bound)
