@@ -97,7 +97,7 @@ class Scan:
         return 2.0**-REACH - 2.0 ** (28 - self.estimate.bound)
 
     def compare(self, operands: tuple[Tensor], got: Tensor) -> Array:
-        """Nothing is compared yet: the patterns, as an array, for a tensor goes to another process with an open file."""
+        """Nothing is compared yet: the patterns, as an array, for a tensor takes an open file to another process."""
         return got.numpy().astype(np.int32)
 
 
