@@ -40,7 +40,7 @@ def _fresh() -> Iterator[None]:
 HARMLESS = {
     *("empty_strided_cpu", "assert_size_stride", "assert_alignment", "reinterpret_tensor"),
     *("args.clear", "size", "stride"),
-    "torch.ops.aten.view.dtype",
+    *("torch.ops.aten.view.dtype", "aten.view.dtype"),
     # functions of real numbers: torch's own in float64, which compiled would be others, and what decides in doubt
     *("torch.ops.refnum.estimate.default", "torch.ops.refnum.decide.default"),
 }
