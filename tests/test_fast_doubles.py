@@ -92,7 +92,7 @@ def test_what_is_near_is_right(fmt: Posit | Minifloat, bound: int) -> None:
     bits = estimates(fmt)
     codes, away = doubles.rounded(bits.view(torch.float64), fmt)
     assert codes.dtype == torch.int32
-    near = away < doubles.nearness(fmt, bound)
+    near = away <= doubles.nearness(fmt, bound)
     for wanted in ends(bits, fmt, (1 << (53 - bound)) + 1):
         assert torch.equal(codes[near].to(torch.int64), wanted[near])
 
@@ -117,7 +117,7 @@ def test_doubts_are_there_where_they_must_be() -> None:
     ties, exact = value_bits(2 * codes + 1, Posit(33)), value_bits(codes, fmt)
     for distance, doubtful in ((0, True), (16, True), (-16, True), (64, False), (-64, False)):
         _, away = doubles.rounded((ties + distance).view(torch.float64), fmt)
-        far = away >= doubles.nearness(fmt, bound)
+        far = away > doubles.nearness(fmt, bound)
         assert far.all() == far.any() == doubtful
     got, away = doubles.rounded(exact.view(torch.float64), fmt)
     assert torch.equal(got.to(torch.int64), codes)
