@@ -37,7 +37,7 @@ def header(target: ModuleType, seed: int, xfails: Xfails) -> str:
         f"target {target.__name__} {getattr(target, '__version__', '-')}",
         f"backend {refnum.status().backend}",
         f"seed {seed}",
-        *(source.available()[1] for source in SOURCES[1:]),
+        *(source.available()[1] for source in SOURCES),
         *([f"expected failures {xfails.file}"] if xfails.file else []),
     ]
     return " | ".join(parts)

@@ -14,7 +14,7 @@ from types import ModuleType
 
 from .runner import Verdict
 
-PACKAGES = ("refnum", "torch", "numpy", "softposit", "ml_dtypes", "gfloat")
+PACKAGES = ("refnum", "torch", "numpy", "softposit", "ml_dtypes", "gfloat", "gmpy2")
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,9 @@
 `posit`             every function of the standard that has a row, and the conversions
 `quire`             the register of section 5.11, bit for bit, dot products and matrix products
 `orders`            matrix products in which every step is rounded, k ascending
+`elementary`        elementary functions of posits and minifloats: with `elementary_cases`, what is exact or no number,
+                    `elementary_intervals`, Ziv's loop, and `mpfr_numbers`, MPFR's own roundings (gmpy2)
+`distances`         how far a function's value is from a tie
 `minifloat`         sign-magnitude formats of any width, the IEEE ones among them
 `blocks`            blocks that share a scale, in every profile, and exact sums of their products
 `block_rows`        the same, and products of matrices, as rows of the operations table

@@ -12,14 +12,8 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
 import importlib.metadata
 import importlib.util
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from . import builds
+
 _SOURCE = Path(__file__).with_name("softposit_loops.c")
-_FLAGS = ("-O3", "-fwrapv", "-fPIC", "-shared", "-std=c11")
 
 
 # The installed extension, and the loops ------------------------------------------------------------------------------
@@ -44,42 +39,10 @@ def _extension() -> tuple[ctypes.CDLL | None, str]:
     return ctypes.CDLL(spec.origin), importlib.metadata.version("softposit")
 
 
-def _cache_directory() -> Path:
-    """A private directory that may be written: the user's cache, else a fresh temporary one."""
-    home = os.environ.get("XDG_CACHE_HOME")
-    cache = (Path(home) if home else Path.home() / ".cache") / "refnum-conformance"
-    try:
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:  # a read-only or missing home: compile once per process instead of once per user
-        return Path(tempfile.mkdtemp(prefix="refnum-conformance-"))
-    return cache if os.access(cache, os.W_OK) else Path(tempfile.mkdtemp(prefix="refnum-conformance-"))
-
-
-def _compile(gcc: str, version: str) -> Path:
-    """The loops as a shared object, named after everything that goes into it."""
-    ingredients = (_SOURCE.read_text(), *_FLAGS, version, platform.machine())
-    name = hashlib.sha256("\0".join(ingredients).encode()).hexdigest()[:16]
-    directory = _cache_directory()
-    built = directory / f"softposit_loops-{name}.so"
-    if not built.exists():
-        with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            fresh = Path(scratch) / built.name
-            subprocess.run([gcc, *_FLAGS, "-o", fresh, _SOURCE], check=True, capture_output=True, text=True)
-            fresh.replace(built)  # atomic: another process sees the whole file or none
-    return built
-
-
 @functools.cache
 def _loops() -> tuple[ctypes.CDLL | None, str]:
     """The compiled loops and who compiled them, or None and the reason."""
-    gcc = shutil.which("gcc")
-    if gcc is None:
-        return None, "no gcc on the PATH"
-    version = subprocess.run([gcc, "-dumpfullversion"], check=True, capture_output=True, text=True).stdout.strip()
-    try:
-        return ctypes.CDLL(str(_compile(gcc, version))), f"gcc {version}"
-    except subprocess.CalledProcessError as failure:
-        return None, f"gcc {version} failed: {failure.stderr.strip().splitlines()[-1]}"
+    return builds.load(_SOURCE)
 
 
 def available() -> tuple[bool, str]:
