@@ -14,7 +14,20 @@ from torch.autograd import forward_ad
 
 from .core.round import RULES
 from .errors import ContractError, DTypeError, FormatError, ShapeError, UncoveredError
-from .formats import Block, FixedPoint, Format, Minifloat, Posit, bfloat16, float16, float32, float64, holds, keeps
+from .formats import (
+    Block,
+    FixedPoint,
+    Format,
+    Minifloat,
+    Posit,
+    bfloat16,
+    e8m0,
+    float16,
+    float32,
+    float64,
+    holds,
+    keeps,
+)
 
 FLOAT_ROWS: dict[torch.dtype, Minifloat] = {
     torch.float16: float16,
@@ -57,6 +70,15 @@ def _fix(fmt: Format) -> None:
     for number in (fmt.n, fmt.es) if isinstance(fmt, Posit) else (fmt.exponent, fmt.mantissa, fmt.bias):
         assert number is not None
         operator.index(number)
+
+
+def check_encodable(function: str, fmt: Format) -> None:
+    """The format can be written."""
+    if isinstance(fmt, Minifloat) and not fmt.subnormals:
+        raise FormatError(
+            f"{function} cannot write {fmt}, a scale format that is only decoded: it has no 0. "
+            f"Use refnum.decode for its codes{' (byte b is 2**(b - 127))' if fmt == e8m0 else ''}."
+        )
 
 
 def check_posit(function: str, fmt: object) -> None:
@@ -162,15 +184,15 @@ def check_float_dtype(function: str, dtype: object) -> None:
         )
 
 
-def check_result_dtype(function: str, dtype: object, fmt: Format) -> None:
-    """The floating-point dtype holds every value of the format."""
+def check_result_dtype(function: str, dtype: object, fmt: Format, remedy: str = "Use dtype={}.") -> None:
+    """The floating-point dtype holds every value of the format; the remedy says what to do with one that does."""
     check_float_dtype(function, dtype)
     assert isinstance(dtype, torch.dtype)
     if holds(FLOAT_ROWS[dtype], fmt):
         return
     wide = [t for t, row in FLOAT_ROWS.items() if holds(row, fmt)]
     none = "No dtype does: refnum.posit.to_float rounds once, to_decimal is exact."
-    remedy = f"Use dtype={wide[0]}." if wide else none
+    remedy = remedy.format(wide[0]) if wide else none
     raise FormatError(
         f"{function} cannot return {fmt} as {str(dtype).removeprefix('torch.')} "
         f"({fmt.significand_bits} significant bits, scales up to 2**{fmt.max_scale}; "

@@ -13,6 +13,7 @@ from .boundary import (
     broadcast,
     check_choice,
     check_codes,
+    check_encodable,
     check_floats,
     check_format,
     check_keeps,
@@ -22,10 +23,10 @@ from .boundary import (
 )
 from .core import decode as core_decode
 from .core import round as core_round
-from .errors import FormatError, ShapeError
+from .errors import ShapeError
 from .fast import halves, magic, tables
 from .fast.chunks import elementwise
-from .formats import Format, Minifloat, Posit, e8m0
+from .formats import Format, Posit
 
 
 def encode(x: Tensor, fmt: Format, *, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
@@ -71,7 +72,7 @@ def encode(x: Tensor, fmt: Format, *, rounding: str = "nearest_even", random_bit
     """
     check_format("encode", fmt)
     check_floats("encode", "x", x)
-    _check_encodable("encode", fmt)
+    check_encodable("encode", fmt)
     check_rounding("encode", rounding, random_bits)
     x, row = x.detach().resolve_neg(), FLOAT_ROWS[x.dtype]
     if halves.serves(x, fmt, rounding):
@@ -157,7 +158,7 @@ def quantize(
     """
     check_format("quantize", fmt)
     check_floats("quantize", "x", x)
-    _check_encodable("quantize", fmt)
+    check_encodable("quantize", fmt)
     check_keeps("quantize", x.dtype, fmt)
     check_rounding("quantize", rounding, random_bits)
     check_choice("quantize", "grad", grad, ("identity", "clipped"))
@@ -224,11 +225,3 @@ def _from_floats(
             f"random_bits {tuple(random_bits.shape)}. Sizes must be those of x or 1. Reshape them, or expand x first."
         )
     return elementwise(kernel, *operands, dtype=dtype)
-
-
-def _check_encodable(function: str, fmt: Format) -> None:
-    if isinstance(fmt, Minifloat) and not fmt.subnormals:
-        raise FormatError(
-            f"{function} cannot write {fmt}, a scale format that is only decoded: it has no 0. "
-            f"Use refnum.decode for its codes{' (byte b is 2**(b - 127))' if fmt == e8m0 else ''}."
-        )

@@ -308,7 +308,7 @@ FUNCTIONS = (
         "functions.exp cannot write | e8m0 | only decoded | Use refnum.decode"),
     Row("functions.exp", FormatError, lambda: functions.exp(X, posit32),
         "functions.exp cannot return posit32 as float32 | 28 significant bits | must hold every value exactly | "
-        "Use dtype=torch.float64."),
+        "Convert x to torch.float64 first."),
     Row("functions.exp", DTypeError, lambda: functions.exp(NARROW, posit16),
         "functions.exp needs posit16 patterns for x | got torch.int8 | Allowed are int16, int32, int64. | "
         "Use refnum.encode"),

@@ -13,12 +13,13 @@ from ..boundary import (
     SIGNED,
     broadcast,
     check_codes,
+    check_encodable,
     check_floats,
     check_format,
     check_result_dtype,
     check_tensor,
 )
-from ..codec import _check_encodable, floats_of
+from ..codec import floats_of
 from ..errors import ContractError, DTypeError, UncoveredError
 from ..formats import Format
 from .evaluation import evaluate
@@ -63,7 +64,7 @@ def integers(function: str, name: str, k: Tensor | int, device: torch.device) ->
 def _checked(function: str, fmt: Format, **operands: Tensor) -> torch.dtype | None:
     """The floating-point dtype that the operands share, or None: they are codes."""
     check_format(function, fmt)
-    _check_encodable(function, fmt)
+    check_encodable(function, fmt)
     for name, x in operands.items():
         check_tensor(function, name, x)
     dtypes = {x.dtype for x in operands.values()}
@@ -81,7 +82,7 @@ def _checked(function: str, fmt: Format, **operands: Tensor) -> torch.dtype | No
 
 def _check_values(function: str, name: str, x: Tensor, fmt: Format) -> None:
     check_floats(function, name, x)
-    check_result_dtype(function, x.dtype, fmt)
+    check_result_dtype(function, x.dtype, fmt, f"Convert {name} to {{}} first.")
     if x.requires_grad and torch.is_grad_enabled():
         reason = "no gradient is defined here"
         raise UncoveredError(
