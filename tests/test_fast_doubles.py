@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from refnum import Minifloat, Posit
 from refnum.core.decode import decode
@@ -93,7 +94,7 @@ def test_what_is_near_is_right(fmt: Posit | Minifloat, bound: int) -> None:
     codes, away = doubles.rounded(bits.view(torch.float64), fmt)
     assert codes.dtype == torch.int32
     near = away <= doubles.nearness(fmt, bound)
-    for wanted in ends(bits, fmt, (1 << (53 - bound)) + 1):
+    for wanted in ends(bits, fmt, 1 << (53 - bound)):
         assert torch.equal(codes[near].to(torch.int64), wanted[near])
 
 
@@ -158,12 +159,30 @@ def test_compiled_bits_are_those_of_eager_code(fmt: Posit | Minifloat) -> None:
     assert all(map(torch.equal, pair, doubles.rounded(y, fmt)))
 
 
+def test_fake_tensors_leave_nothing_behind() -> None:
+    fmt = Posit(32)
+    y = estimates(fmt)[:1003].view(torch.float64)
+    for known in (False, True):
+        doubles._kept.cache_clear()
+        if known:
+            doubles.lines(fmt, "cpu")
+        with FakeTensorMode() as mode:
+            codes, away = doubles.rounded(mode.from_tensor(y), fmt)
+        assert codes.shape == away.shape == y.shape
+        assert all(type(each) is Tensor for each in doubles.lines(fmt, "cpu"))
+    torch.compiler.reset()
+    doubles._kept.cache_clear()
+    got = torch.compile(doubles.rounded, fullgraph=True)(y, fmt)
+    assert all(type(each) is Tensor for each in doubles.lines(fmt, "cpu"))
+    assert all(map(torch.equal, got, doubles.rounded(y, fmt)))
+
+
 def test_bits_do_not_depend_on_the_state_of_the_thread() -> None:
     posit = Posit(32, 4)
     codes, y = codes_of(posit), estimates(posit).view(torch.float64)
 
     def results() -> list[Tensor]:
-        doubles._lines.cache_clear()
+        doubles._kept.cache_clear()
         values = doubles.values(codes, posit).view(torch.int64)
         return [values, *doubles.rounded(y, posit), *doubles.rounded(y, float32)]
 

@@ -85,7 +85,8 @@ def rounded(y: Tensor, fmt: Posit | Minifloat) -> tuple[Tensor, Tensor]:
     values count as 0.
     """
     binade = (y.view(torch.int64) >> MANTISSA).bitwise_and_(2 * FIELDS - 1).reshape(-1)
-    intercept, slope = (each.index_select(0, binade).view(y.shape) for each in lines(fmt, str(y.device)))
+    both = lines(fmt, str(y.device)) if type(y) is Tensor else _drawn(fmt, str(y.device))  # fake tensors take fake ones
+    intercept, slope = (each.index_select(0, binade).view(y.shape) for each in both)
     if isinstance(fmt, Posit):
         nan, most, least = fmt.nar, fmt.maxpos, -fmt.maxpos
     else:
@@ -98,12 +99,12 @@ def rounded(y: Tensor, fmt: Posit | Minifloat) -> tuple[Tensor, Tensor]:
 
 
 def nearness(fmt: Posit | Minifloat, bound: int) -> float:
-    """How far from an integer a place is at most where each number within 2**-bound of itself has the same code.
+    """How far from an integer a place is at most where all numbers within 2**-bound of themselves have one code.
 
-    N1. Two numbers with the same sign, 2**-bound of one of them apart, have places less than slope * 2**(e + 1 - bound)
-        apart, e their exponent. The slope is at most 2**(m - e), for m bits of the longest fraction.
-    N2. The place itself, less than 2**(width - 1), is rounded, by half of 2**(width - 2 - 52) at most. Twice that
-        makes up for N1, too, where one of the numbers is less than the other's exponent tells.
+    N1. Such numbers lie at most 2**(53 - bound) units of the last place from their estimate. One unit, 2**(e - 52) if e
+        is the exponent, moves the place by at most 2**(m - 52), where the longest fraction has m bits.
+    N2. The place of the estimate, which is below 2**(width - 1), is rounded, by 2**(width - 2 - 53) at most. Twice that
+        is taken.
     """
     fraction = fmt.mantissa if isinstance(fmt, Minifloat) else fmt.n - 3 - fmt.es
     return 0.5 - 2.0 ** (fraction + 1 - bound) - 2.0 ** (fmt.width - 2 - MANTISSA)
@@ -111,7 +112,7 @@ def nearness(fmt: Posit | Minifloat, bound: int) -> float:
 
 def lines(fmt: Posit | Minifloat, device: str) -> tuple[Tensor, Tensor]:
     """Intercepts and slopes of the lines on which places are, for each sign and exponent field of float64."""
-    return _lines(fmt, device)
+    return _kept(fmt, device)
 
 
 # torch.compile shall run it when it traces: what torch.compiler.assume_constant_result asks for. That decorator would
@@ -120,7 +121,11 @@ vars(lines)["_dynamo_marked_constant"] = True
 
 
 @lru_cache(maxsize=64)
-def _lines(fmt: Posit | Minifloat, device: str) -> tuple[Tensor, Tensor]:
+def _kept(fmt: Posit | Minifloat, device: str) -> tuple[Tensor, Tensor]:
+    return _drawn(fmt, device)
+
+
+def _drawn(fmt: Posit | Minifloat, device: str) -> tuple[Tensor, Tensor]:
     with torch.inference_mode(False):
         fields = torch.arange(1, FIELDS, dtype=torch.int64, device="cpu")
         start, middle = (_places(bits, fmt) for bits in (fields << MANTISSA, (2 * fields + 1) << (MANTISSA - 1)))
