@@ -95,7 +95,7 @@ def conformance(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure speed and memory as ratios, one script after the other; arguments go to each of them."""
-    install(session, "cli", "conformance")
+    install(session, "cli", "conformance", "exact")
     install_conformance(session)
     for script in sorted(Path("benchmarks").glob("*.py")):
         if script.stem != "harness":

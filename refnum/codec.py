@@ -24,7 +24,7 @@ from .boundary import (
 from .core import decode as core_decode
 from .core import round as core_round
 from .errors import ShapeError
-from .fast import halves, magic, tables
+from .fast import doubles, halves, magic, tables
 from .fast.chunks import elementwise
 from .formats import Format, Posit
 
@@ -205,6 +205,8 @@ def floats_of(bits: Tensor, fmt: Format, dtype: torch.dtype) -> Tensor:
     row = FLOAT_ROWS[dtype]
     if tables.serves(bits, fmt):
         return tables.floats(bits, fmt, row).view(dtype)
+    if isinstance(fmt, Posit) and dtype == torch.float64 and doubles.reads(bits, fmt):
+        return elementwise(lambda codes: doubles.values(codes, fmt), bits, dtype=dtype, chunk=doubles.CHUNK)
 
     def kernel(codes: Tensor) -> Tensor:
         return core_round.encode(core_decode.decode(codes, fmt), row)

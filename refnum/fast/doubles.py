@@ -35,12 +35,19 @@ from ..core.pack import pack
 from ..formats import Format, Minifloat, Posit, float64
 
 WIDTH = 32  #: bits of the widest formats
+CHUNK = 1 << 15  #: elements of a piece
 REACH = 1000  #: log2 of the largest numbers, and of the inverse of the least ones
 MANTISSA = float64.mantissa
 FIELDS = 1 << float64.exponent
 ONE = 1023 << MANTISSA  #: the pattern of 1
 _SIGN = -(1 << 63)
 _NAR = -(2.0**1023)  #: what `values` makes of NaR before it becomes NaN, far from all posits
+
+
+def reads(codes: Tensor, fmt: Posit) -> bool:
+    """Whether `values` is sooner than ``core``, which compiled code fuses: on eager CPU tensors."""
+    plain = type(codes) is Tensor and codes.device.type == "cpu" and not torch.compiler.is_compiling()
+    return plain and fmt.n <= WIDTH
 
 
 def values(codes: Tensor, fmt: Posit) -> Tensor:

@@ -22,8 +22,9 @@ from ..boundary import container
 from ..core.decode import decode
 from ..core.round import encode
 from ..fast import doubles
-from ..fast.chunks import CHUNK, elementwise
-from ..formats import Format, Minifloat, Posit, float64, parse_scalar
+from ..fast.chunks import elementwise, pieces
+from ..fast.conversions import converted_piece
+from ..formats import Format, Minifloat, Posit, float32, float64, parse_scalar
 from .algebraic import ALGEBRAIC
 from .decisions import decide
 from .estimates import ESTIMATES
@@ -34,7 +35,8 @@ WIDTH = 32  #: bits of the widest formats with estimates
 REACH = 900  #: estimates are good from 2**-REACH to 2**REACH
 LARGEST_INTEGER = 1 << 31  #: beyond it, integers are no good for estimates
 TABLED = 16  #: bits of the widest codes with tables
-LOOKUPS = 1 << 17  #: elements of a piece that is looked up
+CHUNK = 1 << 15  #: elements of a piece
+LOOKUPS = 1 << 17  #: the same where all is looked up
 
 
 def evaluate(
@@ -100,7 +102,7 @@ def estimated_codes(
         codes, away = doubles.rounded(y, fmt)
         if isinstance(fmt, Minifloat) and fmt.width < fmt.container_bits:
             codes = codes & ((1 << fmt.width) - 1)  # codes are not sign-extended
-        doubtful = away > doubles.nearness(fmt, estimate.bound)
+        doubtful = away.sub_(doubles.nearness(fmt, estimate.bound)).clamp_(min=0)
     else:
         codes, doubtful = rounded(y, fmt, estimate.bound)
     for x, source in zip(values, sources, strict=True):
@@ -116,13 +118,15 @@ def _values(codes: Tensor, source: Format) -> Tensor:
         return codes.view(torch.float64)
     if isinstance(source, Posit) and doubles.serves(source):
         return doubles.values(codes, source)
+    if source == float32 and not torch.compiler.is_compiling():
+        return converted_piece(codes.to(torch.int32).view(torch.float32), torch.float64)
     return encode(decode(codes, source), float64).view(torch.float64)
 
 
 def _in_posits(y: Tensor, function: Function, fmt: Posit, *operands: Tensor) -> Tensor:
     """Estimates that are NaN where there is no real number, and 0 only where the result is; inf is a large number."""
     if function.infinite == "pole":
-        y = torch.where(y.isinf(), torch.nan, y)
+        y = y + (y - y)
     if function.undefined is not None:
         y = torch.where(function.undefined(*operands), torch.nan, y)
     least = 2.0**-fmt.max_scale
@@ -165,12 +169,17 @@ def _settled(
     guess: Tensor, doubtful: Tensor, inputs: Sequence[Tensor], name: str, sources: Sequence[Format], fmt: Format
 ) -> Tensor:
     """The guess, decided anew where it is doubtful: at once, or when compiled code runs."""
-    if type(guess) is Tensor and not guess.is_meta and not torch.compiler.is_compiling():
+    if _is_plain(guess):
         return _decided(guess, doubtful, inputs, name, sources, fmt)
     settled: Tensor = torch.ops.refnum.decide(
         guess, doubtful, list(inputs), name, [_spelled(source) for source in sources], _spelled(fmt)
     )
     return settled
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether it has values to look at."""
+    return type(x) is Tensor and not x.is_meta and not torch.compiler.is_compiling()
 
 
 def _spelled(fmt: Format) -> str:
@@ -185,7 +194,7 @@ def _spelled(fmt: Format) -> str:
 def _decided(
     guess: Tensor, doubtful: Tensor, inputs: Sequence[Tensor], name: str, sources: Sequence[Format], fmt: Format
 ) -> Tensor:
-    if doubtful.any():
+    if doubtful.sum():  # sooner than any()
         open_ = doubtful != 0
         operands = [x[open_] for x in inputs]
         k = operands.pop() if FUNCTIONS[name].integer else None
@@ -196,7 +205,11 @@ def _decided(
 def _decide_reference(
     guess: Tensor, doubtful: Tensor, inputs: list[Tensor], name: str, sources: list[str], fmt: str
 ) -> Tensor:
-    return _decided(guess.clone(), doubtful, inputs, name, [*map(parse_scalar, sources)], parse_scalar(fmt))
+    settled = guess.clone()
+    for piece in pieces(guess.shape, CHUNK) if guess.dim() else ((),):
+        some = [x[piece] for x in inputs]
+        _decided(settled[piece], doubtful[piece], some, name, [*map(parse_scalar, sources)], parse_scalar(fmt))
+    return settled
 
 
 def _decide_fake(
@@ -219,7 +232,7 @@ torch.library.register_fake("refnum::decide", _decide_fake, lib=LIBRARY)
 
 def _tabled(codes: Tensor, source: Format) -> bool:
     """Whether a table can be used, on eager CPU tensors, and is worth while."""
-    plain = type(codes) is Tensor and codes.device.type == "cpu" and not torch.compiler.is_compiling()
+    plain = _is_plain(codes) and codes.device.type == "cpu"
     return plain and source.width <= TABLED and codes.numel() >= 1 << source.width >> 3
 
 

@@ -99,4 +99,5 @@ def _in_kind(dtype: torch.dtype | None, name: str, fmt: Format, operands: Sequen
         return evaluate(name, operands, (fmt,) * len(operands), fmt, k)
     row = FLOAT_ROWS[dtype]
     codes = [x.detach().resolve_neg().view(SIGNED[row.width]) for x in operands]
-    return floats_of(evaluate(name, codes, (row,) * len(codes), fmt, k), fmt, dtype)
+    result = evaluate(name, codes, (row,) * len(codes), fmt, k)
+    return result.view(dtype) if fmt == row else floats_of(result, fmt, dtype)
