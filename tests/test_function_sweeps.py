@@ -19,6 +19,7 @@ from refnum_conformance.peers import libm, mpfr
 from refnum_conformance.sweeps import Outcome
 from torch import Tensor
 
+import refnum
 from refnum import decode, posit
 
 POSSIBLE, REASON = mpfr.available()
@@ -194,6 +195,11 @@ def test_the_sweeps_are_those_that_were_promised() -> None:
     assert {sweep.row for sweep in PEERS["mpfr"].sweeps} == {f.standard for f in elementary.FUNCTIONS if f.standard}
     assert {sweep.total for sweep in PEERS["functions"].sweeps} == {1 << 32}
     assert all(sweep.total >= 20_000_000 for sweep in PEERS["mpfr"].sweeps)
+
+
+def test_every_source_that_is_named_is_there() -> None:
+    root = Path(refnum.__file__).parent
+    assert all(list(root.glob(pattern)) for pattern in function_sweeps.SOURCES)
 
 
 def test_patterns_are_counted_through() -> None:
