@@ -36,6 +36,7 @@ REACH = 900  #: estimates are good from 2**-REACH to 2**REACH
 LARGEST_INTEGER = 1 << 31  #: beyond it, integers are no good for estimates
 TABLED = 16  #: bits of the widest codes with tables
 CHUNK = 1 << 15  #: elements of a piece
+LOOKUPS = 1 << 17  #: the same where all is looked up
 UNSIGNED = {8: torch.uint8, 16: torch.uint16}  #: codes that fill one are its indices
 
 
@@ -244,11 +245,14 @@ def _table(name: str, source: Format, fmt: Format) -> Tensor:
 
 
 def _looked_up(codes: Tensor, table: Tensor, source: Format) -> Tensor:
-    mask, unsigned = (1 << source.width) - 1, UNSIGNED.get(source.width)
-    whole = unsigned is not None and codes.dtype.itemsize == unsigned.itemsize
+    mask = (1 << source.width) - 1
+    whole = 8 * codes.dtype.itemsize == source.width
 
     def kernel(codes: Tensor) -> Tensor:
-        index = codes.view(unsigned).to(torch.int32) if whole else codes.to(torch.int32).bitwise_and_(mask)
+        if whole:
+            index = codes.view(UNSIGNED[source.width]).to(torch.int32)
+        else:
+            index = codes.to(torch.int32).bitwise_and_(mask)
         return table.index_select(0, index.reshape(-1)).reshape(codes.shape)
 
-    return elementwise(kernel, codes, dtype=table.dtype, chunk=CHUNK)
+    return elementwise(kernel, codes, dtype=table.dtype, chunk=LOOKUPS)
