@@ -1,0 +1,93 @@
+// The quire of posits of at most 32 bits: a fixed-point register in which sums of products are exact. As
+// refnum/posit/quire.py.
+#pragma once
+#include "rn_posit.cuh"
+
+namespace rn {
+
+// Two's complement, the lowest bit worth minpos squared. Limbs are named by compile-time indices alone, so that they
+// stay in machine registers. Fewer than 2**31 products never leave it.
+template <i32 N, i32 ES>
+struct Quire {
+    static constexpr Posit FORMAT{N, ES};
+    static constexpr i32 LOWEST = -2 * FORMAT.max_scale();
+    static constexpr i32 LIMBS = (4 * FORMAT.max_scale() + 32 + 31) / 32;
+
+    u32 limb[LIMBS] = {};  // least significant first
+    i32 kind = NUMBER;
+
+    // Add (-1)**sign * integer * 2**exponent, a multiple of the lowest bit.
+    RN_HD void add(i32 sign, u64 integer, i32 exponent) {
+        // Q1. Below the register's lowest bit there are only zeros to lose.
+        i32 position = exponent - LOWEST;
+        if (position < 0) {
+            integer = position > -64 ? integer >> -position : 0;
+            position = 0;
+        }
+        // Q2. Three words that start with a whole limb.
+        i32 shift = position & 31;
+        u64 low = integer << shift;
+        u32 words[3] = {static_cast<u32>(low), static_cast<u32>(low >> 32), static_cast<u32>(integer >> 32 >> (32 - shift))};
+        // Q3. Add them with their sign, and carry through.
+        i32 first = position >> 5;
+        u32 mask = static_cast<u32>(sign);
+        u64 carry = mask & 1;
+#pragma unroll
+        for (i32 i = 0; i < LIMBS; ++i) {
+            u32 word = i == first ? words[0] : i == first + 1 ? words[1] : i == first + 2 ? words[2] : 0;
+            carry += static_cast<u64>(limb[i]) + (word ^ mask);
+            limb[i] = static_cast<u32>(carry);
+            carry >>= 32;
+        }
+    }
+
+    RN_HD void add(Exact x) {
+        add(x.sign, x.significand, x.exponent - (LIMB - 1));
+        kind |= x.kind;
+    }
+
+    RN_HD void add_product(Exact a, Exact b) {
+        add(a.sign ^ b.sign, (a.significand >> 31) * (b.significand >> 31), a.exponent + b.exponent - 60);
+        kind |= a.kind | b.kind;
+    }
+
+    // The value, jammed to one significand.
+    RN_HD Exact value() const {
+        // V1. The magnitude, and in it the first limb that is not zero, the two below, and whether anything follows.
+        i32 sign = static_cast<i32>(limb[LIMBS - 1]) >> 31;
+        u32 mask = static_cast<u32>(sign);
+        u64 carry = mask & 1;
+        u32 first = 0, second = 0, third = 0, rest = 0;
+        i32 top = 0;
+#pragma unroll
+        for (i32 i = 0; i < LIMBS; ++i) {
+            carry += limb[i] ^ mask;
+            u32 word = static_cast<u32>(carry);
+            carry >>= 32;
+            // V2. From below: each limb takes the place of those before it, but zeros at the top take none.
+            if (word != 0) {
+                i32 gap = i - top;  // limbs that were zero lie between
+                rest |= gap > 0 ? third : 0;
+                rest |= gap > 1 ? second : 0;
+                rest |= gap > 2 ? first : 0;
+                third = gap > 2 ? 0 : gap > 1 ? first : gap > 0 ? second : 0;
+                second = gap > 1 ? 0 : gap > 0 ? first : 0;
+                first = word;
+                top = i;
+            }
+        }
+        // V3. Their 96 bits in a significand.
+        u64 high = static_cast<u64>(first) << 32 | second;
+        if (high == 0) return {0, 0, ZERO_EXPONENT, kind};
+        i32 left = leading_zeros(high);  // below 32
+        u64 normal = high << left | static_cast<u64>(third) << left >> 32;
+        u64 lost = (static_cast<u64>(third) << left & 0xFFFFFFFF) | rest;
+        u64 significand = shift_right_jam(normal, 64 - LIMB) | sticky(lost);
+        return {sign, significand, LOWEST + 32 * top + 31 - left, kind};
+    }
+
+    // The pattern, rounded once.
+    RN_HD u64 pattern() const { return round_wide(pack(value(), FORMAT), FORMAT, NEAREST_EVEN, 0); }
+};
+
+}  // namespace rn
