@@ -1,25 +1,8 @@
 // Elementwise kernels: conversions between scalar formats, rounding of floats there and back, arithmetic of posits.
 // Grids have one dimension and any size. Operands have any strides and may be broadcast; results are contiguous.
-#include "rn_minifloat.cuh"
-#include "rn_posit.cuh"
+#include "rn_formats.cuh"
 
 namespace rn {
-
-// A scalar format: of two members the one that is_posit names.
-struct Format {
-    i32 is_posit;
-    Posit posit;
-    Minifloat minifloat;
-};
-
-RN_HD Exact decode(u64 bits, const Format& fmt) {
-    return fmt.is_posit ? decode(bits, fmt.posit) : decode(bits, fmt.minifloat);
-}
-
-RN_HD u64 encode(Exact x, const Format& fmt, i32 rounding, u32 random) {
-    return fmt.is_posit ? round_wide(pack(x, fmt.posit), fmt.posit, rounding, random)
-                        : round_wide(pack(x, fmt.minifloat), fmt.minifloat, rounding, random);
-}
 
 // ---- where elements lie --------------------------------------------------------------------------
 

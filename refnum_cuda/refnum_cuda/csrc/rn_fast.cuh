@@ -52,13 +52,13 @@ RN_HD bool magic_serves(u32 bits, Posit fmt) {
     return fraction_bits(scale, fmt) >= 0;
 }
 
-// 1.5 * 2**(scale + drop) for a float32 of that scale of which the format drops so many bits: to add it rounds to a
-// multiple of the last kept bit, for either sign. 0 where nothing is dropped.
+// 2**(scale + drop) with the sign of a float32 of that scale of which the format drops so many bits: to add it rounds to
+// a multiple of the last kept bit. 0 where nothing is dropped.
 RN_HD float magic_number(u32 bits, Posit fmt) {
     i32 scale = static_cast<i32>(bits >> MANTISSA & 0xFF) - BIAS;
     i32 drop = MANTISSA - fraction_bits(scale, fmt);
     if (drop <= 0) return 0.0f;
-    u32 magic = (bits & INFINITY_BITS) + (static_cast<u32>(drop) << MANTISSA) + (1u << (MANTISSA - 1));
+    u32 magic = (bits & (SIGN | INFINITY_BITS)) + (static_cast<u32>(drop) << MANTISSA);
     // The tie of a posit without a fraction follows the exponent's last bit: where that is 0 an odd number turns it.
     magic += drop == MANTISSA && scale % 2 == 0;
     return float_of(magic);
