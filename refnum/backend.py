@@ -1,4 +1,8 @@
-"""Which kernels serve which device, and why."""
+"""Which kernels serve which device, and why.
+
+Kernels come from another distribution, through the entry point ``cuda`` of the group ``refnum.backends``: a function
+that fills the tables below and returns None, or returns one line that says why it did not.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,29 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from .errors import BackendError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 CHOICES = ("auto", "reference", "cuda")
 VARIABLE = "REFNUM_BACKEND"
+GROUP = "refnum.backends"
+
+INTERFACE = 1  #: of the tables below: one more whenever they, or what is passed through them, change
+#: What elementwise functions compute; contracts of sums have their own table. Changed bits are a new version.
+CONTRACTS = ("encode/v1", "decode/v1", "quantize/v1")
+
+# Filled by rooms as they are imported, and by a distribution of kernels when it is registered.
+NOTES: list[Callable[[], str]] = []  #: what they have to say to `status`
+OBSTACLES: list[Callable[[], str | None]] = []  #: why what is registered cannot serve here, or None
+KERNELS: dict[tuple[str, str], Callable[..., Any]] = {}  #: (type of device, function) -> what to call instead of it
+
+_local = threading.local()
+_lock = threading.RLock()
+_discovered: list[str | None] = []  # what the entry point returned, once it has
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,31 +49,75 @@ class Status:
         return f"backend: {self.backend} ({self.reason})"
 
 
-_local = threading.local()
-NOTES: list[Callable[[], str]] = []  #: rooms add what they have to say to `status`
-
-
-def _asked() -> str:
+def chosen() -> str:
+    """What was asked for: auto, reference or cuda."""
     asked = getattr(_local, "backend", None) or os.environ.get(VARIABLE, "auto")
     if asked not in CHOICES:
         raise BackendError(f"{VARIABLE} has no value {asked!r}. Choose one of {', '.join(CHOICES)}.")
     return str(asked)
 
 
+def refusal(reason: str) -> BackendError:
+    """The error of kernels that were asked for by name and cannot serve."""
+    return BackendError(
+        f"The cuda backend was asked for ({VARIABLE} or use_backend) and {reason}. "
+        "Allowed here are auto and reference. Choose one of them."
+    )
+
+
+# ---- kernels -------------------------------------------------------------------------------------
+
+
+def discover() -> None:
+    """Register the kernels that are installed, unless the reference was asked for. No device is touched.
+
+    Raises
+    ------
+    BackendError
+        When kernels were asked for by name and cannot be registered.
+    """
+    asked = chosen()
+    if asked != "reference" and (why := _registered()) and asked == "cuda":
+        raise refusal(why)
+
+
+def _registered() -> str | None:
+    """Why there are no kernels; None when there are. Asked for the first time, it registers them."""
+    from importlib.metadata import entry_points  # takes longer to import than all of this
+
+    with _lock:
+        if not _discovered:
+            found = tuple(entry_points(group=GROUP, name="cuda"))
+            _discovered.append(found[0].load()() if found else "refnum_cuda is not installed")
+        return _discovered[0]
+
+
+def kernel(function: str, x: Tensor) -> Callable[..., Any] | None:
+    """What to call instead of a function for tensors like x, or None."""
+    return KERNELS.get((x.device.type, function)) if KERNELS else None
+
+
+# ---- what serves ---------------------------------------------------------------------------------
+
+
 def status() -> Status:
     """The backend in use and the reason for it.
+
+    Where kernels are registered this asks the driver of the GPU.
 
     >>> print(status())
     backend: reference (refnum_cuda is not installed)
     """
-    asked = _asked()
-    if asked == "cuda":
-        raise BackendError(
-            f"The cuda backend was asked for ({VARIABLE} or use_backend) and refnum_cuda is not installed. "
-            "Allowed here are auto and reference. Choose one of them."
-        )
-    reason = "asked for by name" if asked == "reference" else "refnum_cuda is not installed"
-    return Status("reference", reason, asked, tuple(note() for note in NOTES))
+    asked = chosen()
+    obstacle = "asked for by name" if asked == "reference" else _obstacle()
+    if asked == "cuda" and obstacle:
+        raise refusal(obstacle)
+    notes = tuple(note() for note in NOTES)
+    return Status("reference" if obstacle else "cuda", obstacle or "its kernels serve this GPU", asked, notes)
+
+
+def _obstacle() -> str | None:
+    return _registered() or next(filter(None, (obstacle() for obstacle in OBSTACLES)), None)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from . import backend
 from .boundary import (
     FLOAT_ROWS,
     SIGNED,
@@ -74,14 +75,9 @@ def encode(x: Tensor, fmt: Format, *, rounding: str = "nearest_even", random_bit
     check_floats("encode", "x", x)
     check_encodable("encode", fmt)
     check_rounding("encode", rounding, random_bits)
-    x, row = x.detach().resolve_neg(), FLOAT_ROWS[x.dtype]
-    if halves.serves(x, fmt, rounding):
-        return halves.codes(x, row, fmt, rounding, container(fmt))
-
-    def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
-        return core_round.encode(core_decode.decode(bits, row), fmt, rounding, random)
-
-    return _from_floats("encode", x, random_bits, kernel, container(fmt))
+    random = _random_like("encode", x, random_bits)
+    codes: Tensor = (backend.kernel("encode", x) or codes_of)(x.detach(), fmt, rounding, random)
+    return codes
 
 
 def decode(bits: Tensor, fmt: Format, *, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -115,7 +111,8 @@ def decode(bits: Tensor, fmt: Format, *, dtype: torch.dtype = torch.float64) -> 
     check_format("decode", fmt)
     check_codes("decode", "bits", bits, fmt)
     check_result_dtype("decode", dtype, fmt)
-    return floats_of(bits, fmt, dtype)
+    floats: Tensor = (backend.kernel("decode", bits) or floats_of)(bits, fmt, dtype)
+    return floats
 
 
 def quantize(
@@ -162,23 +159,16 @@ def quantize(
     check_keeps("quantize", x.dtype, fmt)
     check_rounding("quantize", rounding, random_bits)
     check_choice("quantize", "grad", grad, ("identity", "clipped"))
+    random = _random_like("quantize", x, random_bits)
     if x.requires_grad and torch.is_grad_enabled():
-        result: Tensor = _Quantize.apply(x, fmt, rounding, random_bits, grad)  # type: ignore[no-untyped-call]
+        result: Tensor = _Quantize.apply(x, fmt, rounding, random, grad)  # type: ignore[no-untyped-call]
         return result
-    return _quantized(x, fmt, rounding, random_bits)
+    return _quantized(x.detach(), fmt, rounding, random)
 
 
-def _quantized(x: Tensor, fmt: Format, rounding: str, random_bits: Tensor | None) -> Tensor:
-    x, row = x.detach().resolve_neg(), FLOAT_ROWS[x.dtype]
-    if rounding == "nearest_even" and isinstance(fmt, Posit) and (wide := magic.lane(fmt, row)):
-        return magic.quantize(x, fmt, row, wide)
-    if halves.serves(x, fmt, rounding):
-        return halves.floats(x, row, fmt, rounding)
-
-    def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
-        return core_round.rounded_floats(bits, row, fmt, rounding, random)
-
-    return _from_floats("quantize", x, random_bits, kernel, SIGNED[row.width]).view(x.dtype)
+def _quantized(x: Tensor, fmt: Format, rounding: str, random: Tensor | None) -> Tensor:
+    values: Tensor = (backend.kernel("quantize", x) or rounded)(x, fmt, rounding, random)
+    return values
 
 
 class _Quantize(torch.autograd.Function):
@@ -186,11 +176,11 @@ class _Quantize(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, x: Tensor, fmt: Format, rounding: str, random_bits: Tensor | None, grad: str
+        ctx, x: Tensor, fmt: Format, rounding: str, random: Tensor | None, grad: str
     ) -> Tensor:
         if grad == "clipped":
             ctx.save_for_backward(x.detach().abs() <= fmt.max_value)
-        return _quantized(x.detach(), fmt, rounding, random_bits)
+        return _quantized(x.detach(), fmt, rounding, random)
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
@@ -200,8 +190,54 @@ class _Quantize(torch.autograd.Function):
         return upstream, None, None, None, None
 
 
+def _random_like(function: str, x: Tensor, random_bits: Tensor | None) -> Tensor | None:
+    if random_bits is None:
+        return None
+    _, random = broadcast(function, x=x, random_bits=random_bits)
+    if random.shape != x.shape:
+        raise ShapeError(
+            f"{function} needs random_bits that broadcast to x, got x {tuple(x.shape)}, "
+            f"random_bits {tuple(random_bits.shape)}. Sizes must be those of x or 1. Reshape them, or expand x first."
+        )
+    return random
+
+
+# ---- the reference, for arguments that were checked; random bits have the shape of x -------------
+
+
+def codes_of(x: Tensor, fmt: Format, rounding: str, random: Tensor | None) -> Tensor:
+    """Floating-point values as codes, rounded once."""
+    x, row = x.resolve_neg(), FLOAT_ROWS[x.dtype]
+    if halves.serves(x, fmt, rounding):
+        return halves.codes(x, row, fmt, rounding, container(fmt))
+
+    def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
+        return core_round.encode(core_decode.decode(bits, row), fmt, rounding, random)
+
+    return _from_floats(x, random, kernel, container(fmt))
+
+
+def rounded(x: Tensor, fmt: Format, rounding: str, random: Tensor | None) -> Tensor:
+    """Floating-point values rounded to the format, in their dtype."""
+    x, row = x.resolve_neg(), FLOAT_ROWS[x.dtype]
+    if rounding == "nearest_even" and isinstance(fmt, Posit) and (wide := magic.lane(fmt, row)):
+        return magic.quantize(x, fmt, row, wide)
+    if halves.serves(x, fmt, rounding):
+        return halves.floats(x, row, fmt, rounding)
+
+    def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
+        return core_round.rounded_floats(bits, row, fmt, rounding, random)
+
+    return _from_floats(x, random, kernel, SIGNED[row.width]).view(x.dtype)
+
+
+def _from_floats(x: Tensor, random: Tensor | None, kernel: Callable[..., Tensor], dtype: torch.dtype) -> Tensor:
+    bits = x.view(SIGNED[x.dtype.itemsize * 8])
+    return elementwise(kernel, bits, *(() if random is None else (random,)), dtype=dtype)
+
+
 def floats_of(bits: Tensor, fmt: Format, dtype: torch.dtype) -> Tensor:
-    """Codes as floating-point values, rounded once where the dtype needs it; arguments already checked."""
+    """Codes as floating-point values, rounded once where the dtype needs it."""
     row = FLOAT_ROWS[dtype]
     if tables.serves(bits, fmt):
         return tables.floats(bits, fmt, row).view(dtype)
@@ -214,16 +250,4 @@ def floats_of(bits: Tensor, fmt: Format, dtype: torch.dtype) -> Tensor:
     return elementwise(kernel, bits, dtype=SIGNED[row.width]).view(dtype)
 
 
-def _from_floats(
-    function: str, x: Tensor, random_bits: Tensor | None, kernel: Callable[..., Tensor], dtype: torch.dtype
-) -> Tensor:
-    bits = x.view(SIGNED[x.dtype.itemsize * 8])
-    if random_bits is None:
-        return elementwise(kernel, bits, dtype=dtype)
-    operands = broadcast(function, x=bits, random_bits=random_bits)
-    if operands[0].shape != x.shape:
-        raise ShapeError(
-            f"{function} needs random_bits that broadcast to x, got x {tuple(x.shape)}, "
-            f"random_bits {tuple(random_bits.shape)}. Sizes must be those of x or 1. Reshape them, or expand x first."
-        )
-    return elementwise(kernel, *operands, dtype=dtype)
+backend.discover()  # everything that a kernel may serve comes after codec

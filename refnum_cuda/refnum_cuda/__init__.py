@@ -1,0 +1,35 @@
+"""Kernels for NVIDIA GPUs that give the bits of refnum's reference.
+
+Importing and registering touch no device: files are loaded, and compared with the reference, when an operation first
+meets a device.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+INTERFACE = 1  #: the hooks of refnum.backend that this package fills
+#: What the kernels compute, by refnum's names: a contract of another version is another contract.
+CONTRACTS = ("encode/v1", "decode/v1", "quantize/v1")
+
+
+def register() -> str | None:
+    """Register every kernel with refnum: None, or one line that says why it was not done."""
+    from .operations import register
+
+    return register()
+
+
+def warmup(device: int | None = None) -> None:
+    """Load every file and compare every operation with the reference on a device, by default torch's current one.
+
+    For those who capture graphs: neither may happen during a capture.
+
+    Raises
+    ------
+    BackendError
+        When the device is not served, or a kernel's bits are not the reference's.
+    """
+    from .operations import warmup
+
+    warmup(device)

@@ -1,0 +1,113 @@
+"""The table of operations with kernels, and how refnum gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import refnum
+from refnum import backend
+
+from . import CONTRACTS, INTERFACE, __version__, elementwise, modules, serving
+from .serving import Operation
+
+OPERATIONS: tuple[Operation, ...] = elementwise.OPERATIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """What torch must know of an operation that refnum has as a function alone."""
+
+    schema: str  #: arguments and result
+    fake: Callable[..., Tensor]  #: shape and dtype of the result alone
+    call: Callable[..., Tensor]  #: the operation, called as refnum calls its own function
+
+
+def _codes_like(x: Tensor, fmt: str, rounding: str, random_bits: Tensor | None) -> Tensor:
+    return torch.empty(x.shape, dtype=elementwise.container(fmt), device=x.device)
+
+
+def _floats_like(bits: Tensor, fmt: str, dtype: torch.dtype) -> Tensor:
+    return torch.empty(bits.shape, dtype=dtype, device=bits.device)
+
+
+def _like(x: Tensor, fmt: str, rounding: str, random_bits: Tensor | None) -> Tensor:
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
+
+
+_FROM_FLOATS = "(Tensor x, str fmt, str rounding, Tensor? random_bits) -> Tensor"
+_ops = torch.ops.refnum
+OPAQUE = {
+    "encode": Opaque(_FROM_FLOATS, _codes_like, lambda x, fmt, *rest: _ops.encode(x, fmt.name, *rest)),
+    "decode": Opaque(
+        "(Tensor bits, str fmt, ScalarType dtype) -> Tensor",
+        _floats_like,
+        lambda bits, fmt, dtype: _ops.decode(bits, fmt.name, dtype),
+    ),
+    "quantize": Opaque(_FROM_FLOATS, _like, lambda x, fmt, *rest: _ops.quantize(x, fmt.name, *rest)),
+}
+
+LIBRARY = torch.library.Library("refnum", "FRAGMENT")  # type: ignore[no-untyped-call]
+
+
+# ---- registration --------------------------------------------------------------------------------
+
+
+def register() -> str | None:
+    """Register every kernel: None, or why it was not done. No device is touched."""
+    for name, theirs, ours in (
+        ("version", refnum.__version__, __version__),
+        ("interface", backend.INTERFACE, INTERFACE),
+    ):
+        if theirs != ours:
+            return f"refnum_cuda is for refnum of {name} {ours}, and this one has {theirs}"
+    if unknown := [contract for contract in CONTRACTS if contract not in backend.CONTRACTS]:
+        return f"refnum_cuda has kernels for {', '.join(unknown)}, which this refnum does not define"
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA (torch.version.cuda is None)"
+    install("cuda")
+    return None
+
+
+def install(device_type: str) -> None:
+    """Have torch and refnum call the kernels for tensors of a type of device."""
+    for operation in OPERATIONS:
+        if operation.name in OPAQUE:
+            opaque = OPAQUE[operation.name]
+            LIBRARY.define(operation.name + opaque.schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+            torch.library.register_fake(f"refnum::{operation.name}", opaque.fake, lib=LIBRARY)
+            backend.KERNELS[device_type, operation.name] = opaque.call
+        LIBRARY.impl(operation.name, serving.implementation(operation), device_type.upper())  # type: ignore[no-untyped-call]
+    backend.OBSTACLES.append(obstacle)
+    backend.NOTES.append(note)
+
+
+# ---- what status and doctor say ------------------------------------------------------------------
+
+
+def obstacle() -> str | None:
+    """Why torch's current device is not served. It asks the driver, but loads nothing."""
+    if not torch.cuda.is_available():
+        return f"torch {torch.__version__} finds no GPU (torch.version.cuda is {torch.version.cuda})"
+    return modules.obstacle(torch.cuda.current_device())
+
+
+def note() -> str:
+    """What has kernels, and how far they were tried."""
+    names = ", ".join(operation.name for operation in OPERATIONS)
+    return (
+        f"refnum_cuda {__version__}: {names}; posits of more than {elementwise.WIDEST_POSIT} bits by the reference; "
+        "not verified on hardware: each is compared with the reference when it first meets a device"
+    )
+
+
+def warmup(device: int | None = None) -> None:
+    """Try every operation on a device, by default torch's current one."""
+    place = torch.device("cuda", torch.cuda.current_device() if device is None else device)
+    if why := serving.obstacle(place):
+        raise backend.refusal(why)
+    for operation in OPERATIONS:
+        serving.verify(operation, place)
