@@ -222,6 +222,19 @@ def test_fast_rounding(library: ctypes.CDLL, es: int) -> None:
                 assert torch.equal(served, inside), fmt
 
 
+@pytest.mark.parametrize("n", range(3, 33))
+def test_fast_encoding_and_decoding(library: ctypes.CDLL, n: int) -> None:
+    for fmt in (Posit(n, es) for es in range(5)):
+        if fmt.max_scale < 127 and (fmt.es == 2 or n % 4 == 0):
+            x = float32_inputs(fmt)
+            got = run_float32(library.fast_encode_bits, x, parameters.posit(fmt))
+            assert torch.equal(got.long(), encoded(decoded(x.long(), float32), fmt)), fmt
+            if holds(float32, fmt):
+                codes = all_or_some(n, n).to(torch.int32)
+                got = run_float32(library.fast_decode_bits, codes, parameters.posit(fmt))
+                assert torch.equal(got, encoded(decoded(codes.long(), fmt), float32).to(torch.int32)), fmt
+
+
 def test_no_fraction_ties_follow_the_exponent(library: ctypes.CDLL) -> None:
     """The eight ties of posit16 that a magic number alone rounds wrong."""
     ties = torch.tensor([sign * 1.5 * 2.0**e for e in (-48, -46, 44, 46) for sign in (1, -1)])

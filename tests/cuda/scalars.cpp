@@ -15,6 +15,14 @@ void encode_values(i64 count, const Exact* x, const u32* random, Format fmt, i32
     for (i64 i = 0; i < count; ++i) out[i] = encode(x[i], fmt, rounding, random[i]);
 }
 
+void fast_decode_bits(i64 count, const u32* x, Posit fmt, u32* out) {
+    for (i64 i = 0; i < count; ++i) out[i] = decode_bits(x[i], fmt);
+}
+
+void fast_encode_bits(i64 count, const u32* x, Posit fmt, u32* out) {
+    for (i64 i = 0; i < count; ++i) out[i] = encode_bits(x[i], fmt);
+}
+
 void fast_round_bits(i64 count, const u32* x, Posit fmt, u32* out) {
     for (i64 i = 0; i < count; ++i) out[i] = round_bits(x[i], fmt);
 }

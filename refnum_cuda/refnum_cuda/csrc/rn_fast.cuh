@@ -1,4 +1,4 @@
-// float32 values rounded to a posit format in a few instructions: equal to decode, pack and round_wide.
+// Between float32 and posits in few instructions of 32 bits: equal to decode, pack and round_wide.
 #pragma once
 #include "rn_posit.cuh"
 
@@ -13,9 +13,48 @@ RN_HD constexpr i32 fraction_bits(i32 scale, Posit fmt) {
     return fmt.n - 3 - fmt.es - (k < 0 ? ~k : k);
 }
 
-// Whether float32 has room: for every value of the format, and for its logarithm.
-RN_HD constexpr bool float32_holds(Posit fmt) {
-    return fmt.n > 2 && fmt.n <= MANTISSA + 3 + fmt.es && fmt.max_scale() < BIAS;
+// Whether every posit has a scale of normal float32 values.
+RN_HD constexpr bool float32_reaches(Posit fmt) { return fmt.n > 2 && fmt.max_scale() < BIAS; }
+
+// Whether every posit is a normal float32.
+RN_HD constexpr bool float32_holds(Posit fmt) { return float32_reaches(fmt) && fmt.n <= MANTISSA + 3 + fmt.es; }
+
+// ---- there and back ------------------------------------------------------------------------------
+
+// The float32 of a posit: all patterns, formats that float32_holds.
+RN_HD u32 decode_bits(u32 code, Posit fmt) {
+    u32 top = code << (32 - fmt.n);
+    if (top << 1 == 0) return top ? QUIET_NAN : 0;
+    u32 body = (top & SIGN ? 0 - top : top) << 1;
+    u32 ones = body & SIGN ? ~0u : 0;
+    i32 run_less_1 = leading_zeros(body ^ ones) - 1;
+    i32 k = ones ? run_less_1 : ~run_less_1;
+    constexpr u32 low = (1u << 30) - 1;
+    u32 rest = body << run_less_1 & low;  // exponent and fraction, from bit 29 on
+    i32 scale = (k << fmt.es) + static_cast<i32>(rest >> (30 - fmt.es));
+    u32 mantissa = (rest << fmt.es & low) >> (30 - MANTISSA);
+    return (top & SIGN) | static_cast<u32>(scale + BIAS) << MANTISSA | mantissa;
+}
+
+// The posit, sign-extended, nearest to a float32: all inputs, formats that float32_reaches.
+RN_HD u32 encode_bits(u32 bits, Posit fmt) {
+    u32 magnitude = bits & ~SIGN, maxpos = static_cast<u32>(fmt.maxpos());
+    if (magnitude == 0) return 0;
+    if (magnitude >= INFINITY_BITS) return ~maxpos;
+    // Steps S1 and S2 of pack. Subnormal values lie below the least posit, wherever they are taken to lie.
+    i32 scale = static_cast<i32>(magnitude >> MANTISSA) - BIAS;
+    scale = scale < -fmt.max_scale() - 1 ? -fmt.max_scale() - 1 : scale > fmt.max_scale() ? fmt.max_scale() : scale;
+    i32 k = scale >> fmt.es;
+    u32 regime = k < 0 ? SIGN >> 1 : SIGN;
+    u32 exponent = static_cast<u32>(scale & ((1 << fmt.es) - 1)) << (30 - fmt.es);
+    u32 string = regime | exponent | (magnitude & MANTISSA_MASK) << (30 - MANTISSA) >> fmt.es;
+    i32 rest = (k < 0 ? ~k : k) + 33 - fmt.n;  // bits behind the cut: 1 to 31
+    u32 head = static_cast<u32>(static_cast<i32>(string) >> rest) & maxpos;
+    // To nearest, ties to the even pattern; the ends stay.
+    u32 up = string << (32 - rest) > SIGN - (head & 1);
+    head += head < maxpos ? up : 0;
+    head += head == 0;
+    return bits & SIGN ? 0 - head : head;
 }
 
 // The pattern of a float32 rounded to the format, to nearest even: all inputs, formats that float32_holds.
@@ -52,8 +91,8 @@ RN_HD bool magic_serves(u32 bits, Posit fmt) {
     return fraction_bits(scale, fmt) >= 0;
 }
 
-// 2**(scale + drop) with the sign of a float32 of that scale of which the format drops so many bits: to add it rounds to
-// a multiple of the last kept bit. 0 where nothing is dropped.
+// 2**(scale + drop) with the sign of a float32 of that scale of which the format drops so many bits: to add it rounds
+// to a multiple of the last kept bit. 0 where nothing is dropped.
 RN_HD float magic_number(u32 bits, Posit fmt) {
     i32 scale = static_cast<i32>(bits >> MANTISSA & 0xFF) - BIAS;
     i32 drop = MANTISSA - fraction_bits(scale, fmt);

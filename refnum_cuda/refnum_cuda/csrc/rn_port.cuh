@@ -30,6 +30,14 @@ RN_HD i32 leading_zeros(u64 x) {
 #endif
 }
 
+RN_HD i32 leading_zeros(u32 x) {
+#if defined(__CUDA_ARCH__)
+    return __clz(static_cast<i32>(x));
+#else
+    return __builtin_clz(x);
+#endif
+}
+
 // The upper 64 bits of a product.
 RN_HD u64 multiply_high(u64 a, u64 b) {
 #if defined(__CUDA_ARCH__)

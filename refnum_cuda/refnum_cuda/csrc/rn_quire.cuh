@@ -27,14 +27,17 @@ struct Quire {
         // Q2. Three words that start with a whole limb.
         i32 shift = position & 31;
         u64 low = integer << shift;
-        u32 words[3] = {static_cast<u32>(low), static_cast<u32>(low >> 32), static_cast<u32>(integer >> 32 >> (32 - shift))};
+        u32 high = static_cast<u32>(integer >> 32 >> (32 - shift));
         // Q3. Add them with their sign, and carry through.
         i32 first = position >> 5;
         u32 mask = static_cast<u32>(sign);
         u64 carry = mask & 1;
 #pragma unroll
         for (i32 i = 0; i < LIMBS; ++i) {
-            u32 word = i == first ? words[0] : i == first + 1 ? words[1] : i == first + 2 ? words[2] : 0;
+            u32 word = i == first       ? static_cast<u32>(low)
+                       : i == first + 1 ? static_cast<u32>(low >> 32)
+                       : i == first + 2 ? high
+                                        : 0;
             carry += static_cast<u64>(limb[i]) + (word ^ mask);
             limb[i] = static_cast<u32>(carry);
             carry >>= 32;
