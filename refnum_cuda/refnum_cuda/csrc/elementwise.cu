@@ -133,7 +133,7 @@ RN_HD bool heads_float32(const Format& fmt) {
 }  // namespace rn
 
 // ---- conversions ---------------------------------------------------------------------------------
-// Random bits are the low 16 of an element, so that int8 is to be widened before; they have no data where none are read.
+// Random bits are the low 16 of an element, so that int8 must be widened before. They have no data where none are read.
 
 // encode, decode, and from one posit format to another.
 extern "C" __global__ void rn_convert(const __grid_constant__ rn::Operand x,
@@ -182,10 +182,8 @@ extern "C" __global__ void rn_quantize(const __grid_constant__ rn::Operand x,
         const __grid_constant__ rn::Operand a, const __grid_constant__ rn::Operand b,                                 \
         const __grid_constant__ rn::Operand c, const rn::Result out, const __grid_constant__ rn::Shape shape,         \
         const rn::Posit fmt) {                                                                                        \
-        rn::for_each(0, shape.count, [&](rn::i64 i) {                                                                    \
-            auto x = [&](int k) {                                                                                     \
-                return rn::decode(rn::load(k == 0 ? a : k == 1 ? b : c, i, shape), fmt);                              \
-            };                                                                                                        \
+        rn::for_each(0, shape.count, [&](rn::i64 i) {                                                                 \
+            auto x = [&](int k) { return rn::decode(rn::load(k == 0 ? a : k == 1 ? b : c, i, shape), fmt); };         \
             rn::store(out, i, rn::round_wide(rn::pack(VALUE, fmt), fmt, rn::NEAREST_EVEN, 0));                        \
         });                                                                                                           \
     }

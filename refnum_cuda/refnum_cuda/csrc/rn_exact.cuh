@@ -62,15 +62,13 @@ RN_HD Exact add(Exact a, Exact b) {
     return from_integer(a.sign ^ flipped, magnitude, a.exponent - (LIMB - 2), a.kind | b.kind);
 }
 
-// a * b: exact up to 62 bits, jammed beyond.
+// a * b: exact up to 61 bits, jammed beyond.
 RN_HD Exact multiply(Exact a, Exact b) {
-    u64 high = multiply_high(a.significand, b.significand << 2);  // the product of two 62-bit numbers, without 62 bits
-    u64 low = a.significand * (b.significand << 2);
-    i32 is_short = high < HIDDEN;  // the product of two numbers in [1, 2) lies in [1, 4)
-    u64 significand = is_short ? high << 1 | low >> 63 : high;
-    significand |= sticky(is_short ? low << 1 : low);
-    i32 exponent = significand ? a.exponent + b.exponent + 1 - is_short : ZERO_EXPONENT;
-    return {a.sign ^ b.sign, significand, exponent, a.kind | b.kind};
+    u64 factor = b.significand << 2;  // the high half of a product with it is the product of the significands / 2**62
+    u64 product = multiply_high(a.significand, factor) | sticky(a.significand * factor);
+    i32 is_short = product < HIDDEN;  // the product of two numbers in [1, 2) lies in [1, 4)
+    i32 exponent = product ? a.exponent + b.exponent + 1 - is_short : ZERO_EXPONENT;
+    return {a.sign ^ b.sign, product << is_short, exponent, a.kind | b.kind};
 }
 
 // a / b with a sticky bit, for significands of at most 31 bits; NaN where b is 0.

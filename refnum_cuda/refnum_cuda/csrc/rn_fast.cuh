@@ -31,7 +31,7 @@ RN_HD u32 decode_bits(u32 code, Posit fmt) {
     i32 k = ones ? run_less_1 : ~run_less_1;
     constexpr u32 low = (1u << 30) - 1;
     u32 rest = body << run_less_1 & low;  // exponent and fraction, from bit 29 on
-    i32 scale = (k << fmt.es) + static_cast<i32>(rest >> (30 - fmt.es));
+    i32 scale = k * (1 << fmt.es) + static_cast<i32>(rest >> (30 - fmt.es));
     u32 mantissa = (rest << fmt.es & low) >> (30 - MANTISSA);
     return (top & SIGN) | static_cast<u32>(scale + BIAS) << MANTISSA | mantissa;
 }

@@ -27,7 +27,7 @@ RN_HD Exact decode(u64 bits, Posit fmt) {
     // P3. With all of the run but one bit shifted out, the exponent starts at bit 61 behind the run and its terminator,
     //     the fraction behind it; bits past the end are 0.
     u64 rest = body << run_less_1 & ((1ull << 62) - 1);
-    i32 exponent = (k << fmt.es) + static_cast<i32>(rest >> (62 - fmt.es));
+    i32 exponent = k * (1 << fmt.es) + static_cast<i32>(rest >> (62 - fmt.es));
     u64 fraction = rest << fmt.es & ((1ull << 62) - 1);
     return {top < 0 ? -1 : 0, HIDDEN | fraction >> 1, exponent, NUMBER};
 }
