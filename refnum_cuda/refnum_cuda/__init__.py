@@ -6,6 +6,11 @@ meets a device.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
 __version__ = "0.1.0"
 
 INTERFACE = 1  #: the hooks of refnum.backend that this package fills
@@ -20,7 +25,7 @@ def register() -> str | None:
     return register()
 
 
-def warmup(device: int | None = None) -> None:
+def warmup(device: torch.device | int | None = None) -> None:
     """Load every file and compare every operation with the reference on a device, by default torch's current one.
 
     For those who capture graphs: neither may happen during a capture.

@@ -77,7 +77,7 @@ class Nvrtc:
             *(ctypes.byref(program), source.read_bytes(), source.name.encode(), len(headers), texts, names),
         )
         try:
-            options = (f"--gpu-architecture={target}", *FLAGS)
+            options = (f"--gpu-architecture={target}", "-default-device", *FLAGS)
             encoded = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
             status = self._library.nvrtcCompileProgram(program, len(options), encoded)
             log = self._text(program, "ProgramLog").rstrip(b"\0").decode().strip()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from refnum import boundary
 from refnum.formats import Posit, parse_scalar
 
 from . import launch, parameters
@@ -70,8 +71,6 @@ def _row(dtype: torch.dtype) -> str:
 
 def container(fmt: str) -> torch.dtype:
     """The dtype of a format's codes."""
-    from refnum import boundary
-
     return boundary.container(parse_scalar(fmt))
 
 

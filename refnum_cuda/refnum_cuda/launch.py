@@ -34,11 +34,16 @@ def _value(kind: type[Any], argument: Any) -> Any:
     return kind(argument.data_ptr() if isinstance(argument, Tensor) else argument)
 
 
+def ordinal(device: torch.device) -> int:
+    """The driver's number of a device: that of torch."""
+    return int(device.index)
+
+
 @contextmanager
 def place(device: torch.device) -> Iterator[None]:
     """Make the device torch's current one, and its context this thread's: a fresh thread may have none."""
     with torch.cuda.device(device):
-        driver.ensure_context(device.index)
+        driver.ensure_context(ordinal(device))
         yield
 
 

@@ -104,9 +104,9 @@ def note() -> str:
     )
 
 
-def warmup(device: int | None = None) -> None:
+def warmup(device: torch.device | int | None) -> None:
     """Try every operation on a device, by default torch's current one."""
-    place = torch.device("cuda", torch.cuda.current_device() if device is None else device)
+    place = torch.device(torch.cuda.current_device() if device is None else device)
     if why := serving.obstacle(place):
         raise backend.refusal(why)
     for operation in OPERATIONS:

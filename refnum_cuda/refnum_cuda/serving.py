@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from refnum import backend
+from refnum.boundary import SIGNED
 from refnum.errors import BackendError
 
 from . import driver, launch, modules
@@ -82,19 +83,20 @@ PROBE = launch.Kernel("probe", "rn_probe", (c_float, c_float, c_float, c_float, 
 
 def obstacle(device: torch.device) -> str | None:
     """Why the kernels cannot serve a device; None when they can, and then the smallest of them has run there."""
-    why = modules.obstacle(device.index)
-    if why is None and (device.index, PROBE.name) not in _verified:
+    number = launch.ordinal(device)
+    why = modules.obstacle(number)
+    if why is None and (number, PROBE.name) not in _verified:
         with _lock:
-            _once_probed(device)
-        why = modules.obstacle(device.index)
+            _probe(device)
+        why = modules.obstacle(number)
     return why
 
 
-def _once_probed(device: torch.device) -> None:
+def _probe(device: torch.device) -> None:
     try:
         found = _probed(device)
     except driver.DriverError:
-        if modules.obstacle(device.index) is None:
+        if modules.obstacle(launch.ordinal(device)) is None:
             raise
         return
     if found != PROBED:
@@ -102,7 +104,7 @@ def _once_probed(device: torch.device) -> None:
             f"refnum_cuda's kernels compute other float32 on {device} than they were written for: probe.cu gave "
             f"{found}, allowed is {PROBED}. Set REFNUM_BACKEND=reference, and tell refnum which GPU and driver it was."
         )
-    _verified.add((device.index, PROBE.name))
+    _verified.add((launch.ordinal(device), PROBE.name))
 
 
 def _bits(x: float) -> int:
@@ -132,7 +134,7 @@ def verify(operation: Operation, device: torch.device) -> None:
     BackendError
         When a bit differs: the operation is then refused, for bits are what it is for.
     """
-    key = device.index, operation.name
+    key = launch.ordinal(device), operation.name
     if key in _verified:
         return
     with _lock:
@@ -156,9 +158,8 @@ def _on(device: torch.device, argument: Any) -> Any:
 def _differing(got: Tensor, want: Tensor) -> int:
     if (got.shape, got.dtype) != (want.shape, want.dtype):
         return got.numel()
-    # As bytes: NaNs compare by their bits, and -0 is not 0.
-    got, want = (each.contiguous().view(torch.uint8).reshape(*each.shape, -1) for each in (got, want))
-    return int((got != want).any(-1).sum())
+    integer = SIGNED[8 * got.element_size()]  # by their bits: NaN equals itself, and -0 is not 0
+    return int((got.view(integer) != want.view(integer)).sum())
 
 
 def _not_while_capturing(name: str) -> None:

@@ -1,0 +1,152 @@
+"""Scenes for `stage`: what a program does, and what it sees."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from cuda.stage import told
+
+import refnum
+from refnum import Posit, codec
+from refnum_cuda import driver, modules, operations, serving
+
+X = torch.tensor([1.0, -0.75, 3.14159, float("inf"), float("nan"), 1e-30, -0.0], dtype=torch.float32)
+WANT = codec.codes_of(X, Posit(16), "nearest_even", None)
+
+
+def encoded() -> bool:
+    """Whether an encoding is the right one."""
+    return torch.equal(refnum.encode(X, Posit(16)), WANT)
+
+
+def twice() -> dict[str, Any]:
+    """An operation twice, and what status says afterwards."""
+    first, again = told(encoded), told(encoded)
+    now, _, refused = told(refnum.status)
+    return {"first": first, "again": again, "status": refused if now is None else str(now)}
+
+
+def without_library() -> dict[str, Any]:
+    """The same, where there is no driver."""
+    driver.LIBRARY = "libcuda-of-no-machine.so.1"
+    return twice()
+
+
+def with_damage(name: str, kind: str) -> dict[str, Any]:
+    """The same, with a file that was changed or is missing."""
+    path = Path(modules.BIN) / name
+    data = path.read_bytes()
+    path.unlink() if kind == "missing" else path.write_bytes(data + b" ")
+    try:
+        return twice()
+    finally:
+        path.write_bytes(data)
+
+
+def nothing() -> dict[str, Any]:
+    """Nothing: registered, but not called."""
+    return {"kernels": sorted(name for _, name in refnum.backend.KERNELS)}
+
+
+def results() -> list[str]:
+    """Names of operands for which a kernel's results are not the reference's."""
+    random = torch.Generator(device="cpu").manual_seed(8)
+    base = torch.randn((6, 5, 4), generator=random, dtype=torch.float32) * 2.0 ** torch.arange(-24, 24, 12)
+    bits = torch.randint(-(1 << 31), 1 << 31, (6, 5, 4), generator=random)
+    operands = {
+        "contiguous": base,
+        "transposed": base.permute(2, 0, 1),
+        "every other": base[::2, :, 1::2],
+        "expanded": base[:, :1].expand(6, 7, 4),
+        "negative": torch._neg_view(base),
+        "0-d": base[0, 0, 0],
+        "one": base[:1, :1, :1],
+        "nine dimensions": base[:4, :4].reshape(4, 2, 2, 4).permute(3, 0, 2, 1)[(None,) * 5],
+        "ten strided": torch.randn((2,) * 10, generator=random).permute(*range(9, -1, -1))[..., ::2],
+        "empty": base[:0],
+        "float64": base.to(torch.float64).mT,
+        "float16": base.to(torch.float16),
+        "bfloat16": base.to(torch.bfloat16).mT,
+    }
+    wrong = []
+    for name, x in operands.items():
+        codes = codec.codes_of(x, Posit(16), "nearest_even", None)
+        random_bits = bits if x.shape == bits.shape else bits[0, 0, 0].expand(x.shape)
+        pairs = {
+            "encode": (refnum.encode(x, Posit(16)), codes),
+            "decode": (refnum.decode(codes, Posit(16)), codec.floats_of(codes, Posit(16), torch.float64)),
+            "quantize": (refnum.quantize(x, refnum.e4m3), codec.rounded(x, refnum.e4m3, "nearest_even", None)),
+            "stochastic": (
+                refnum.encode(x, refnum.e4m3, rounding="stochastic", random_bits=random_bits),
+                codec.codes_of(x, refnum.e4m3, "stochastic", random_bits),
+            ),
+            "posit64": (
+                refnum.encode(x, Posit(64)),
+                codec.codes_of(x, Posit(64), "nearest_even", None),
+            ),
+        }
+        for what, (got, want) in pairs.items():
+            same = got.shape == want.shape and got.dtype == want.dtype and not serving._differing(got, want)
+            wrong += [] if same else [f"{what} of {name}"]
+    return wrong
+
+
+def in_a_thread() -> list[bool]:
+    """The same operation in threads that start together, none of which has a context."""
+    found, barrier = [], threading.Barrier(4)
+
+    def work() -> None:
+        barrier.wait()
+        found.append(encoded())
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+def later_failure() -> dict[str, Any]:
+    """A launch that fails after others went well."""
+    before = encoded()
+    os.environ["FAKECUDA_FAIL"] = "cuLaunchKernel:719"
+    return {"before": before, "after": told(encoded), "again": told(encoded)}
+
+
+def lying_kernel() -> dict[str, Any]:
+    """An operation whose kernel gets one bit wrong."""
+    right = operations.OPERATIONS[0]
+    serve = serving.implementation(dataclasses.replace(right, kernel=lambda *a: right.kernel(*a) ^ 1))
+    first, again = (told(lambda: serve(X, "posit16", "nearest_even", None)) for _ in range(2))
+    return {"first": first, "again": again}
+
+
+def lying_gpu() -> tuple[Any, list[str], str]:
+    """An operation on a GPU that flushes subnormals."""
+    serving.PROBED[2] ^= 1
+    return told(encoded)
+
+
+def by_choice(name: str) -> tuple[bool, str]:
+    """An operation inside `use_backend`."""
+    with refnum.use_backend(name) as now:
+        return encoded(), str(now)
+
+
+def much_shared_memory() -> None:
+    """Functions asked for with more shared memory than all may have."""
+    modules.obstacle(0)
+    driver.ensure_context(0)
+    for shared in (1 << 10, 100 << 10, 100 << 10):
+        modules.function(0, "probe", "rn_probe", shared)
+
+
+def warmed_up() -> None:
+    """All that is loaded and tried before a capture."""
+    operations.warmup(X.device)
