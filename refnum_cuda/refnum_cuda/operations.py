@@ -99,8 +99,8 @@ def note() -> str:
     """What has kernels, and how far they were tried."""
     names = ", ".join(operation.name for operation in OPERATIONS)
     return (
-        f"refnum_cuda {__version__}: {names}; posits of more than {elementwise.WIDEST_POSIT} bits by the reference; "
-        "not verified on hardware: each is compared with the reference when it first meets a device"
+        f"kernels: {names} of refnum_cuda {__version__}, posits of more than {elementwise.WIDEST_POSIT} bits by the "
+        "reference (not verified on hardware; each is compared with the reference when it first meets a device)"
     )
 
 
