@@ -280,6 +280,14 @@ def test_clipping(library: ctypes.CDLL) -> None:
 QUIRES = [(2, 0), (5, 2), (8, 0), (8, 2), (16, 1), (16, 2), (20, 2), (32, 2), (32, 4)]
 
 
+def dots(library: ctypes.CDLL, fmt: Posit, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """Patterns of c + sum(a * b), row by row."""
+    out = torch.empty_like(c)
+    function = getattr(library, f"quire_dot_{fmt.n}_{fmt.es}")
+    call(function, len(a), ctypes.c_int64(a.shape[1]), a.contiguous(), b.contiguous(), c, out)
+    return out
+
+
 @pytest.mark.parametrize(("n", "es"), QUIRES)
 def test_quires(library: ctypes.CDLL, n: int, es: int) -> None:
     fmt, terms, count = Posit(n, es), 12, 400
@@ -297,7 +305,33 @@ def test_quires(library: ctypes.CDLL, n: int, es: int) -> None:
     quire = refnum.posit.Quire(fmt, (count,)).add_posit(c)
     for k in range(terms):
         quire.mul_add(a[:, k], b[:, k])
-    out = torch.empty(count, dtype=torch.int64)
-    function = getattr(library, f"quire_dot_{n}_{es}")
-    call(function, count, ctypes.c_int64(terms), a.contiguous(), b.contiguous(), c, out)
+    out = dots(library, fmt, a, b, c)
     assert torch.equal(out, quire.to_posit().long())
+
+
+@pytest.mark.parametrize(("n", "es"), [(8, 0), (8, 2), (16, 1), (16, 2), (32, 2)])
+def test_golden_dots(library: ctypes.CDLL, n: int, es: int) -> None:
+    with np.load(VECTORS / "posit_quire.npz", allow_pickle=False) as z:
+        length, *parts = (z[f"n{n}es{es}_{name}"].astype(np.int64) for name in ("len", "p", "q", "qToP"))
+    p, q, want = map(torch.from_numpy, parts)
+    a, b = (torch.nn.utils.rnn.pad_sequence(x.split(length.tolist()), batch_first=True) for x in (p, q))
+    out = dots(library, Posit(n, es), a, b, torch.zeros(len(a), dtype=torch.int64))
+    assert torch.equal(out & ((1 << n) - 1), want)
+
+
+DOT = """
+#include "rn_quire.cuh"
+extern "C" __global__ void dot(const unsigned* a, const unsigned* b, unsigned* out, long long terms) {{
+    constexpr rn::Posit fmt{{{n}, 2}};
+    rn::Quire<{n}, 2> quire;
+    for (long long k = threadIdx.x; k < terms; k += 32) quire.add_product(rn::decode(a[k], fmt), rn::decode(b[k], fmt));
+    out[threadIdx.x] = static_cast<unsigned>(quire.pattern());
+}}
+"""
+
+
+@pytest.mark.parametrize("n", [8, 16, 32])
+def test_quires_stay_in_registers(n: int, tmp_path: Path) -> None:
+    (source := tmp_path / "dot.cu").write_text(DOT.format(n=n))
+    (used,) = bridge.stack_and_spills(source, "90a")
+    assert used == bridge.IN_REGISTERS

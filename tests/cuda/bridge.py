@@ -35,6 +35,22 @@ def load(source: Path, more: Sequence[str] = ()) -> ctypes.CDLL:
     return ctypes.CDLL(str(_compile(source, command, f"{source.stem}-{name}.so")))
 
 
+IN_REGISTERS = "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"
+
+
+def stack_and_spills(source: Path, architecture: str) -> list[str]:
+    """What ptxas says of each kernel of a file, compiled by nvcc as `refnum_cuda.build` does; skips without nvcc."""
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("no nvcc on the PATH")
+    target = f"-gencode=arch=compute_{architecture},code=sm_{architecture}"
+    flags = "-O3 -std=c++17 -fmad=false -Werror=all-warnings -Xptxas -v -cubin".split()
+    command = [nvcc, *flags, target, "-I", str(CSRC), "-o", os.devnull, str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return [line.strip() for line in done.stderr.splitlines() if "bytes stack frame" in line]
+
+
 def _fingerprint(source: Path, how: str) -> str:
     """Of everything that goes into the shared object."""
     included = sorted([*CSRC.glob("*.cuh"), *HERE.glob("*.h")])
