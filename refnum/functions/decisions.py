@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from ..reals.enclosures import ENCLOSURES
 from ..reals.intervals import Dyadic, Interval
 from .specials import Call, Operand, Resolved, resolve
 
+PIECE = 1 << 12  #: elements at a time: as Python objects they take 4 MB
 GUARD = 24  #: bits beyond a result's, in the first interval
 MOST = 1 << 16  #: bits of the narrowest interval
 OPEN = 200  #: bits by which the ends of an interval are refined; places where roundings change have fewer
@@ -34,11 +36,16 @@ def decide(
     name: str, operands: Sequence[Tensor], sources: Sequence[Format], fmt: Format, k: Tensor | None = None
 ) -> Tensor:
     """Codes, as int64, of a function of codes [N] of the sources, and of an integer [N] if it takes one."""
-    values = zip(*(_operands(x, source) for x, source in zip(operands, sources, strict=True)), strict=True)
-    integers = [None] * len(operands[0]) if k is None else k.tolist()
+    inputs = [x.split(PIECE) for x in (*operands, *(() if k is None else (k,)))]
+    pieces = [_decide_piece(name, some, sources, fmt) for some in zip(*inputs, strict=True)]
+    return torch.cat(pieces).to(operands[0].device)
+
+
+def _decide_piece(name: str, inputs: Sequence[Tensor], sources: Sequence[Format], fmt: Format) -> Tensor:
+    columns: list[list[Any]] = [_operands(x, source) for x, source in zip(inputs, sources)]  # noqa: B905 - and an integer
+    integers = inputs[-1].tolist() if len(inputs) > len(sources) else [None] * len(inputs[0])
     posit = isinstance(fmt, Posit)
-    resolved = [resolve(name, x, i, posit=posit) for x, i in zip(values, integers, strict=True)]
-    return _rounded(resolved, fmt).to(operands[0].device)
+    return _rounded([resolve(name, x, i, posit=posit) for *x, i in zip(*columns, integers, strict=True)], fmt)
 
 
 def _operands(codes: Tensor, source: Format) -> list[Operand]:
