@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import __version__
-from ..backend import status
+from ..backend import NOTES, status
 from ..errors import BackendError
 from .extras import EXTRAS, installed
 from .status import DONE, MISMATCH
@@ -24,11 +24,11 @@ def run(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
 
     Exit 1 when the backend that was asked for cannot serve.
     """
-    from ..fast.hardware import fma_status
+    from ..fast import hardware  # noqa: F401 - it has something to say on any machine
 
     backend, exit_status = _backend()
-    fma = escape(fma_status().removeprefix("fma: "))
-    facts = {"refnum": __version__, **_versions(), "backend": backend, "fma": fma}
+    notes = dict(escape(note()).split(": ", 1) for note in NOTES)
+    facts = {"refnum": __version__, **_versions(), "backend": backend, **notes}
     extras = {escape(f"refnum[{extra}]"): _presence(names) for extra, names in EXTRAS.items()}
     if as_json:
         print(json.dumps({_plain(name): _plain(text) for name, text in (facts | extras).items()}))

@@ -150,3 +150,28 @@ def much_shared_memory() -> None:
 def warmed_up() -> None:
     """All that is loaded and tried before a capture."""
     operations.warmup(X.device)
+
+
+def checked() -> dict[str, str]:
+    """What torch's own check says of each operation."""
+    calls = {"encode": ("posit16", "nearest_even", None), "quantize": ("e4m3", "to_odd", None)}
+    x, codes = X[:3], WANT[:3]  # without NaN, which torch takes for two different results
+    found = {name: torch.library.opcheck(getattr(torch.ops.refnum, name), (x, *rest)) for name, rest in calls.items()}
+    found["decode"] = torch.library.opcheck(torch.ops.refnum.decode, (codes, "posit16", torch.float64))
+    return {f"{name} {test}": result for name, tests in found.items() for test, result in tests.items()}
+
+
+def compiled() -> dict[str, Any]:
+    """The operations that a compiled program calls."""
+    targets: list[str] = []
+
+    def program(x: torch.Tensor) -> torch.Tensor:
+        codes = refnum.encode(x, Posit(16))
+        return refnum.decode(codes, Posit(16), dtype=torch.float32) + refnum.quantize(x, Posit(16))
+
+    def backend(graph: torch.fx.GraphModule, _: Any) -> Any:
+        targets.extend(str(node.target) for node in graph.graph.nodes if "refnum" in str(node.target))
+        return graph.forward
+
+    got = torch.compile(program, backend=backend, fullgraph=True)(X)
+    return {"targets": targets, "equal": not serving._differing(got, program(X))}

@@ -96,9 +96,8 @@ def _played(scene: Callable[..., Any], arguments: tuple[Any, ...], environment: 
     os.environ.update(environment)
     modules.BIN = Path(files)
     launch.ordinal, launch.place, launch.current = (lambda device: 0), _place, (lambda: (0, STREAM))
-    torch.cuda.is_available, torch.cuda.current_device = (lambda: True), (lambda: 0)
     operations.install("cpu")
-    backend._discovered[:] = [None]
+    backend._discovered[:], backend.OBSTACLES[:] = [None], [lambda: modules.obstacle(0)]
     return scene(*arguments)
 
 
