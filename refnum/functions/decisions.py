@@ -45,7 +45,7 @@ def _decide_piece(name: str, inputs: Sequence[Tensor], sources: Sequence[Format]
     columns: list[list[Any]] = [_operands(x, source) for x, source in zip(inputs, sources)]  # noqa: B905 - and an integer
     integers = inputs[-1].tolist() if len(inputs) > len(sources) else [None] * len(inputs[0])
     posit = isinstance(fmt, Posit)
-    return _rounded([resolve(name, x, i, posit=posit) for *x, i in zip(*columns, integers, strict=True)], fmt)
+    return _rounded([resolve(name, tuple(x), i, posit=posit) for *x, i in zip(*columns, integers, strict=True)], fmt)
 
 
 def _operands(codes: Tensor, source: Format) -> list[Operand]:

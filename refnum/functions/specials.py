@@ -8,7 +8,7 @@ no Inf and no sign of 0, and what has no unique real result is NaR (Posit Standa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf, nan
 from typing import NamedTuple
@@ -57,7 +57,7 @@ class Operand(NamedTuple):
 Resolved = float | Call
 
 
-def resolve(name: str, operands: Sequence[Operand], k: int | None, *, posit: bool) -> Resolved:
+def resolve(name: str, operands: tuple[Operand, ...], k: int | None, *, posit: bool) -> Resolved:
     """What the function gives at the operands, and at the integer k if it takes one."""
     if posit and any(x.nan for x in operands):
         return nan
