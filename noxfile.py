@@ -16,13 +16,15 @@ nox.options.error_on_missing_interpreters = True
 
 PROJECT = nox.project.load_toml("pyproject.toml")["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+KERNEL_BUILD: list[str] = nox.project.load_toml("refnum_cuda/pyproject.toml")["build-system"]["requires"]
 CONSTRAINTS = ("--constraint", "constraints.txt")
 MINIMUMS = ("torch==2.10.*", "numpy==1.26.*")
-TESTING = ("demo", "conformance", "exact", "pytest-xdist", "nbclient", "ipykernel", "torchao")  # what the tests can use
+# what the tests can use
+TESTING = ("demo", "conformance", "exact", "pytest-xdist", "nbclient", "ipykernel", "torchao", *KERNEL_BUILD)
 # every compile, every vector, every tensor core, every pattern of functions, the whole table of the Posit Standard
 SLOW = (
     *("tests/test_compile.py", "tests/test_mx_quantizer.py", "tests/test_mx_oracle.py", "tests/test_sums_products.py"),
-    *("tests/test_functions.py", "tests/test_cli_standard.py"),
+    *("tests/test_functions.py", "tests/test_cli_standard.py", "tests/test_cuda_build.py"),
 )
 BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome")  # any that draws pages without a screen
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # a test worker or a yardstick has one core to itself
@@ -74,9 +76,10 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def typing(session: nox.Session) -> None:
-    """Check the types of the package, with mypy --strict."""
+    """Check the types of the package and of its kernels' Python, with mypy --strict."""
     install(session, "cli", "plot", "hypothesis", "mypy")  # all that the package can use and that has types
     session.run("mypy", *session.posargs)
+    session.run("mypy", "--explicit-package-bases", "refnum_cuda/refnum_cuda")
 
 
 @nox.session(default=False)
@@ -100,6 +103,23 @@ def bench(session: nox.Session) -> None:
     for script in sorted(Path("benchmarks").glob("*.py")):
         if script.stem != "harness":
             session.run("python", str(script), *session.posargs, env=ONE_THREAD | KEPT_MEMORY)
+
+
+@nox.session(default=False)
+def cuda(session: nox.Session) -> None:
+    """On a machine with a GPU: install the kernels, run their tests on it, the sanitizer on the smallest, benchmarks.
+
+    The torch of the constraints file has to be a build with CUDA.
+    """
+    install(session, "pytest", "hypothesis", "rich")
+    session.install(*CONSTRAINTS, "--no-deps", "--editable", "./refnum_cuda")
+    files = [str(path) for path in sorted(Path("tests").glob("test_cuda_*.py"))]
+    session.run("pytest", "-m", "gpu", *files, *session.posargs)
+    if shutil.which("compute-sanitizer"):
+        tests = ("python", "-m", "pytest", "-m", "gpu", "-k", "layout", *files)
+        session.run("compute-sanitizer", "--error-exitcode", "1", *tests, external=True)
+    for script in sorted(Path("refnum_cuda/benchmarks").glob("*.py")):
+        session.run("python", str(script), env=KEPT_MEMORY)
 
 
 @nox.session(default=False)

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 import refnum
+from refnum import backend
 from refnum.backend import CHOICES, VARIABLE
 from refnum.errors import BackendError
 
@@ -16,6 +17,8 @@ NOT_INSTALLED = "refnum_cuda is not installed"
 @pytest.fixture(autouse=True)
 def _no_choice_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(backend, "_discovered", [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
 
 
 def test_automatic_choice_gives_its_reason() -> None:

@@ -226,6 +226,8 @@ def test_installed_beside_a_torch_without_cuda_it_says_why_the_reference_serves(
 def test_the_distribution_is_of_refnums_version() -> None:
     assert refnum_cuda.__version__ == refnum.__version__
     assert PROJECT["project"]["dependencies"] == [f"refnum=={refnum.__version__}"]
+    extras = tomllib.loads((DISTRIBUTION.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert extras["cuda"] == [f"refnum-cuda=={refnum.__version__}"]
     assert PROJECT["project"]["entry-points"] == {"refnum.backends": {"cuda": "refnum_cuda:register"}}
 
 
