@@ -44,7 +44,7 @@ struct Float16 {
         // 2. The last place of 1/2 is that of subnormals, so that a sum with it rounds to them.
         u32 subnormal = bits_of(add_rn(float_of(magnitude), 0.5f)) - bits_of(0.5f);
         u32 kept = magnitude < 0x38800000 ? subnormal : normal;
-        return static_cast<u16>(is_nan(x) ? 0x7fff : kept | bits_of(x) >> 16 & 0x8000);
+        return static_cast<u16>(is_nan(x) ? 0x7fff : kept | (bits_of(x) >> 16 & 0x8000));
     }
 };
 
