@@ -87,15 +87,11 @@ RN_HD Exact divide(Exact a, Exact b) {
 // The square root of a with a sticky bit, for a significand of at most 30 bits; NaN for a < 0.
 RN_HD Exact square_root(Exact a) {
     if (a.significand == 0) return {0, 0, ZERO_EXPONENT, a.kind};
-    // x in [2**60, 2**62): its root in float64 is right or off by 1, and the remainder tells which.
+    // x in [2**60, 2**62) is a float64: the integer part of its rounded root is right or 1 too large.
     u64 x = a.significand >> (1 - (a.exponent & 1));
     u64 root = static_cast<u64>(square_root_rn(static_cast<double>(x)));
-    if (root * root > x) root -= 1;
+    root -= root * root > x;
     u64 remainder = x - root * root;
-    if (remainder > 2 * root) {
-        remainder -= 2 * root + 1;
-        root += 1;
-    }
     return {0, root << 31 | sticky(remainder), a.exponent >> 1, a.kind | a.sign};
 }
 
