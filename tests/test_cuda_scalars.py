@@ -309,6 +309,30 @@ def test_quires(library: ctypes.CDLL, n: int, es: int) -> None:
     assert torch.equal(out, quire.to_posit().long())
 
 
+@pytest.mark.parametrize(("n", "es"), QUIRES[2:])
+def test_quires_beside_ties(library: ctypes.CDLL, n: int, es: int) -> None:
+    """A posit, half the way to the next one, and a power of 2 at every place of the register, added or subtracted."""
+    fmt = Posit(n, es)
+    p = torch.randint(1, fmt.maxpos, (60,), generator=generator(n + es))
+    p[:30] = p[:30] >> torch.arange(30) % (n - 1) | 1
+    half = refnum.decode(p << 1 | 1, Posit(n + 1, es)) - refnum.decode(p, fmt)
+    place = torch.arange(-2 * fmt.max_scale, 2 * fmt.max_scale + 1)
+    steps = [2.0 ** exponent.double() for exponent in (place // 2, place - place // 2)]
+    values = torch.cartesian_prod(torch.arange(len(p)), torch.arange(len(place)), torch.tensor([1, -1]))
+    i, j, sign = values.unbind(1)
+    a = torch.stack([half[i], steps[0][j] * sign], 1)
+    b = torch.stack([torch.ones(len(i), dtype=torch.float64), steps[1][j]], 1)
+    exact = ((refnum.quantize(a, fmt) == a) & (refnum.quantize(b, fmt) == b)).all(1)
+    assert int(exact.sum()) > 900
+    a, b = (refnum.encode(x[exact], fmt).long() for x in (a, b))
+    c = p[i[exact]]
+    quire = refnum.posit.Quire(fmt, c.shape).add_posit(c)
+    for k in range(2):
+        quire.mul_add(a[:, k], b[:, k])
+    assert torch.equal(dots(library, fmt, a, b, c), quire.to_posit().long())
+    assert torch.equal(dots(library, fmt, -a, b, -c), quire.negate().to_posit().long())
+
+
 @pytest.mark.parametrize(("n", "es"), [(8, 0), (8, 2), (16, 1), (16, 2), (32, 2)])
 def test_golden_dots(library: ctypes.CDLL, n: int, es: int) -> None:
     with np.load(VECTORS / "posit_quire.npz", allow_pickle=False) as z:

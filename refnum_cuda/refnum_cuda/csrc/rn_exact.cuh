@@ -32,9 +32,6 @@ RN_HD u64 shift_right_jam(u64 x, i32 count) {
     return count < 64 ? (x >> count) | sticky(dropped(x, count)) : sticky(x);
 }
 
-// a where yes is -1, b where it is 0.
-RN_HD u64 select(i32 yes, u64 a, u64 b) { return yes ? a : b; }
-
 // The value of an integer magnitude below 2**62, whose lowest bit is worth 2**unit.
 RN_HD Exact from_integer(i32 sign, u64 magnitude, i32 unit, i32 kind) {
     if (magnitude == 0) return {sign, 0, ZERO_EXPONENT, kind};

@@ -74,9 +74,9 @@ RN_HD Wide pack(Exact x, Minifloat fmt) {
     // F2. The field is added, not joined: the hidden bit counts 1, so field 1 adds 0 and a subnormal needs no case.
     i32 field = (down ? fmt.min_scale() : x.exponent) + fmt.bias - 1;
     head += static_cast<u64>(field) << fmt.mantissa;
-    // F3. Beyond the largest value every rounding decides as if a full unit followed it. A field above 2**exponent - 2
-    //     is beyond by itself: its head may not fit in 64 bits.
-    if (head > fmt.largest() || field > (1 << fmt.exponent) - 2) return {x.sign, fmt.largest(), WHOLE, true, x.kind};
+    // F3. Beyond the largest value every rounding decides as if a full unit followed it. Heads fit in 64 bits: fields of
+    //     floats and posits, with any bias, in 12.
+    if (head > fmt.largest()) return {x.sign, fmt.largest(), WHOLE, true, x.kind};
     return {x.sign, head, tail, true, x.kind};
 }
 

@@ -11,7 +11,7 @@ template <i32 N, i32 ES>
 struct Quire {
     static constexpr Posit FORMAT{N, ES};
     static constexpr i32 LOWEST = -2 * FORMAT.max_scale();
-    static constexpr i32 LIMBS = (4 * FORMAT.max_scale() + 32 + 31) / 32;
+    static constexpr i32 LIMBS = N == 2 ? 2 : (4 * FORMAT.max_scale() + 32 + 31) / 32;  // two at least
 
     u32 limb[LIMBS] = {};  // least significant first
     i32 kind = NUMBER;
@@ -56,36 +56,34 @@ struct Quire {
 
     // The value, jammed to one significand.
     RN_HD Exact value() const {
-        // V1. The magnitude, and in it the first limb that is not zero, the two below, and whether anything follows.
+        // V1. The magnitude.
         i32 sign = static_cast<i32>(limb[LIMBS - 1]) >> 31;
         u32 mask = static_cast<u32>(sign);
         u64 carry = mask & 1;
-        u32 first = 0, second = 0, third = 0, rest = 0;
-        i32 top = 0;
+        u32 magnitude[LIMBS];
 #pragma unroll
         for (i32 i = 0; i < LIMBS; ++i) {
             carry += limb[i] ^ mask;
-            u32 word = static_cast<u32>(carry);
+            magnitude[i] = static_cast<u32>(carry);
             carry >>= 32;
-            // V2. From below: each limb takes the place of those before it, but zeros at the top take none.
-            if (word != 0) {
-                i32 gap = i - top;  // limbs that were zero lie between
-                rest |= gap > 0 ? third : 0;
-                rest |= gap > 1 ? second : 0;
-                rest |= gap > 2 ? first : 0;
-                third = gap > 2 ? 0 : gap > 1 ? first : gap > 0 ? second : 0;
-                second = gap > 1 ? 0 : gap > 0 ? first : 0;
-                first = word;
+        }
+        // V2. Its first limb that is not zero with the one below: 33 bits or more, of which a posit has 30 at most.
+        u64 high = 0;
+        u32 rest = 0;
+        i32 top = 0;
+#pragma unroll
+        for (i32 i = LIMBS - 1; i > 0; --i) {
+            if (high >> 32) {
+                rest |= magnitude[i - 1];
+            } else {
+                high = static_cast<u64>(magnitude[i]) << 32 | magnitude[i - 1];
                 top = i;
             }
         }
-        // V3. Their 96 bits in a significand.
-        u64 high = static_cast<u64>(first) << 32 | second;
+        // V3. Jammed to a significand.
         if (high == 0) return {0, 0, ZERO_EXPONENT, kind};
-        i32 left = leading_zeros(high);  // below 32
-        u64 normal = high << left | static_cast<u64>(third) << left >> 32;
-        u64 lost = (static_cast<u64>(third) << left & 0xFFFFFFFF) | rest;
-        u64 significand = shift_right_jam(normal, 64 - LIMB) | sticky(lost);
+        i32 left = leading_zeros(high);
+        u64 significand = shift_right_jam(high << left, 64 - LIMB) | sticky(rest);
         return {sign, significand, LOWEST + 32 * top + 31 - left, kind};
     }
 
