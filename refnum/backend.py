@@ -23,8 +23,8 @@ VARIABLE = "REFNUM_BACKEND"
 GROUP = "refnum.backends"
 
 INTERFACE = 1  #: of the tables below: one more whenever they, or what is passed through them, change
-#: What elementwise functions compute; contracts of sums have their own table. Changed bits are a new version.
-CONTRACTS = ("encode/v1", "decode/v1", "quantize/v1")
+#: What kernels may compute; sums.contracts defines those of sums. Changed bits are a new version.
+CONTRACTS = ("encode/v1", "decode/v1", "quantize/v1", "chain/v1", "tree/v1")
 
 # Filled by rooms as they are imported, and by a distribution of kernels when it is registered.
 NOTES: list[Callable[[], str]] = []  #: what they have to say to `status`
@@ -88,7 +88,13 @@ def _registered() -> str | None:
     with _lock:
         if not _discovered:
             found = tuple(entry_points(group=GROUP, name="cuda"))
-            _discovered.append(found[0].load()() if found else "refnum_cuda is not installed")
+            _discovered.append(None if found else "refnum_cuda is not installed")
+            try:
+                for entry in found[:1]:  # it imports codec, which asks again
+                    _discovered[0] = entry.load()()
+            except BaseException:
+                _discovered.clear()
+                raise
         return _discovered[0]
 
 

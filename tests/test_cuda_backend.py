@@ -17,6 +17,7 @@ import refnum
 import refnum_cuda
 from refnum import Posit, backend
 from refnum.errors import BackendError
+from refnum.sums import contracts
 from refnum_cuda import operations
 
 X = torch.tensor([1.0, -0.75, 3.0], dtype=torch.float32)
@@ -65,8 +66,8 @@ def test_a_torch_without_cuda_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> 
         (refnum, "__version__", "9.9.9", "refnum_cuda is for refnum of version 0.1.0, and this one has 9.9.9"),
         (backend, "INTERFACE", 77, "refnum_cuda is for refnum of interface 1, and this one has 77"),
         (
-            *(backend, "CONTRACTS", ("encode/v2", "decode/v1", "quantize/v1")),
-            "refnum_cuda has kernels for encode/v1, which this refnum does not define",
+            *(backend, "CONTRACTS", ("encode/v2", "decode/v1", "quantize/v1", "chain/v1", "tree/v2")),
+            "refnum_cuda has kernels for encode/v1, tree/v1, which this refnum does not define",
         ),
     ],
 )
@@ -83,6 +84,11 @@ def test_what_differs_is_not_registered(
 def test_both_name_the_same_interface_and_contracts() -> None:
     assert refnum_cuda.INTERFACE == backend.INTERFACE
     assert set(refnum_cuda.CONTRACTS) <= set(backend.CONTRACTS)
+    functions = set(operations.OPAQUE)
+    assert {name.split("/")[0] for name in backend.CONTRACTS} >= functions
+    for name in backend.CONTRACTS:
+        if name.split("/")[0] not in functions:
+            assert contracts.find("gemm", name).name.startswith(name)
 
 
 def test_the_package_is_not_imported_where_the_reference_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

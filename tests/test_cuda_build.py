@@ -19,14 +19,13 @@ from pathlib import Path
 import pytest
 import torch
 from cuda import bridge  # before refnum_cuda, which it finds
-from cuda.stage import Blank
+from cuda.stage import KERNELS, Blank
 
 import refnum
 import refnum_cuda
-from refnum_cuda import build, elementwise, launch, serving
+from refnum_cuda import build, launch
 
 DISTRIBUTION = bridge.CSRC.parents[1]
-KERNELS = (serving.PROBE, elementwise.CONVERT, elementwise.QUANTIZE)  #: all that Python launches
 PROJECT = tomllib.loads((DISTRIBUTION / "pyproject.toml").read_text())
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from cuda import scenes
 from cuda.stage import STREAM, Stage
 from cuda.stage import stage as the_stage
 from refnum_cuda.build import TARGETS
 from refnum_cuda.modules import pick
 from refnum_cuda.operations import OPERATIONS
+
+from refnum_cuda import driver, launch
 
 RIGHT = (True, [], "")
 
@@ -58,12 +63,24 @@ def test_an_operation_gives_the_references_bits_and_says_nothing(stage: Stage) -
         "status": "backend: cuda (its kernels serve this GPU)",
     }
     assert len(stage.calls("cuInit")) == 1
-    assert len(stage.calls("cuModuleLoadData")) == 2  # probe, elementwise
+    assert len(stage.calls("cuModuleLoadData")) == 2  # probe, elementwise: not ordered, which nothing has asked for
     assert all(line.endswith(f"0 {STREAM:#x}") for line in stage.calls("cuLaunchKernel"))
 
 
 def test_results_are_the_references_for_every_layout(stage: Stage) -> None:
     assert stage.play(scenes.results) == []
+
+
+def test_products_are_the_references_for_every_shape(stage: Stage) -> None:
+    assert stage.play(scenes.products) == []
+    assert {line.split()[1] for line in stage.calls("cuLaunchKernel")} >= {
+        "rn_chain_float32_square",
+        "rn_tree_float32_slim",
+    }
+
+
+def test_results_may_be_written_to(stage: Stage) -> None:
+    assert stage.play(scenes.written_to) == []
 
 
 def test_every_operation_is_tried_before_a_capture(stage: Stage) -> None:
@@ -76,6 +93,33 @@ def test_threads_that_start_together_share_what_is_loaded(stage: Stage) -> None:
     assert len(stage.calls("cuInit")) == 1
     assert len(stage.calls("cuModuleLoadData")) == 2
     assert len(stage.calls("cuDevicePrimaryCtxRetain")) == 4  # one a thread, which has no context before
+
+
+def test_each_device_loads_its_own(stage: Stage) -> None:
+    assert stage.play(scenes.on_two_devices) == [True, True, True]
+    assert len(stage.calls("cuInit")) == 1
+    assert len(stage.calls("cuModuleLoadData")) == 4
+
+
+def test_nothing_is_loaded_during_a_capture(stage: Stage) -> None:
+    seen = stage.play(scenes.while_capturing)
+    refused(seen["cold"], "cannot load and try rn_probe while", "Allowed are", "Call refnum_cuda.warmup() first")
+    assert seen["warm"] == RIGHT
+
+
+def test_torchs_device_and_stream_are_asked_for_each_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = iter([SimpleNamespace(device_index=i, cuda_stream=STREAM + i) for i in range(2)])
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: next(streams))
+    assert [launch.current(), launch.current()] == [(0, STREAM), (1, STREAM + 1)]
+
+
+def test_a_place_is_torchs_device_and_has_a_context(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[object] = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext(entered.append(device)))
+    monkeypatch.setattr(driver, "ensure_context", entered.append)
+    device = torch.device("cuda", 3)
+    with launch.place(device):
+        assert entered == [device, 3]
 
 
 def test_the_reference_serves_where_it_is_asked_for(stage: Stage) -> None:

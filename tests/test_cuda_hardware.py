@@ -95,3 +95,18 @@ def test_more_than_2_to_31_elements_are_indexed() -> None:
     x[-1], x[1 << 31] = 1.0, -1.0
     codes = on_gpu(x)
     assert codes[[0, 1 << 31, -1]].tolist() == [0, -16384, 16384]
+
+
+@pytest.mark.parametrize("contract", ["chain/v1", "tree/v1(Kc=256)"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(1, 385, 33), (16, 64, 40), (130, 257, 129), (129, 100, 3)])
+def test_products_of_every_layout_have_the_references_bits(
+    contract: str, dtype: torch.dtype, shape: tuple[int, int, int]
+) -> None:
+    m, k, n = shape
+    random = torch.Generator(device="cpu").manual_seed(m)
+    a, b = (torch.randn(size, generator=random, dtype=torch.float32).to(dtype) for size in ((m, k), (n, k)))
+    want = refnum.gemm(a, b.mT, contract=contract)
+    with refnum.use_backend("cuda"):
+        got = refnum.gemm(a.cuda(), b.cuda().mT, contract=contract)
+    assert torch.equal(got.cpu(), want)

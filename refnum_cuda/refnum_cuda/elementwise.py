@@ -132,7 +132,7 @@ def _codes() -> Iterator[tuple[Any, ...]]:
 
 
 OPERATIONS = (
-    Operation("encode", _encode_reference, _encode, _covers, _from_floats),
-    Operation("decode", _decode_reference, _decode, _covers, _codes),
-    Operation("quantize", _quantize_reference, _quantize, _covers, _from_floats),
+    Operation("encode", _encode_reference, _encode, _covers, (CONVERT,), _from_floats),
+    Operation("decode", _decode_reference, _decode, _covers, (CONVERT,), _codes),
+    Operation("quantize", _quantize_reference, _quantize, _covers, (QUANTIZE,), _from_floats),
 )

@@ -10,11 +10,15 @@ from torch import Tensor
 
 import refnum
 from refnum import backend
+from refnum.sums.products import gemm_reference
 
-from . import CONTRACTS, INTERFACE, __version__, elementwise, modules, serving
+from . import CONTRACTS, INTERFACE, __version__, elementwise, modules, ordered, serving
 from .serving import Operation
 
-OPERATIONS: tuple[Operation, ...] = elementwise.OPERATIONS
+OPERATIONS = (
+    *elementwise.OPERATIONS,
+    Operation("gemm", gemm_reference, ordered.gemm, ordered.covered, tuple(ordered.KERNELS.values()), ordered.examples),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,8 @@ def note() -> str:
     """What has kernels, and how far they were tried."""
     names = ", ".join(operation.name for operation in OPERATIONS)
     return (
-        f"kernels: {names} of refnum_cuda {__version__}, posits of more than {elementwise.WIDEST_POSIT} bits by the "
-        "reference (not verified on hardware; each is compared with the reference when it first meets a device)"
+        f"kernels: {names} of refnum_cuda {__version__}, what they do not cover by the reference "
+        "(not verified on hardware; each is compared with the reference when it first meets a device)"
     )
 
 

@@ -28,9 +28,11 @@ class Operation:
     reference: Callable[..., Tensor]  #: the definition, on any device
     kernel: Callable[..., Tensor]  #: the same bits, by launches
     covers: Callable[..., bool]  #: whether the kernel takes the arguments; for others the reference has the same bits
+    launches: tuple[launch.Kernel, ...]  #: all that the kernel may launch
     examples: Callable[[], Iterable[tuple[Any, ...]]]  #: arguments on the CPU, by which the kernel is tried
 
 
+VIEWS = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
 _lock = threading.RLock()
 _verified: set[tuple[int, str]] = set()
 _warned: set[str] = set()
@@ -42,15 +44,23 @@ def implementation(operation: Operation) -> Callable[..., Tensor]:
     def serve(*arguments: Any) -> Tensor:
         chosen = backend.chosen()
         if chosen == "reference" or not operation.covers(*arguments):
-            return operation.reference(*arguments)
+            return _by_reference(operation, arguments)
         device = next(argument.device for argument in arguments if isinstance(argument, Tensor))
         if why := obstacle(device):
             _say(why, chosen)
-            return operation.reference(*arguments)
+            return _by_reference(operation, arguments)
         verify(operation, device)
         return _run(operation, device, arguments)
 
     return serve
+
+
+def _by_reference(operation: Operation, arguments: Sequence[Any]) -> Tensor:
+    result = operation.reference(*arguments)
+    with torch._C._ExcludeDispatchKeyGuard(
+        VIEWS
+    ):  # as refnum.ops: what torch knows to be a view must not be written to
+        return result.detach()
 
 
 def _run(operation: Operation, device: torch.device, arguments: Sequence[Any]) -> Tensor:

@@ -4,7 +4,7 @@
    FAKECUDA_CAPABILITY  the compute capability of each of its devices, 90 if unset
    FAKECUDA_FAIL        call:code, for example cuInit:100
    FAKECUDA_LOG         a file that gets a line for each call that is more than a question
-   FAKECUDA_KERNELS     a shared object made with sim.h, whose kernels are run when they are launched
+   FAKECUDA_KERNELS     shared objects made with sim.h, with ':' between them, whose kernels are run when launched
 
    A handle of a module is 1; of a function, its name. A context belongs to a thread, as in CUDA.  */
 #include <dlfcn.h>
@@ -43,6 +43,18 @@ static void record(const char *line) {
         fprintf(log, "%s\n", line);
         fclose(log);
     }
+}
+
+/* What runs a kernel: of the shared object that has it. */
+static simulation *simulated(const char *kernel) {
+    char paths[4096], *rest = paths, *path;
+    const char *all = getenv("FAKECUDA_KERNELS");
+    snprintf(paths, sizeof paths, "%s", all ? all : "");
+    while ((path = strsep(&rest, ":"))) {
+        void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        if (library && dlsym(library, kernel)) return (simulation *)dlsym(library, "sim_run");
+    }
+    return NULL;
 }
 
 #define BEGIN(call) if (planned(call)) return planned(call)
@@ -118,10 +130,7 @@ EXPORT int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz,
     snprintf(line, sizeof line, "cuLaunchKernel %s (%u, %u, %u) (%u, %u, %u) %u %#zx", (char *)function, gx, gy, gz, bx,
              by, bz, shared, (size_t)stream);
     record(line);
-    const char *path = getenv("FAKECUDA_KERNELS");
-    if (!path) return SUCCESS;
-    void *library = dlopen(path, RTLD_NOW);
-    simulation *run = library ? (simulation *)dlsym(library, "sim_run") : NULL;
+    simulation *run = simulated(function);
     if (!run) return LAUNCH_FAILED;
     size3 grid = {gx, gy, gz}, block = {bx, by, bz};
     options ascending = {0, 0, -1};

@@ -13,7 +13,7 @@ from cuda.stage import told
 
 import refnum
 from refnum import Posit, codec
-from refnum_cuda import driver, modules, operations, serving
+from refnum_cuda import driver, launch, modules, operations, serving
 
 X = torch.tensor([1.0, -0.75, 3.14159, float("inf"), float("nan"), 1e-30, -0.0], dtype=torch.float32)
 WANT = codec.codes_of(X, Posit(16), "nearest_even", None)
@@ -175,3 +175,62 @@ def compiled() -> dict[str, Any]:
 
     got = torch.compile(program, backend=backend, fullgraph=True)(X)
     return {"targets": targets, "equal": not serving._differing(got, program(X))}
+
+
+def products() -> list[str]:
+    """Products for which a kernel's bits are not the reference's."""
+    random = torch.Generator(device="cpu").manual_seed(9)
+    cases = {
+        "matrices": ((5, 40), (40, 9), None, torch.float32),
+        "tiles": ((130, 21), (21, 129), (129,), torch.float32),
+        "batches": ((3, 1, 4, 17), (2, 17, 8), (2, 1, 8), torch.bfloat16),
+        "one row": ((7,), (7, 6), None, torch.float16),
+        "no terms": ((4, 0), (0, 3), (3,), torch.float32),
+        "no rows": ((0, 4), (4, 3), None, torch.float32),
+    }
+    wrong = []
+    for name, (left, right, bias, dtype) in cases.items():
+        a, b = (torch.randn(shape, generator=random, dtype=torch.float32).to(dtype) for shape in (left, right))
+        addend = None if bias is None else torch.randn(bias, generator=random, dtype=torch.float32)
+        for contract in ("chain/v1", "tree/v1(Kc=8)", "exact/v1"):
+            for out_dtype in (torch.float32, torch.bfloat16):
+                got = refnum.gemm(a, b, addend, contract=contract, out_dtype=out_dtype)
+                with refnum.use_backend("reference"):
+                    want = refnum.gemm(a, b, addend, contract=contract, out_dtype=out_dtype)
+                if got.shape != want.shape or serving._differing(got, want):
+                    wrong.append(f"{name}, {contract}, {out_dtype}")
+    return wrong
+
+
+def written_to() -> list[str]:
+    """Results that must not be written to, by kernels and by the reference."""
+    a, b = (torch.ones(shape, requires_grad=True) for shape in ((2, 3), (3, 2)))
+    calls = {
+        "encode": lambda: refnum.encode(a, Posit(16)),
+        "encode by the reference": lambda: refnum.encode(a, Posit(64)),
+        "quantize": lambda: refnum.quantize(a, Posit(16)),
+        "quantize by the reference": lambda: refnum.quantize(a.double(), Posit(48)),
+        "gemm": lambda: refnum.gemm(a, b),
+        "gemm by the reference": lambda: refnum.gemm(a, b, contract="exact/v1"),
+        "decode by the reference": lambda: refnum.decode(torch.zeros(2, dtype=torch.int64), Posit(40)),
+    }
+    return [name for name, call in calls.items() if told(lambda call=call: call().add_(1))[2]]
+
+
+def on_two_devices() -> list[bool]:
+    """The same operation on one device, on another, and on the first again."""
+    found = []
+    for device in (0, 1, 0):
+        launch.ordinal, launch.current = (lambda _, device=device: device), (lambda device=device: (device, 1))
+        found.append(encoded())
+    return found
+
+
+def while_capturing() -> dict[str, Any]:
+    """An operation that a capture meets before and after it has been tried."""
+    torch.version.cuda, torch.cuda.is_current_stream_capturing = "13.0", (lambda: True)
+    cold = told(encoded)
+    torch.cuda.is_current_stream_capturing = lambda: False
+    encoded()
+    torch.cuda.is_current_stream_capturing = lambda: True
+    return {"cold": cold, "warm": told(encoded)}

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing import forkserver
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,10 +28,11 @@ from cuda import bridge, simulate  # before refnum_cuda, which it finds
 import refnum.codec  # noqa: F401 - loaded before processes are forked
 from refnum import backend
 from refnum.errors import BackendError
-from refnum_cuda import build, driver, launch, modules, operations
+from refnum_cuda import build, driver, launch, modules, operations, serving
 
 STREAM = 0x7FFF12345678  #: a handle of more than 32 bits
-KERNELS = ("rn_probe", "rn_convert", "rn_quantize")
+KERNELS = (serving.PROBE, *(kernel for each in operations.OPERATIONS for kernel in each.launches))  #: all there are
+PROCESSORS = SimpleNamespace(multi_processor_count=2)  #: few, so that blocks make several tiles
 DRIVER = bridge.HERE / "fakecuda.c"
 
 
@@ -52,6 +54,12 @@ def compiled_driver(folder: Path) -> None:
     subprocess.run(["gcc", *flags, "-o", str(folder / driver.LIBRARY), str(DRIVER), "-ldl"], check=True)
 
 
+def _simulated(stem: str) -> str:
+    """A file of csrc as a shared object, with the kernels that Python launches."""
+    names = sorted({kernel.name for kernel in KERNELS if kernel.stem == stem})
+    return str(simulate.Kernels.of_file(f"{stem}.cu", *names)._library._name)
+
+
 class Stage:
     """Where scenes are played."""
 
@@ -59,8 +67,7 @@ class Stage:
         self.log, self.files = folder / "log", folder / "files"
         compiled_driver(folder)
         build.build(Blank(), into=self.files)
-        text = "".join((bridge.CSRC / f"{stem}.cu").read_text() for stem in ("probe", "elementwise"))
-        self.kernels = Path(simulate.Kernels(text, *KERNELS)._library._name)
+        self.kernels = ":".join(_simulated(stem) for stem in sorted({kernel.stem for kernel in KERNELS}))
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([__name__])
         with pytest.MonkeyPatch.context() as patch:  # for the process that others are forked from
@@ -71,7 +78,7 @@ class Stage:
     def play(self, scene: Callable[..., Any], *arguments: Any, **environment: str) -> Any:
         """What a scene returns, played in a fresh process with some variables of the environment."""
         self.log.unlink(missing_ok=True)
-        settings = {"FAKECUDA_LOG": str(self.log), "FAKECUDA_KERNELS": str(self.kernels), **environment}
+        settings = {"FAKECUDA_LOG": str(self.log), "FAKECUDA_KERNELS": self.kernels, **environment}
         with ProcessPoolExecutor(1, mp_context=self._context) as pool:
             return pool.submit(_played, scene, arguments, settings, str(self.files)).result()
 
@@ -96,6 +103,7 @@ def _played(scene: Callable[..., Any], arguments: tuple[Any, ...], environment: 
     os.environ.update(environment)
     modules.BIN = Path(files)
     launch.ordinal, launch.place, launch.current = (lambda device: 0), _place, (lambda: (0, STREAM))
+    torch.cuda.get_device_properties = lambda device: PROCESSORS
     operations.install("cpu")
     backend._discovered[:], backend.OBSTACLES[:] = [None], [lambda: modules.obstacle(0)]
     return scene(*arguments)
