@@ -50,9 +50,8 @@ RN_HD u32 encode_bits(u32 bits, Posit fmt) {
     u32 string = regime | exponent | (magnitude & MANTISSA_MASK) << (30 - MANTISSA) >> fmt.es;
     i32 rest = (k < 0 ? ~k : k) + 33 - fmt.n;  // bits behind the cut: 1 to 31
     u32 head = static_cast<u32>(static_cast<i32>(string) >> rest) & maxpos;
-    // To nearest, ties to the even pattern; the ends stay.
-    u32 up = string << (32 - rest) > SIGN - (head & 1);
-    head += head < maxpos ? up : 0;
+    // To nearest, ties to the even pattern. The ends stay: behind maxpos stands its regime's terminator, a 0.
+    head += string << (32 - rest) > SIGN - (head & 1);
     head += head == 0;
     return bits & SIGN ? 0 - head : head;
 }
