@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from cuda import bridge
 from cuda.simulate import CHOICES, Choice, Kernels, SimulationError  # before refnum_cuda, which it finds
 from float_sums import DATA, golden, operands
 from torch import Tensor
@@ -20,7 +21,7 @@ from refnum_cuda import build, ordered
 DTYPES = ordered.RESULTS
 CONTRACTS = ("chain/v1", "tree/v1(Kc=256)", "tree/v1(Kc=10)")
 EDGES = (1, 7, 8, 9, 127, 128, 129, 130)
-TERMS = (0, 1, 7, 8, 9, 255, 256, 257, 385)
+TERMS = (0, 1, 7, 8, 9, 15, 16, 17, 63, 64, 65, 255, 256, 257, 385)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def within_nan(x: Tensor) -> Tensor:
 def shapes() -> Iterator[tuple[int, int, int]]:
     """M, K, N: each edge of a tile with each other one, each count of terms with each contract's tiles."""
     for i, (m, n) in enumerate(itertools.product(EDGES, EDGES)):
-        yield m, TERMS[i % 5], n
+        yield m, TERMS[i % 8], n
     for k in TERMS:
         yield from ((2, k, 33), (17, k, 5), (20, k, 20))
 
@@ -121,7 +122,7 @@ def test_recorded_chains(kernels: Kernels) -> None:
 def test_no_term_is_padded(kernels: Kernels) -> None:
     """An accumulator that is -0 stays it: one more +0 would make it +0."""
     minus = torch.tensor(-0.0)
-    for k in (0, 1, 7, 8, 9, 63, 64, 65):
+    for k in (0, 1, 15, 16, 17, 63, 64, 65):
         for m in (1, 20):
             a, b = torch.full((m, k), -(2.0**-80)), torch.full((k, 20), 2.0**-80)
             got = gemm(kernels, a, b, minus)
@@ -231,7 +232,8 @@ CASES = [(dtype, m) for dtype in (torch.float32, torch.bfloat16) for m in (5, 20
 
 @pytest.mark.parametrize(("dtype", "m"), CASES, ids=str)
 def test_no_barrier_commit_or_wait_is_idle(kernels: Kernels, dtype: torch.dtype, m: int) -> None:
-    a, b, bias = operands("integers", m, 150, 300)
+    """Of terms so many that a tile's last stage is where the next tile's first ones go."""
+    a, b, bias = operands("integers", m, 130, 300)
     x, y = a.to(dtype), b.to(dtype)
     want = refnum.gemm(x, y, bias, out_dtype=torch.float32)
     assert_bit_equal(gemm(kernels, x, y, bias, dtype=torch.float32, blocks=1), want)
@@ -247,6 +249,49 @@ def test_no_barrier_commit_or_wait_is_idle(kernels: Kernels, dtype: torch.dtype,
     assert len(sites) == (4 if copied else 2)
     for number, what in sites.items():
         assert any(differs(choice._replace(without=number)) for choice in CHOICES), f"nothing needs {what}"
+
+
+MUTANTS = {
+    "of -0 with a padded term": (
+        "for (i32 k = 0; k < count; k++) add_term",
+        "for (i32 k = 0; k <= count; k++) add_term",
+    ),
+    "of two roundings": (
+        "of[i][j] = fma_rn(x[i], y[j], of[i][j])",
+        "of[i][j] = add_rn(multiply_rn(x[i], y[j]), of[i][j])",
+    ),
+    "of a chain that ends with the bias": ("if (TREE && bias.data) x = add", "if (bias.data) x = add"),
+    "of joins in a line": ("(last || (ones & 1))", "true"),
+    "of no last join": ("depth > 0 && (last || (ones & 1))", "depth > 0 && (ones & 1)"),
+    "of chunks a term too long": (
+        "least(size.chunk, size.terms - end) + end",
+        "least(size.chunk + 1, size.terms - end) + end",
+    ),
+    "of the last row left out": ("r < rows_here && c < columns_here", "r < rows_here - 1 && c < columns_here"),
+    "of NaN as it comes": ("is_nan(x) ? float_of(0x7fffffff) : x", "x"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutants_have_other_bits(name: str) -> None:
+    texts = {file: (bridge.CSRC / file).read_text() for file in ("rn_halves.cuh", "ordered.cu")}
+    text = texts["ordered.cu"].replace('#include "rn_halves.cuh"', texts["rn_halves.cuh"].replace("#pragma once", ""))
+    right, wrong = MUTANTS[name]
+    assert text.count(right) == 1
+    mutant = Kernels(
+        text.replace(right, wrong),
+        *(f"rn_{order}_float32_{tiling}" for order in ("chain", "tree") for tiling in ("square", "slim")),
+    )
+
+    def differs(kind: str, shape: tuple[int, int, int], contract: str) -> bool:
+        a, b, bias = operands(kind, *shape)
+        want = refnum.gemm(a, b, bias, contract=contract)
+        return not torch.equal(gemm(mutant, a, b, bias, contract).view(torch.int32), want.view(torch.int32))
+
+    shapes = (5, 21, 40), (20, 75, 24), (130, 37, 20)
+    kinds = "normal", "ties of a chain", "results that vanish", "specials"
+    assert any(differs(*case) for case in itertools.product(kinds, shapes, ("chain/v1", "tree/v1(Kc=10)")))
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ class Tiling:
         return self.stage * (self.stages if dtype == torch.float32 else 2)
 
 
-SQUARE = Tiling("square", 128, 128, 256, 4 * 8 * (132 + 132), 2)
+SQUARE = Tiling("square", 128, 128, 256, 4 * 16 * (132 + 132), 2)
 SLIM = Tiling("slim", 16, 32, 128, 4 * 64 * (20 + 33), 4)
 
 #: by order, dtype of the operands and tiling

@@ -16,7 +16,7 @@ struct Tiling {
     static constexpr i32 THREADS = (M / TM) * (N / TN);
 };
 
-using Square = Tiling<128, 128, 8, 8, 8, 8, 2, 2>;  // at 128 registers: more side by side would spill
+using Square = Tiling<128, 128, 8, 8, 8, 16, 2, 2>;  // in 128 registers: unrolled further, it would spill
 using Slim = Tiling<16, 32, 4, 1, 32, 64, 4, 8>;  // for few rows: many terms are on their way
 
 RN_HD constexpr i32 vector_of(i32 elements) { return elements < 4 ? elements : 4; }  // floats that lie side by side
@@ -113,13 +113,21 @@ struct Side {
 
     // Start to bring so many terms. Nothing is read beyond the operand; what is not brought is not used.
     RN_HD void request(float* tile, i64 first, i32 count) {
+        if (count == TERMS && lines == LINES) {
+            bring(tile, first, [](i32, i32) { return true; });
+        } else {
+            bring(tile, first, [&](i32 term, i32 line) { return term < count && line < lines; });
+        }
+    }
+
+    template <class Inside>
+    RN_HD void bring(float* tile, i64 first, Inside inside) {
         const Bits* one = from + first * term_stride;
         each([&](i32 i, i32 term, i32 line) {
-            bool there = term < count && line < lines;
             if constexpr (COPIED) {
-                if (there) copy_async(tile + term * PITCH + line, one);
+                if (inside(term, line)) copy_async(tile + term * PITCH + line, one);
             } else {
-                held[i] = there ? *one : 0;
+                held[i] = inside(term, line) ? *one : 0;
             }
             one += step;
         });
