@@ -88,7 +88,7 @@ def conformance(session: nox.Session) -> None:
 
     Arguments go to the suite alone; the long sweeps are ``-- --exhaustive``.
     """
-    install(session, "conformance")
+    install(session, "conformance", *KERNEL_BUILD)
     install_conformance(session)
     session.run("python", "-m", "refnum_conformance", *session.posargs)
     if not session.posargs:

@@ -31,10 +31,10 @@ PROJECT = tomllib.loads((DISTRIBUTION / "pyproject.toml").read_text())
 
 @pytest.fixture(scope="module")
 def nvrtc() -> build.Nvrtc:
-    try:
-        importlib.metadata.version("nvidia-cuda-nvrtc")
-    except importlib.metadata.PackageNotFoundError:
-        pytest.skip("NVRTC is not installed: pip install nvidia-cuda-nvrtc")
+    (pinned,) = (each for each in PROJECT["build-system"]["requires"] if each.startswith("nvidia-cuda-nvrtc=="))
+    found = [each.version for each in importlib.metadata.distributions(name="nvidia-cuda-nvrtc")]
+    if pinned.partition("==")[2] not in found:
+        pytest.skip(f"the compiler of the wheel is not installed: pip install {pinned}")
     return build.Nvrtc()
 
 
