@@ -195,6 +195,15 @@ def test_decode(kernels: Kernels, fmt: Format) -> None:
             assert torch.equal(got.view(signed), refnum.decode(codes, fmt, dtype=dtype).view(signed)), "in int64"
 
 
+def test_posits_that_no_float_holds_are_rounded(kernels: Kernels) -> None:
+    for fmt in (P32, Posit(32, 4), Posit(27, 0), P16, Posit(29)):
+        x = patterns(fmt, 4000, 8)
+        for dtype, row in FLOAT_ROWS.items():
+            integers = refnum.boundary.SIGNED[row.width]
+            want = posit.to_float(x, fmt, dtype).view(integers)
+            assert torch.equal(convert(kernels, x, fmt, row).view(integers), want), (fmt, dtype)
+
+
 def test_one_posit_format_to_another(kernels: Kernels) -> None:
     for source, target in ((P16, P8), (P32, P16), (P8, P32), (P32, Posit(32, 0)), (Posit(7, 0), Posit(12, 4))):
         x = patterns(source, 3000, 7)

@@ -74,8 +74,8 @@ RN_HD Wide pack(Exact x, Minifloat fmt) {
     // F2. The field is added, not joined: the hidden bit counts 1, so field 1 adds 0 and a subnormal needs no case.
     i32 field = (down ? fmt.min_scale() : x.exponent) + fmt.bias - 1;
     head += static_cast<u64>(field) << fmt.mantissa;
-    // F3. Beyond the largest value every rounding decides as if a full unit followed it. Heads fit in 64 bits: fields of
-    //     floats and posits, with any bias, in 12.
+    // F3. Beyond the largest value every rounding decides as if a full unit followed it. Heads fit in 64 bits, since
+    //     fields of floats and posits, with any bias, fit in 12.
     if (head > fmt.largest()) return {x.sign, fmt.largest(), WHOLE, true, x.kind};
     return {x.sign, head, tail, true, x.kind};
 }
