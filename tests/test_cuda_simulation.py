@@ -65,6 +65,9 @@ extern "C" __global__ void copies(const float* from, float* to) {
     to[i] = first + tile[n + n - 1 - i];
 }
 
+// The last block to run is the one that counts.
+extern "C" __global__ void race_between_blocks(int* last) { *last = blockIdx.x; }
+
 extern "C" __global__ void copy_without_wait(const float* from, float* to) {
     extern __shared__ float4 rn_shared[];
     float* tile = reinterpret_cast<float*>(rn_shared);
@@ -268,6 +271,13 @@ def test_a_missing_barrier_between_rounds_changes_results(kernels: Kernels, whic
 def test_a_race_between_warps_changes_results(kernels: Kernels) -> None:
     assert not same(results(kernels, "race_between_warps", 64), numbers(64).flip(0))
     assert same(results(kernels, "race_between_warps", 32), numbers(32).flip(0)), "within one it is none"
+
+
+def test_a_race_between_blocks_changes_results(kernels: Kernels) -> None:
+    last = torch.zeros(len(CHOICES), dtype=torch.int32)
+    for choice, place in zip(CHOICES, last, strict=True):
+        kernels.run("race_between_blocks", 7, 1, place, choice=choice)
+    assert {0, 6} <= {*last.tolist()}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-// CUDA kernels on the CPU, unchanged: include this file before theirs. A thread is a fiber; blocks run one after another.
+// CUDA kernels on the CPU, unchanged: include this file before theirs. A thread is a fiber, and blocks run one by one.
 //
 // What a GPU leaves open is chosen here: in which order blocks, warps and the lanes of a warp run, and how late
 // asynchronous copies land. A right kernel has the same results however that is chosen, and a kernel that lacks a
@@ -29,7 +29,6 @@
 #define __host__
 #define __global__ [[gnu::used]]
 #define __shared__ thread_local
-#define __constant__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __grid_constant__
@@ -39,14 +38,11 @@ struct uint3 { unsigned x, y, z; };
 struct dim3 { unsigned x = 1, y = 1, z = 1; };
 struct alignas(8) uint2 { unsigned x, y; };
 struct alignas(16) uint4 { unsigned x, y, z, w; };
-struct alignas(8) int2 { int x, y; };
-struct alignas(16) int4 { int x, y, z, w; };
 struct alignas(8) float2 { float x, y; };
 struct alignas(16) float4 { float x, y, z, w; };
 
 inline uint3 threadIdx, blockIdx;
 inline dim3 blockDim, gridDim;
-constexpr int warpSize = 32;
 
 namespace sim {
 
@@ -252,7 +248,9 @@ inline void run_block(std::size_t shared) {
         thread.copies.assign(1, {});
     }
     do {
-        for (unsigned warp : ordered((count + 31) / 32)) run_warp(&threads[warp * 32], std::min(32u, count - warp * 32));
+        for (unsigned warp : ordered((count + 31) / 32)) {
+            run_warp(&threads[warp * 32], std::min(32u, count - warp * 32));
+        }
     } while (release_block(count));
     if (std::any_of(memory + shared, memory + SHARED, [](unsigned char byte) { return byte != NAN_BYTE; })) {
         throw std::runtime_error("the kernel writes beyond its " + std::to_string(shared) + " bytes of shared memory");
@@ -305,7 +303,8 @@ struct Called<KERNEL> {
     static Kernel row() { return {run, {letter<T>()...}}; }
 };
 
-#define SIM_KERNEL(name) static const bool sim_has_##name = sim::kernels().emplace(#name, sim::Called<&name>::row()).second;
+#define SIM_KERNEL(name) \
+    static const bool sim_has_##name = sim::kernels().emplace(#name, sim::Called<&name>::row()).second;
 
 }  // namespace sim
 

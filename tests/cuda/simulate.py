@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from . import bridge
 
 #: setjmp of glibc, fortified, takes a fiber for a smashed stack; a float4 is read where floats were written
-FLAGS = ("-O3", "-U_FORTIFY_SOURCE", "-fno-strict-aliasing")
+FLAGS = ("-U_FORTIFY_SOURCE", "-fno-strict-aliasing")
 
 Size = tuple[int, int, int] | int
 

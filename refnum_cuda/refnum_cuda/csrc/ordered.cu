@@ -84,11 +84,11 @@ struct Side {
     static constexpr i32 EACH = LINES * TERMS / THREADS;
     static_assert(THREADS % LINES == 0 && THREADS % TERMS == 0, "a thread keeps to one line or to one term");
 
-    const Bits* from;           // its first element of the first terms
-    i64 step;                   // to its next one
+    const Bits* from;  // its first element of the first terms
+    i64 step;          // to its next one
     i64 term_stride;
-    bool along_terms;           // neighbours in memory go to neighbouring threads
-    i32 lines;                  // those there are
+    bool along_terms;  // neighbours in memory go to neighbouring threads
+    i32 lines;         // those there are
     i32 thread;
     Bits held[COPIED ? 1 : EACH];
 
@@ -278,10 +278,13 @@ __device__ __forceinline__ void product(Matrix a, Matrix b, Matrix bias, Matrix 
         Right right(b.at<Format>(batch, 0, column), b.column, b.row, columns_here, thread);
         auto inside = [&](i32 r, i32 c) { return r < rows_here && c < columns_here; };
         auto addend = [&](i32 r, i32 c) { return *bias.at<Float32>(batch, row + r, column + c); };
+
         // 2. From the bias or from +0.
         Sums<Tile> sums;
         sums.each([](float& x, i32, i32) { x = 0.0f; });
-        if (!TREE && bias.data) sums.each_by_row(row_rank, column_rank, inside, [&](float& x, i32 r, i32 c) { x = addend(r, c); });
+        if (!TREE && bias.data) {
+            sums.each_by_row(row_rank, column_rank, inside, [&](float& x, i32 r, i32 c) { x = addend(r, c); });
+        }
         Counter<Tile> tree{workspace.data + blockIdx.x * workspace.levels * Tile::M * Tile::N + thread, 0, 0};
 
         // 3. Terms: while one stage is added the next ones are on their way.
