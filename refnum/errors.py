@@ -46,7 +46,7 @@ class UncoveredError(RefnumError, NotImplementedError):
 
 
 class BackendError(RefnumError, RuntimeError):
-    """A backend that was asked for by name and cannot serve."""
+    """A backend that was asked for by name and cannot serve, or whose files or bits are wrong."""
 
 
 class MissingExtraError(RefnumError, ImportError):
