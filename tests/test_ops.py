@@ -204,7 +204,8 @@ def test_nothing_else_is_registered() -> None:
         for name in torch._C._dispatch_get_all_op_names()
         if name.startswith("refnum::")
     }
-    assert names == {row.name for row in ops.ROWS}
+    # Functions have two of their own, below the matmul-level operations; kernels for a GPU may have registered theirs.
+    assert names - {"encode", "decode", "quantize"} == {*(row.name for row in ops.ROWS), "estimate", "decide"}
 
 
 # ---- without data -------------------------------------------------------------------------------------------------

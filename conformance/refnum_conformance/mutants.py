@@ -323,10 +323,10 @@ class Verdict:
 
 def _first_failure(file: str, source: str, checks: Iterable[AnyCheck]) -> Verdict:
     """In a child: import refnum with the text as a file of its core, and go through the checks."""
-    if "refnum.ops" in sys.modules:
-        sys.modules["refnum.ops"].LIBRARY._destroy()  # torch lets nobody register operations a second time
     for name in [name for name in sys.modules if name.split(".")[0] == "refnum" or name == f"{__package__}.target"]:
-        del sys.modules[name]
+        library = vars(sys.modules.pop(name)).get("LIBRARY")
+        if library is not None:
+            library._destroy()  # torch lets nobody register operations a second time
     sys.meta_path.insert(0, _Instead(f"refnum.core.{file}", source))
     by = "import"
     try:

@@ -15,7 +15,7 @@ EXTRAS = {
     "search": ("optuna", "scikit-learn", "matplotlib"),
     "exact": ("gmpy2", "mpmath"),
     "demo": ("scikit-learn", "softposit"),
-    "conformance": ("rich", "pytest", "hypothesis", "ml_dtypes", "gfloat", "softposit"),
+    "conformance": ("rich", "pytest", "hypothesis", "ml_dtypes", "gfloat", "gmpy2", "softposit"),
     "cuda": ("refnum-cuda",),
     "docs": ("mkdocs-material", "mkdocstrings", "ruff"),
     "dev": (
