@@ -55,7 +55,9 @@ def values(codes: Tensor, fmt: Posit) -> Tensor:
     # Zeros at the end make a posit one of 32 bits. `left` is negative where the number is beyond 1; for NaR, which has
     # no magnitude, it wraps around to what it should be.
     one = 1 << (WIDTH - 2)
-    wide = codes.to(torch.int32) << (WIDTH - fmt.n)
+    wide = codes.to(torch.int32)
+    if fmt.n < WIDTH:
+        wide = wide << (WIDTH - fmt.n)
     left = wide.abs().neg_().add_(one)
     folded = left.abs().neg_().add_(one).to(torch.float64)
     # Where D = 0 has no line, one is put that gives the pattern 0, which is right for zero. NaR has the opposite line

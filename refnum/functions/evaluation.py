@@ -90,7 +90,7 @@ def _within(fmt: Format) -> bool:
 def estimated_codes(
     name: str, inputs: Sequence[Tensor], sources: Sequence[Format], fmt: Format
 ) -> tuple[Tensor, Tensor]:
-    """Codes that are right but where the second tensor is not 0. The inputs are codes, and an integer at the end."""
+    """Codes that are right but where the second tensor is above 0. The inputs are codes, and an integer at the end."""
     function, estimate = FUNCTIONS[name], ESTIMATES[name]
     values = [_values(codes, source) for codes, source in zip(inputs, sources)]  # noqa: B905 - an integer may follow
     integers = inputs[len(sources) :]
@@ -103,14 +103,14 @@ def estimated_codes(
         codes, away = doubles.rounded(y, fmt)
         if isinstance(fmt, Minifloat) and fmt.width < fmt.container_bits:
             codes = codes & ((1 << fmt.width) - 1)  # codes are not sign-extended
-        doubtful = away.sub_(doubles.nearness(fmt, estimate.bound)).clamp_(min=0)
+        doubtful = away.sub_(doubles.nearness(fmt, estimate.bound))
     else:
         codes, doubtful = rounded(y, fmt, estimate.bound)
     for x, source in zip(values, sources, strict=True):
         if source == float64:
-            doubtful = doubtful.logical_or(_is_far(x))
+            doubtful = (doubtful > 0) | _is_far(x)
     for k in integers:
-        doubtful = doubtful.logical_or((k > LARGEST_INTEGER) | (k < -LARGEST_INTEGER))
+        doubtful = (doubtful > 0) | (k > LARGEST_INTEGER) | (k < -LARGEST_INTEGER)
     return codes, doubtful
 
 
@@ -132,7 +132,7 @@ def _in_posits(y: Tensor, function: Function, fmt: Posit, *operands: Tensor) -> 
         y = torch.where(function.undefined(*operands), torch.nan, y)
     least = 2.0**-fmt.max_scale
     if function.zero == "never":
-        return y.clamp(min=least)
+        return y.clamp_(min=least)
     if function.zero == "seen":
         return y
     small = (y.abs() < least) & ~function.zero(*operands)
@@ -195,8 +195,8 @@ def _spelled(fmt: Format) -> str:
 def _decided(
     guess: Tensor, doubtful: Tensor, inputs: Sequence[Tensor], name: str, sources: Sequence[Format], fmt: Format
 ) -> Tensor:
-    if doubtful.sum():  # sooner than any()
-        open_ = doubtful != 0
+    if doubtful.numel() and doubtful.amax() > 0:
+        open_ = doubtful > 0
         operands = [x[open_] for x in inputs]
         k = operands.pop() if FUNCTIONS[name].integer else None
         guess[open_] = decide(name, operands, sources, fmt, k).to(guess.dtype)
@@ -248,11 +248,15 @@ def _looked_up(codes: Tensor, table: Tensor, source: Format) -> Tensor:
     mask = (1 << source.width) - 1
     whole = 8 * codes.dtype.itemsize == source.width
 
-    def kernel(codes: Tensor) -> Tensor:
+    def index(codes: Tensor) -> Tensor:
         if whole:
-            index = codes.view(UNSIGNED[source.width]).to(torch.int32)
-        else:
-            index = codes.to(torch.int32).bitwise_and_(mask)
-        return table.index_select(0, index.reshape(-1)).reshape(codes.shape)
+            return codes.view(UNSIGNED[source.width]).to(torch.int32)
+        return codes.to(torch.int32).bitwise_and_(mask)
 
-    return elementwise(kernel, codes, dtype=table.dtype, chunk=LOOKUPS)
+    if not codes.is_contiguous():
+        return elementwise(lambda some: table[index(some)], codes, dtype=table.dtype, chunk=LOOKUPS)
+    result = torch.empty_like(codes, dtype=table.dtype)
+    flat, out = codes.view(-1), result.view(-1)
+    for (piece,) in pieces(flat.shape, LOOKUPS):
+        torch.index_select(table, 0, index(flat[piece]), out=out[piece])
+    return result
