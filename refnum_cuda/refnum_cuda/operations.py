@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +17,30 @@ from refnum.sums.products import gemm_reference
 from . import CONTRACTS, INTERFACE, __version__, elementwise, modules, ordered, serving
 from .serving import Operation
 
+
+def first_of(*rooms: Operation) -> Operation:
+    """One operation of several of its name and reference: of those that cover its arguments the first one serves it."""
+
+    def kernel(*arguments: Any) -> Tensor:
+        return next(room for room in rooms if room.covers(*arguments)).kernel(*arguments)
+
+    def covers(*arguments: Any) -> bool:
+        return any(room.covers(*arguments) for room in rooms)
+
+    def examples() -> Iterator[tuple[Any, ...]]:
+        return chain.from_iterable(room.examples() for room in rooms)
+
+    launches = tuple(each for room in rooms for each in room.launches)
+    return Operation(rooms[0].name, rooms[0].reference, kernel, covers, launches, examples)
+
+
 OPERATIONS = (
     *elementwise.OPERATIONS,
-    Operation("gemm", gemm_reference, ordered.gemm, ordered.covered, tuple(ordered.KERNELS.values()), ordered.examples),
+    first_of(
+        Operation(
+            "gemm", gemm_reference, ordered.gemm, ordered.covered, tuple(ordered.KERNELS.values()), ordered.examples
+        ),
+    ),
 )
 
 
