@@ -14,11 +14,12 @@ struct Posit {
 
 // The exact value of a pattern; only its low n bits are read.
 RN_HD Exact decode(u64 bits, Posit fmt) {
-    // P1. The sign bit at bit 63; the magnitude is the two's complement. Only NaR has none: it stays negative.
+    // P1. The sign bit at bit 63; the magnitude is the two's complement. Only NaR has none, and is asked for first: of
+    //     a magnitude that it made by abs.s64, ptxas takes it that it is not negative.
     i64 top = static_cast<i64>(bits << (64 - fmt.n));
     if (top == 0) return {0, 0, ZERO_EXPONENT, NUMBER};
+    if (static_cast<u64>(top) == 1ull << 63) return {-1, 0, ZERO_EXPONENT, NOT_A_NUMBER};
     u64 magnitude = static_cast<u64>(top < 0 ? 0 - static_cast<u64>(top) : top);
-    if (magnitude >> 63) return {-1, 0, ZERO_EXPONENT, NOT_A_NUMBER};
     // P2. The regime is a run of equal bits from bit 63 on. Flipped to zeros, the run ends at the leading one.
     u64 body = magnitude << 1;
     u64 ones = body >> 63 ? ~0ull : 0;
