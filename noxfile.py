@@ -111,15 +111,15 @@ def cuda(session: nox.Session) -> None:
 
     The torch of the constraints file has to be a build with CUDA.
     """
-    install(session, "pytest", "hypothesis", "rich")
+    install(session, "pytest", "hypothesis", "rich", "matplotlib")
     session.install(*CONSTRAINTS, "--no-deps", "--editable", "./refnum_cuda")
     files = [str(path) for path in sorted(Path("tests").glob("test_cuda_*.py"))]
     session.run("pytest", "-m", "gpu", *files, *session.posargs)
     if shutil.which("compute-sanitizer"):
         tests = ("python", "-m", "pytest", "-m", "gpu", "-k", "layout", *files)
         session.run("compute-sanitizer", "--error-exitcode", "1", *tests, external=True)
-    for script in sorted(Path("refnum_cuda/benchmarks").glob("*.py")):
-        session.run("python", str(script), env=KEPT_MEMORY)
+    session.run("python", "refnum_cuda/benchmarks")
+    session.run("python", "refnum_cuda/benchmarks/plots.py")
 
 
 @nox.session(default=False)
