@@ -1,4 +1,4 @@
-"""Draws what the benchmarks wrote: ``python refnum_cuda/benchmarks/plots.py`` makes results/<topic>.png of <topic>.json.
+"""Draws what the benchmarks wrote, results/<topic>.json, as pictures: ``python refnum_cuda/benchmarks/plots.py``.
 
 A bar is the time of ours as a multiple of a yardstick's, on a logarithmic scale around 1.
 """
