@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -17,30 +16,10 @@ from refnum.sums.products import gemm_reference
 from . import CONTRACTS, INTERFACE, __version__, elementwise, modules, ordered, serving
 from .serving import Operation
 
-
-def first_of(*rooms: Operation) -> Operation:
-    """One operation of several of its name and reference: of those that cover its arguments the first one serves it."""
-
-    def kernel(*arguments: Any) -> Tensor:
-        return next(room for room in rooms if room.covers(*arguments)).kernel(*arguments)
-
-    def covers(*arguments: Any) -> bool:
-        return any(room.covers(*arguments) for room in rooms)
-
-    def examples() -> Iterator[tuple[Any, ...]]:
-        return chain.from_iterable(room.examples() for room in rooms)
-
-    launches = tuple(each for room in rooms for each in room.launches)
-    return Operation(rooms[0].name, rooms[0].reference, kernel, covers, launches, examples)
-
-
+#: Of several rows of one name the first one that covers the arguments serves them; each is tried by itself.
 OPERATIONS = (
     *elementwise.OPERATIONS,
-    first_of(
-        Operation(
-            "gemm", gemm_reference, ordered.gemm, ordered.covered, tuple(ordered.KERNELS.values()), ordered.examples
-        ),
-    ),
+    Operation("gemm", gemm_reference, ordered.gemm, ordered.covered, tuple(ordered.KERNELS.values()), ordered.examples),
 )
 
 
@@ -101,13 +80,13 @@ def register() -> str | None:
 
 def install(device_type: str) -> None:
     """Have torch and refnum call the kernels for tensors of a type of device."""
-    for operation in OPERATIONS:
-        if operation.name in OPAQUE:
-            opaque = OPAQUE[operation.name]
-            LIBRARY.define(operation.name + opaque.schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
-            torch.library.register_fake(f"refnum::{operation.name}", opaque.fake, lib=LIBRARY)
-            backend.KERNELS[device_type, operation.name] = opaque.call
-        LIBRARY.impl(operation.name, serving.implementation(operation), device_type.upper())  # type: ignore[no-untyped-call]
+    for name, rows in groupby(OPERATIONS, lambda row: row.name):
+        if name in OPAQUE:
+            opaque = OPAQUE[name]
+            LIBRARY.define(name + opaque.schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
+            torch.library.register_fake(f"refnum::{name}", opaque.fake, lib=LIBRARY)
+            backend.KERNELS[device_type, name] = opaque.call
+        LIBRARY.impl(name, serving.implementation(*rows), device_type.upper())  # type: ignore[no-untyped-call]
     backend.OBSTACLES.append(obstacle)
     backend.NOTES.append(note)
 
@@ -124,7 +103,7 @@ def obstacle() -> str | None:
 
 def note() -> str:
     """What has kernels, and how far they were tried."""
-    names = ", ".join(operation.name for operation in OPERATIONS)
+    names = ", ".join(dict.fromkeys(operation.name for operation in OPERATIONS))
     return (
         f"kernels: {names} of refnum_cuda {__version__}, what they do not cover by the reference "
         "(not verified on hardware; each is compared with the reference when it first meets a device)"

@@ -20,7 +20,7 @@ from refnum.errors import BackendError
 from . import driver, launch, modules
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Operation:
     """One operation, with positional arguments as in its schema."""
 
@@ -29,22 +29,24 @@ class Operation:
     kernel: Callable[..., Tensor]  #: the same bits, by launches
     covers: Callable[..., bool]  #: whether the kernel takes the arguments; for others the reference has the same bits
     launches: tuple[launch.Kernel, ...]  #: all that the kernel may launch
-    examples: Callable[[], Iterable[tuple[Any, ...]]]  #: arguments on the CPU, by which the kernel is tried
+    examples: Callable[[], Iterable[tuple[Any, ...]]]  #: on the CPU, of every device: those covered there are tried
 
 
 VIEWS = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
 _lock = threading.RLock()
-_verified: set[tuple[int, str]] = set()
+_verified: set[tuple[int, Operation | str]] = set()
 _warned: set[str] = set()
 
 
-def implementation(operation: Operation) -> Callable[..., Tensor]:
-    """What torch calls for the tensors of a device."""
+def implementation(*operations: Operation) -> Callable[..., Tensor]:
+    """What torch calls for the tensors of a device: of operations of one name and reference the first that covers."""
 
     def serve(*arguments: Any) -> Tensor:
         chosen = backend.chosen()
-        if chosen == "reference" or not operation.covers(*arguments):
-            return _by_reference(operation, arguments)
+        able = () if chosen == "reference" else (each for each in operations if each.covers(*arguments))
+        operation = next(iter(able), None)
+        if operation is None:
+            return _by_reference(operations[0], arguments)
         device = next(argument.device for argument in arguments if isinstance(argument, Tensor))
         if why := obstacle(device):
             _say(why, chosen)
@@ -137,20 +139,23 @@ def _probed(device: torch.device) -> list[int]:
 
 
 def verify(operation: Operation, device: torch.device) -> None:
-    """Compare the kernel with the reference on the operation's examples, once per device.
+    """Compare the kernel with the reference on those of the operation's examples that it covers, once per device.
 
     Raises
     ------
     BackendError
         When a bit differs: the operation is then refused, for bits are what it is for.
     """
-    key = launch.ordinal(device), operation.name
+    key = launch.ordinal(device), operation
     if key in _verified:
         return
     with _lock:
         _not_while_capturing(operation.name)
         for number, arguments in enumerate(operation.examples()):
-            got = _run(operation, device, [_on(device, argument) for argument in arguments]).cpu()
+            here = [_on(device, argument) for argument in arguments]
+            if not operation.covers(*here):
+                continue
+            got = _run(operation, device, here).cpu()
             wrong = _differing(got, operation.reference(*arguments))
             if wrong:
                 raise BackendError(
