@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..boundary import broadcast, check_codes, check_posit
+from .. import backend
 from ..formats import Posit
 from ..functions.evaluation import evaluate
-
-
-def checked(name: str, fmt: Posit, **patterns: Tensor) -> tuple[Tensor, ...]:
-    """The patterns, once they are checked, in their common shape."""
-    name = f"posit.{name}"
-    check_posit(name, fmt)
-    for argument, x in patterns.items():
-        check_codes(name, argument, x, fmt)
-    return broadcast(name, **patterns)
+from ._patterns import checked as checked
 
 
 def evaluated(name: str, function: str, fmt: Posit, **patterns: Tensor) -> Tensor:
-    """Check and broadcast the patterns, then evaluate the function, by its name in C, of their values."""
+    """Check and broadcast the patterns, then evaluate the function, by its name in C, of their values.
+
+    Kernels may serve it.
+    """
     operands = checked(name, fmt, **patterns)
+    if served := backend.kernel(f"posit_{name}", operands[0]):
+        result: Tensor = served(*operands, fmt)
+        return result
     return evaluate(function, operands, (fmt,) * len(operands), fmt)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .. import backend
 from ..boundary import broadcast, check_codes, check_posit, container
 from ..core.decode import Exact, decode
 from ..core.round import encode
@@ -18,23 +19,40 @@ def on_patterns(
     function: str, kernel: Callable[..., Tensor], fmt: Posit, *, dtype: torch.dtype | None = None, **patterns: Tensor
 ) -> Tensor:
     """Check and broadcast the patterns, then run ``kernel(*patterns, fmt)`` on them."""
+    operands = checked(function, fmt, **patterns)
+    return _in_pieces(lambda *x: kernel(*x, fmt), operands, fmt, dtype or container(fmt))
+
+
+def on_values(function: str, exact: Callable[..., Exact], fmt: Posit, **patterns: Tensor) -> Tensor:
+    """As `on_patterns` for a function of exact values, whose result is rounded once; kernels may serve it."""
+    operands = checked(function, fmt, **patterns)
+    if served := backend.kernel(f"posit_{function}", operands[0]):
+        result: Tensor = served(*operands, fmt)
+        return result
+    return rounded_once(exact, fmt, *operands)
+
+
+def checked(function: str, fmt: Posit, **patterns: Tensor) -> tuple[Tensor, ...]:
+    """The patterns, once they are checked, in their common shape."""
     function = f"posit.{function}"
     check_posit(function, fmt)
     for name, x in patterns.items():
         check_codes(function, name, x, fmt)
-    operands = broadcast(function, **patterns)
+    return broadcast(function, **patterns)
+
+
+def rounded_once(exact: Callable[..., Exact], fmt: Posit, *operands: Tensor) -> Tensor:
+    """The reference of a function of exact values, for patterns of one shape that were checked."""
+
+    def kernel(*pieces: Tensor) -> Tensor:
+        return encode(exact(*(decode(x, fmt) for x in pieces), fmt), fmt)
+
+    return _in_pieces(kernel, operands, fmt, container(fmt))
+
+
+def _in_pieces(kernel: Callable[..., Tensor], operands: tuple[Tensor, ...], fmt: Posit, dtype: torch.dtype) -> Tensor:
     chunk = CHUNK if fmt.n <= 32 else CHUNK // 2  # above, values have two limbs
-    return elementwise(lambda *x: kernel(*x, fmt), *operands, dtype=dtype or container(fmt), chunk=chunk)
-
-
-def on_values(function: str, exact: Callable[..., Exact], fmt: Posit, **patterns: Tensor) -> Tensor:
-    """As `on_patterns` for a function of exact values, whose result is rounded once."""
-
-    def kernel(*operands: Tensor | Posit) -> Tensor:
-        values = (decode(x, fmt) for x in operands if isinstance(x, Tensor))
-        return encode(exact(*values, fmt), fmt)
-
-    return on_patterns(function, kernel, fmt, dtype=None, **patterns)
+    return elementwise(kernel, *operands, dtype=dtype, chunk=chunk)
 
 
 def sign_extended(bits: Tensor, fmt: Posit) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from ..core import exact
 from ..core.decode import Exact
 from ..core.exact import limbs_for
 from ..formats import Posit
+from ..functions.algebraic import ALGEBRAIC
 from ._functions import evaluated
-from ._patterns import on_values
+from ._patterns import on_values, rounded_once
 
 
 def add(a: Tensor, b: Tensor, fmt: Posit) -> Tensor:
@@ -203,3 +206,27 @@ def fma(a: Tensor, b: Tensor, c: Tensor, fmt: Posit) -> Tensor:
 def _fma(a: Exact, b: Exact, c: Exact, fmt: Posit) -> Exact:
     bits = fmt.significand_bits
     return exact.add(exact.multiply(a, b, bits, bits), c, limbs_for(2 * bits, bits))
+
+
+# ---- the reference, for patterns of one shape that were checked ----------------------------------
+
+
+def _sqrt(a: Exact, fmt: Posit) -> Exact:
+    return ALGEBRAIC["sqrt"](a, fmt.significand_bits)
+
+
+#: functions by name, and what of exact values is rounded
+EXACT: dict[str, Callable[..., Exact]] = {
+    "add": _add,
+    "sub": _sub,
+    "mul": _mul,
+    "div": _div,
+    "sqrt": _sqrt,
+    "fma": _fma,
+    "fmm": _fmm,
+}
+
+
+def by_definition(name: str, fmt: Posit, *operands: Tensor) -> Tensor:
+    """A function's patterns, on any device and never by a kernel."""
+    return rounded_once(EXACT[name], fmt, *operands)
