@@ -24,7 +24,10 @@ GROUP = "refnum.backends"
 
 INTERFACE = 1  #: of the tables below: one more whenever they, or what is passed through them, change
 #: What kernels may compute; sums.contracts defines those of sums. Changed bits are a new version.
-CONTRACTS = ("encode/v1", "decode/v1", "quantize/v1", "chain/v1", "tree/v1")
+CONTRACTS = (
+    *("encode/v1", "decode/v1", "quantize/v1", "chain/v1", "tree/v1"),
+    *(f"tc.{gpu}.{kind}/v1" for gpu in ("ampere", "ada", "hopper", "blackwell") for kind in ("bf16", "f16")),
+)
 
 # Filled by rooms as they are imported, and by a distribution of kernels when it is registered.
 NOTES: list[Callable[[], str]] = []  #: what they have to say to `status`

@@ -15,7 +15,10 @@ __version__ = "0.1.0"
 
 INTERFACE = 1  #: the hooks of refnum.backend that this package fills
 #: What the kernels compute, by refnum's names: a contract of another version is another contract.
-CONTRACTS = ("encode/v1", "decode/v1", "quantize/v1", "chain/v1", "tree/v1")
+CONTRACTS = (
+    *("encode/v1", "decode/v1", "quantize/v1", "chain/v1", "tree/v1"),
+    *(f"tc.{gpu}.{kind}/v1" for gpu in ("ampere", "ada", "hopper", "blackwell") for kind in ("bf16", "f16")),
+)
 
 
 def register() -> str | None:

@@ -13,13 +13,14 @@ import refnum
 from refnum import backend
 from refnum.sums.products import gemm_reference
 
-from . import CONTRACTS, INTERFACE, __version__, elementwise, modules, ordered, serving
+from . import CONTRACTS, INTERFACE, __version__, elementwise, matrixcores, modules, ordered, serving
 from .serving import Operation
 
 #: Of several rows of one name the first one that covers the arguments serves them; each is tried by itself.
 OPERATIONS = (
     *elementwise.OPERATIONS,
     Operation("gemm", gemm_reference, ordered.gemm, ordered.covered, tuple(ordered.KERNELS.values()), ordered.examples),
+    matrixcores.OPERATION,
 )
 
 

@@ -7,13 +7,14 @@
 //
 // Shared memory is `extern __shared__ float4 rn_shared[]`: all of it is NaN when a block starts. Static shared memory
 // works, but holds what the block before left. Not modelled: the order in which other threads see global memory within
-// a launch, conflicts of banks, tensor cores.
+// a launch, conflicts of banks.
 #pragma once
 #include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
 #include <cfenv>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <map>
@@ -404,6 +405,8 @@ void wait_copies(SIM_HERE) {
 }
 
 }  // namespace rn
+
+#include "tensorcore.h"  // tensor cores
 
 // ---- from Python ---------------------------------------------------------------------------------
 

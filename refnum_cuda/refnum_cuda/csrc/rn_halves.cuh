@@ -16,6 +16,7 @@ struct Float32 {
 
 struct BFloat16 {
     using Bits = u16;
+    static constexpr i32 EXPONENT = 8, MANTISSA = 7;  // bits
 
     static RN_HD float widened(u16 bits) { return float_of(static_cast<u32>(bits) << 16); }
 
@@ -28,6 +29,7 @@ struct BFloat16 {
 
 struct Float16 {
     using Bits = u16;
+    static constexpr i32 EXPONENT = 5, MANTISSA = 10;  // bits
 
     static RN_HD float widened(u16 bits) {
         u32 sign = static_cast<u32>(bits & 0x8000) << 16, magnitude = bits & 0x7fff;
