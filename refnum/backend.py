@@ -25,7 +25,8 @@ GROUP = "refnum.backends"
 INTERFACE = 1  #: of the tables below: one more whenever they, or what is passed through them, change
 #: What kernels may compute; sums.contracts defines those of sums. Changed bits are a new version.
 CONTRACTS = (
-    *("encode/v1", "decode/v1", "quantize/v1", "chain/v1", "tree/v1"),
+    *("encode/v1", "decode/v1", "quantize/v1", "chain/v1", "tree/v1", "exact/v1"),
+    *(f"posit_{function}/v1" for function in ("add", "sub", "mul", "div", "sqrt", "fma", "fmm")),
     *(f"tc.{gpu}.{kind}/v1" for gpu in ("ampere", "ada", "hopper", "blackwell") for kind in ("bf16", "f16")),
 )
 

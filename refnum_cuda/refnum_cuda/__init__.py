@@ -16,7 +16,8 @@ __version__ = "0.1.0"
 INTERFACE = 1  #: the hooks of refnum.backend that this package fills
 #: What the kernels compute, by refnum's names: a contract of another version is another contract.
 CONTRACTS = (
-    *("encode/v1", "decode/v1", "quantize/v1", "chain/v1", "tree/v1"),
+    *("encode/v1", "decode/v1", "quantize/v1", "chain/v1", "tree/v1", "exact/v1"),
+    *(f"posit_{function}/v1" for function in ("add", "sub", "mul", "div", "sqrt", "fma", "fmm")),
     *(f"tc.{gpu}.{kind}/v1" for gpu in ("ampere", "ada", "hopper", "blackwell") for kind in ("bf16", "f16")),
 )
 

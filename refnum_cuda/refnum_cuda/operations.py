@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ import refnum
 from refnum import backend
 from refnum.sums.products import gemm_reference
 
-from . import CONTRACTS, INTERFACE, __version__, elementwise, matrixcores, modules, ordered, serving
+from . import CONTRACTS, INTERFACE, __version__, elementwise, exact, matrixcores, modules, ordered, serving
 from .serving import Operation
 
 #: Of several rows of one name the first one that covers the arguments serves them; each is tried by itself.
@@ -21,6 +22,7 @@ OPERATIONS = (
     *elementwise.OPERATIONS,
     Operation("gemm", gemm_reference, ordered.gemm, ordered.covered, tuple(ordered.KERNELS.values()), ordered.examples),
     matrixcores.OPERATION,
+    exact.OPERATION,
 )
 
 
@@ -45,6 +47,23 @@ def _like(x: Tensor, fmt: str, rounding: str, random_bits: Tensor | None) -> Ten
     return torch.empty(x.shape, dtype=x.dtype, device=x.device)
 
 
+def _patterns_like(*arguments: Any) -> Tensor:
+    first, fmt = arguments[0], arguments[-1]
+    return torch.empty(first.shape, dtype=elementwise.container(fmt), device=first.device)
+
+
+def _of_patterns(name: str, arity: int) -> Opaque:
+    """A function of so many posits, the format behind them."""
+
+    def call(*arguments: Any) -> Tensor:
+        *patterns, fmt = arguments
+        result: Tensor = getattr(_ops, name)(*patterns, fmt.name)
+        return result
+
+    tensors = ", ".join(f"Tensor {letter}" for letter in "abc"[:arity])
+    return Opaque(f"({tensors}, str fmt) -> Tensor", _patterns_like, call)
+
+
 _FROM_FLOATS = "(Tensor x, str fmt, str rounding, Tensor? random_bits) -> Tensor"
 _ops = torch.ops.refnum
 OPAQUE = {
@@ -55,6 +74,7 @@ OPAQUE = {
         lambda bits, fmt, dtype: _ops.decode(bits, fmt.name, dtype),
     ),
     "quantize": Opaque(_FROM_FLOATS, _like, lambda x, fmt, *rest: _ops.quantize(x, fmt.name, *rest)),
+    **{f"posit_{name}": _of_patterns(f"posit_{name}", arity) for name, arity in elementwise.ARITHMETIC.items()},
 }
 
 LIBRARY = torch.library.Library("refnum", "FRAGMENT")  # type: ignore[no-untyped-call]

@@ -212,7 +212,7 @@ def written_to() -> list[str]:
         "quantize": lambda: refnum.quantize(a, Posit(16)),
         "quantize by the reference": lambda: refnum.quantize(a.double(), Posit(48)),
         "gemm": lambda: refnum.gemm(a, b),
-        "gemm by the reference": lambda: refnum.gemm(a, b, contract="exact/v1"),
+        "gemm by the reference": lambda: refnum.gemm(a.double(), b.double(), contract="exact/v1"),
         "decode by the reference": lambda: refnum.decode(torch.zeros(2, dtype=torch.int64), Posit(40)),
     }
     return [name for name, call in calls.items() if told(lambda call=call: call().add_(1))[2]]

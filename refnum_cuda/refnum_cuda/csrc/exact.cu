@@ -1,0 +1,289 @@
+// Products of matrices under the contract exact/v1: sums that are rounded once.
+//
+// `rn_exact_dots` is the definition: every term is added to words that lose nothing. The other kernels surround products
+// of matrices of int8, which find the same bits sooner:
+//
+// 1. The factors of a line, a row of a or a column of b, become integers X in units of a power of 2 of its own:
+//    |X| <= 2**window. Where that rounds one, the line counts it: it is off by half a unit at most.
+// 2. Of the moduli m, coprime, each leaves residues of 8 bits. Products of matrices of them are the residues of the
+//    sums S of products of integers, which the Chinese remainder theorem gives back: |S| <= K 2**(2 window) < P / 2.
+// 3. a b - X Y = (a - X) b + X (b - Y), so that a sum is off by no more than E = (counts of both lines) 2**(window - 1).
+//    Where S - E and S + E, with the bias, are rounded alike, so is the sum. Elsewhere it is in doubt: the definition
+//    makes it.
+#include "rn_totals.cuh"
+
+namespace rn {
+
+constexpr i32 THREADS = 256, WARPS = THREADS / 32;
+constexpr i32 MODULI = 14;
+
+// ---- what the host passes ------------------------------------------------------------------------
+
+// Rows of a, or columns of b: float32 side by side, each times the scale of its block of terms where there are scales.
+struct Lines {
+    const float* values;
+    const u8* scales;  // codes of e8m0; or null
+    i64 batch, line;   // strides
+    i64 scale_batch, scale_line;
+    i64 block;
+
+    RN_HD Factor at(i64 b, i64 i, i64 k) const {
+        float value = values[b * batch + i * line + k];
+        if (!scales) return factor_of(value, 0);
+        i32 code = scales[b * scale_batch + i * scale_line + k / block];
+        return factor_of(code == 255 ? float_of(0x7fffffff) : value, code - 127);
+    }
+};
+
+// Float32, perhaps broadcast; null where there is none.
+struct Bias {
+    const float* values;
+    i64 batch, row, column;  // strides
+
+    RN_HD float at(i64 b, i64 i, i64 j) const { return values[b * batch + i * row + j * column]; }
+};
+
+struct Size {
+    i64 batches, rows, columns, terms;
+};
+
+// Results in doubt: their places in a matrix, and how many they are.
+struct Doubts {
+    i32* places;
+    i32* count;
+};
+
+struct Moduli {
+    i32 count;
+    u32 modulus[MODULI];
+    u32 fraction[MODULI];   // 2**32 / m, rounded down
+    u32 step[MODULI];       // 2**24 modulo m
+    u32 offset[MODULI];     // a multiple of m, 2**30 or a little more
+    u32 inverse[MODULI];    // of P / m, modulo m
+    u32 weight[MODULI][4];  // P / m
+    u32 product[4];         // P
+
+    // x modulo the one of a number: the quotient is right or 1 too small.
+    RN_HD u32 reduce(u32 x, i32 i) const {
+        u32 quotient = static_cast<u32>(static_cast<u64>(x) * fraction[i] >> 32);
+        u32 rest = x - quotient * modulus[i];
+        return rest < modulus[i] ? rest : rest - modulus[i];
+    }
+};
+
+// A line as integers.
+struct Line {
+    i32 unit;   // log2 of what 1 is worth
+    i32 lossy;  // integers that were rounded; -1 where a factor is Inf or NaN
+    u32 signs;  // of the first 32 factors; 1 is negative
+
+    RN_HD bool is_zero() const { return unit < ZERO_EXPONENT / 2; }
+};
+
+// ---- the definition ------------------------------------------------------------------------------
+
+// The sum of one result's terms: a warp's lanes share them out.
+template <class Use>
+__device__ __forceinline__ void dot(Words<THREADS> words, i32 lane, Lines a, Lines b, Bias bias, Size size, i64 place,
+                                    Use use) {
+    const i64 column = place % size.columns, row = place / size.columns % size.rows;
+    const i64 batch = place / size.columns / size.rows;
+    // 1. Terms; the bias is one more, times 1.
+    words.clear();
+    u32 flags = 0;
+    if (size.terms == 0 && !bias.values) flags = A_POSITIVE_SIGN;
+    auto add = [&](Factor x, Factor y) {
+        if (x.sign == y.sign) flags |= A_POSITIVE_SIGN;
+        if (x.special || y.special) {
+            flags |= special_flags(x, y);
+        } else {
+            words.add_product(x, y);
+        }
+    };
+#pragma unroll 4
+    for (i64 k = lane; k < size.terms; k += 32) add(a.at(batch, row, k), b.at(batch, column, k));
+    if (bias.values && lane == 0) add(factor_of(bias.at(batch, row, column), 0), factor_of(1.0f, 0));
+    // 2. Each lane adds the words of a place, beginning at its own neighbour's; then the first lane has the sum.
+    __syncwarp();
+    i64 sum = 0;
+    i64* first = words.word - lane;
+    for (i32 i = 0; i < 32 && lane < words.COUNT; i++) sum += first[lane * THREADS + (i + lane) % 32];
+    for (i32 half = 16; half; half /= 2) flags |= __shfl_xor_sync(~0u, flags, half);
+    __syncwarp();
+    if (lane < words.COUNT) first[lane * THREADS] = sum;
+    __syncwarp();
+    if (lane == 0) use(words.value(flags));
+    __syncwarp();
+}
+
+// ---- lines as residues ---------------------------------------------------------------------------
+
+// In units of 2**unit, rounded to nearest; whether that changed it.
+RN_HD u64 integer_of(Factor x, i32 unit, bool* lossy) {
+    i32 up = x.exponent - unit;
+    if (up >= 0) return static_cast<u64>(x.significand) << up;
+    i32 down = up > -25 ? -up : 25;  // by 25 all are 0
+    *lossy = dropped(x.significand, down);
+    return (x.significand + (1u << (down - 1))) >> down;
+}
+
+RN_HD i32 residue(u64 magnitude, i32 sign, const Moduli& moduli, i32 i) {
+    u32 high = static_cast<u32>(magnitude >> 24), low = static_cast<u32>(magnitude & 0xffffff);
+    u32 rest = moduli.reduce(high * moduli.step[i] + low, i);
+    i32 centred = static_cast<i32>(rest) - static_cast<i32>(rest > 127 ? moduli.modulus[i] : 0);
+    return (centred ^ sign) - sign;
+}
+
+// ---- sums from residues --------------------------------------------------------------------------
+
+RN_HD Integer128 sum_of(const i32* products, i64 stride, const Moduli& moduli) {
+    i32 sums[MODULI];
+#pragma unroll
+    for (i32 i = 0; i < MODULI; i++) sums[i] = i < moduli.count ? products[i * stride] : 0;
+    // S / P is the sum of y / m less an integer, which is the sum's own one rounded: half a unit is far.
+    u64 fraction = 1ull << 31;
+    i64 words[4] = {};
+#pragma unroll
+    for (i32 i = 0; i < MODULI; i++) {
+        if (i >= moduli.count) continue;
+        u32 y = moduli.reduce(moduli.reduce(static_cast<u32>(sums[i]) + moduli.offset[i], i) * moduli.inverse[i], i);
+        fraction += static_cast<u64>(y) * moduli.fraction[i];
+#pragma unroll
+        for (i32 w = 0; w < 4; w++) words[w] += static_cast<i64>(static_cast<u64>(y) * moduli.weight[i][w]);
+    }
+    u64 whole = fraction >> 32;
+    u32 limb[4];
+    i64 carry = 0;
+#pragma unroll
+    for (i32 w = 0; w < 4; w++) {
+        carry += words[w] - static_cast<i64>(whole * moduli.product[w]);
+        limb[w] = static_cast<u32>(carry);
+        carry >>= 32;
+    }
+    return {static_cast<u64>(limb[1]) << 32 | limb[0], static_cast<u64>(limb[3]) << 32 | limb[2]};
+}
+
+struct Decision {
+    u64 code;
+    bool sure;
+};
+
+// The sum is x in units of 2**unit, off by no more than an error, plus the bias; all its terms but that one have these
+// signs as far as they are known.
+RN_HD Decision decide(Integer128 x, u64 error, i32 unit, bool has_bias, float bias, bool negative, bool known,
+                      Target to) {
+    Factor z = factor_of(bias, 0);
+    if (z.special) return {0, false};
+    u64 magnitude = z.significand;
+    Integer128 signed_bias = z.sign ? negated({magnitude, 0}) : Integer128{magnitude, 0};
+    Large addend = large(signed_bias, z.exponent);
+    Exact low = total(large(sum(x, negated({error, 0})), unit), addend);
+    if (error == 0) {
+        if (low.significand == 0) low.sign = -static_cast<i32>(negative && !(has_bias && z.sign == 0));
+        return {rounded(low, to), low.significand || !low.sign || known};
+    }
+    Exact high = total(large(sum(x, {error, 0}), unit), addend);
+    u64 code = rounded(low, to);
+    return {code, low.significand && high.significand && code == rounded(high, to)};
+}
+
+}  // namespace rn
+
+// ---- kernels -------------------------------------------------------------------------------------
+
+// Results by the definition: all of them, or those of one matrix that are in doubt. A warp makes one at a time.
+extern "C" __global__ void __launch_bounds__(rn::THREADS)
+    rn_exact_dots(rn::Lines a, rn::Lines b, rn::Bias bias, void* out, rn::Target to, rn::Size size, rn::Doubts doubts) {
+    using namespace rn;
+    extern __shared__ float4 rn_shared[];
+    const i32 thread = static_cast<i32>(threadIdx.x), lane = thread % 32;
+    Words<THREADS> words{reinterpret_cast<i64*>(rn_shared) + thread};
+    const i64 count = doubts.count ? *doubts.count : size.batches * size.rows * size.columns;
+    for (i64 i = blockIdx.x * static_cast<i64>(WARPS) + thread / 32; i < count; i += gridDim.x * static_cast<i64>(WARPS)) {
+        const i64 place = doubts.places ? doubts.places[i] : i;
+        dot(words, lane, a, b, bias, size, place, [&](Exact x) { store(out, place, rounded(x, to), to); });
+    }
+}
+
+// Residues [modulus][line][term] of so many lines, filled up with zeros. A block makes one line.
+extern "C" __global__ void __launch_bounds__(rn::THREADS)
+    rn_exact_residues(rn::Lines from, rn::i64 lines, rn::i64 terms, rn::i64 padded, rn::Moduli moduli, rn::i32 window,
+                      rn::u32* residues, rn::Line* found) {
+    using namespace rn;
+    extern __shared__ float4 rn_shared[];
+    const i32 thread = static_cast<i32>(threadIdx.x);
+    const i64 line = blockIdx.x;
+    terms = line < lines ? terms : 0;
+    // 1. Where the line ends above, whether something is Inf or NaN, and the first signs.
+    i32* shared = reinterpret_cast<i32*>(rn_shared);
+    i32 &end = shared[0], &special = shared[1], &signs = shared[2], &lossy = shared[3];
+    if (thread == 0) end = ZERO_EXPONENT, special = signs = lossy = 0;
+    __syncthreads();
+    i32 own_end = ZERO_EXPONENT, own_special = 0, own_lossy = 0;
+    for (i64 k = thread; k < terms; k += THREADS) {
+        Factor x = from.at(0, line, k);
+        own_special |= x.special;
+        if (k < 32 && x.sign) atomicOr(&signs, 1 << k);
+        if (x.significand && x.exponent + 24 > own_end) own_end = x.exponent + 24;
+    }
+    atomicMax(&end, own_end);
+    atomicOr(&special, own_special);
+    __syncthreads();
+    // 2. Integers below 2**window, four at a time.
+    const i32 unit = end - window;
+    for (i64 k = 4 * thread; k < padded; k += 4 * THREADS) {
+        u64 magnitude[4] = {};
+        i32 sign[4] = {};
+#pragma unroll
+        for (i32 i = 0; i < 4; i++) {
+            if (k + i >= terms) continue;
+            Factor x = from.at(0, line, k + i);
+            bool rounds = false;
+            if (x.significand && !x.special) magnitude[i] = integer_of(x, unit, &rounds);
+            sign[i] = x.sign;
+            own_lossy += rounds;
+        }
+#pragma unroll
+        for (i32 m = 0; m < MODULI; m++) {
+            if (m >= moduli.count) continue;
+            u32 packed = 0;
+#pragma unroll
+            for (i32 i = 0; i < 4; i++) {
+                packed |= (static_cast<u32>(residue(magnitude[i], sign[i], moduli, m)) & 0xff) << 8 * i;
+            }
+            residues[((m * static_cast<i64>(gridDim.x) + line) * padded + k) / 4] = packed;
+        }
+    }
+    atomicAdd(&lossy, own_lossy);
+    __syncthreads();
+    if (thread == 0) found[line] = {unit, special ? -1 : lossy, static_cast<u32>(signs)};
+}
+
+// Results [rows][columns] from sums modulo each modulus, [modulus][row][width] that lie a stride apart; those in doubt
+// are listed instead.
+extern "C" __global__ void __launch_bounds__(rn::THREADS)
+    rn_exact_combine(const rn::i32* products, rn::i64 width, rn::i64 stride, const rn::Line* a, const rn::Line* b,
+                     rn::Bias bias, void* out, rn::Target to, rn::Size size, rn::Moduli moduli, rn::i32 window,
+                     rn::Doubts doubts) {
+    using namespace rn;
+    const i64 count = size.rows * size.columns;
+    const u32 known_signs = size.terms < 32 ? (1u << size.terms) - 1 : ~0u;
+    for (i64 place = blockIdx.x * static_cast<i64>(THREADS) + threadIdx.x; place < count;
+         place += gridDim.x * static_cast<i64>(THREADS)) {
+        const i64 row = place / size.columns, column = place % size.columns;
+        const Line x = a[row], y = b[column];
+        Decision found{0, false};
+        if (x.lossy >= 0 && y.lossy >= 0) {
+            Integer128 sum = sum_of(products + row * width + column, stride, moduli);
+            u64 error = x.is_zero() || y.is_zero() ? 0 : static_cast<u64>(x.lossy + y.lossy) << (window - 1);
+            bool negative = ((x.signs ^ y.signs) & known_signs) == known_signs;
+            float addend = bias.values ? bias.at(0, row, column) : 0.0f;
+            found = decide(sum, error, x.unit + y.unit, bias.values, addend, negative, size.terms <= 32, to);
+        }
+        if (found.sure) {
+            store(out, place, found.code, to);
+        } else {
+            doubts.places[atomicAdd(doubts.count, 1)] = static_cast<i32>(place);
+        }
+    }
+}

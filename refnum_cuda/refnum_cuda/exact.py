@@ -1,0 +1,352 @@
+"""The host's side of csrc/exact.cu: gemm under exact/v1."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from ctypes import c_int32, c_int64, c_uint32, c_uint64, c_void_p
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import gcd, log2, prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from refnum.boundary import FLOAT_ROWS
+from refnum.formats import Minifloat
+from refnum.sums.operands import FP8, product_shape, widened
+from refnum.sums.products import gemm_reference
+from refnum.sums.results import canonical_nan
+
+from . import launch, parameters
+from .serving import Operation
+
+CONTRACT = "exact/v1"
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, *FP8)  #: operands; results may be float64, too
+FORMATS: dict[torch.dtype, Minifloat] = {**FLOAT_ROWS, **FP8}
+
+MOST_MODULI = 14
+WIDEST = 48  #: bits of an integer whose residue 32 bits are enough for
+THREADS, WARPS = 256, 8  #: of a block
+WORDS_SHARED = 21 * 8 * THREADS  #: bytes of shared memory for a block's words
+MOST_BLOCKS = 1 << 16
+BLOCKS_EACH = 5  #: of a multiprocessor, where few results are in doubt
+
+FEWEST = 16  #: rows and columns for which residues pay,
+SMALLEST = 1 << 22  #: and products of factors,
+MOST_TERMS = (1 << 16) - 1  #: and terms for which sums of products of residues stay below 2**30
+AREA = 1 << 30  #: bytes of such sums at a time
+
+
+# ---- what kernels take ---------------------------------------------------------------------------
+
+
+class Lines(ctypes.Structure):
+    """rn::Lines; it holds the tensors."""
+
+    _fields_ = (
+        *(("values", c_void_p), ("scales", c_void_p), ("batch", c_int64), ("line", c_int64)),
+        *(("scale_batch", c_int64), ("scale_line", c_int64), ("block", c_int64)),
+    )
+
+    def __init__(self, values: Tensor, scales: Tensor | None = None, block: int = 1) -> None:
+        """Values [batch, line, term] and codes of scales [batch, line, block of terms], terms side by side."""
+        of_scales = (0, 0) if scales is None else scales.stride()[:2]
+        super().__init__(values.data_ptr(), 0 if scales is None else scales.data_ptr(), *values.stride()[:2])
+        self.scale_batch, self.scale_line, self.block = *of_scales, block
+        self.values_tensor, self.scales_tensor = values, scales
+
+
+class Bias(ctypes.Structure):
+    """rn::Bias; it holds the tensor."""
+
+    _fields_ = (("values", c_void_p), ("batch", c_int64), ("row", c_int64), ("column", c_int64))
+
+    def __init__(self, x: Tensor | None) -> None:
+        super().__init__(*((None, 0, 0, 0) if x is None else (x.data_ptr(), *x.stride())))
+        self.tensor = x
+
+
+class Size(ctypes.Structure):
+    """rn::Size."""
+
+    _fields_ = tuple((name, c_int64) for name in "batches rows columns terms".split())
+
+
+class Doubts(ctypes.Structure):
+    """rn::Doubts."""
+
+    _fields_ = (("places", c_void_p), ("count", c_void_p))
+
+
+class Target(ctypes.Structure):
+    """rn::Target."""
+
+    _fields_ = (("format", parameters.Minifloat), ("bits", c_int32), ("nan", c_uint64))
+
+
+class Moduli(ctypes.Structure):
+    """rn::Moduli."""
+
+    _fields_ = (
+        ("count", c_int32),
+        *((name, c_uint32 * MOST_MODULI) for name in "modulus fraction step offset inverse".split()),
+        ("weight", c_uint32 * 4 * MOST_MODULI),
+        ("product", c_uint32 * 4),
+    )
+
+
+DOTS, RESIDUES, COMBINE = (
+    launch.Kernel("exact", f"rn_exact_{name}", types)
+    for name, types in {
+        "dots": (Lines, Lines, Bias, c_void_p, Target, Size, Doubts),
+        "residues": (Lines, c_int64, c_int64, c_int64, Moduli, c_int32, c_void_p, c_void_p),
+        "combine": (
+            *(c_void_p, c_int64, c_int64, c_void_p, c_void_p, Bias, c_void_p, Target, Size, Moduli, c_int32),
+            Doubts,
+        ),
+    }.items()
+)
+
+
+@lru_cache(maxsize=16)
+def target(dtype: torch.dtype) -> Target:
+    """What results are rounded to."""
+    row = FORMATS[dtype]
+    nan = {torch.float8_e4m3fn: 0x7F, torch.float8_e5m2: 0x7E}.get(dtype, 0x80)
+    return Target(parameters.minifloat(row), row.width, nan if dtype in FP8 else canonical_nan(dtype))
+
+
+# ---- moduli --------------------------------------------------------------------------------------
+
+
+def _coprime(count: int) -> list[int]:
+    """The largest numbers up to 256 that have no common factor."""
+    found: list[int] = []
+    candidates = iter(range(256, 1, -1))
+    while len(found) < count:
+        found += (m for m in [next(candidates)] if all(gcd(m, each) == 1 for each in found))
+    return found
+
+
+NUMBERS = _coprime(MOST_MODULI)
+
+
+@lru_cache(maxsize=MOST_MODULI)
+def moduli(count: int) -> Moduli:
+    """The first so many numbers, and what is made of their product P."""
+    numbers, whole = NUMBERS[:count], prod(NUMBERS[:count])
+    columns = {
+        "modulus": numbers,
+        "fraction": [(1 << 32) // m for m in numbers],
+        "step": [(1 << 24) % m for m in numbers],
+        "offset": [-(-(1 << 30) // m) * m for m in numbers],
+        "inverse": [pow(whole // m, -1, m) for m in numbers],
+        "weight": [_words(whole // m) for m in numbers],
+    }
+    made = Moduli(count=count, product=_words(whole))
+    for name, column in columns.items():
+        getattr(made, name)[:count] = column
+    return made
+
+
+def _words(x: int) -> Any:
+    return (c_uint32 * 4)(*(x >> 32 * i & 0xFFFFFFFF for i in range(4)))
+
+
+def window(count: int, terms: int) -> int:
+    """Bits of integers whose sums of products are less than 0.49 P in size: a rounded quotient by P is then right."""
+    room = log2(0.49) + sum(log2(m) for m in NUMBERS[:count])
+    return min(WIDEST, int(room - (terms - 1).bit_length()) // 2)
+
+
+def moduli_for(bits: int, dtype: torch.dtype) -> int:
+    """How many moduli leave few results in doubt: by the bits of a factor and the dtype of the results.
+
+    Normal variates lose bits where they are small: 36 bits hold 24, and the 12 before them that few are below.
+    """
+    narrow = FORMATS[dtype].significand_bits <= FORMATS[torch.float16].significand_bits
+    rows = {4: (5, 5), 8: (7, 7), 16: (8, 9), 32: (9, 11)}
+    return MOST_MODULI if dtype == torch.float64 else rows[bits][0 if narrow else 1]
+
+
+# ---- launches ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """An operand: float32 [batch or 1, line, term] whose terms lie side by side, and perhaps scales of their blocks."""
+
+    values: Tensor
+    bits: int  #: of a factor, without its scale
+    scales: Tensor | None = None  #: codes of e8m0 [batch or 1, line, block]
+    block: int = 1  #: terms that share a scale
+
+    def lines(self, batches: int) -> Lines:
+        """All of them, for a batch."""
+        scales = None if self.scales is None else self.scales.expand(batches, -1, -1)
+        return Lines(self.values.expand(batches, -1, -1), scales, self.block)
+
+    def one_matrix(self) -> Side:
+        """The lines of all matrices as those of one."""
+        return self._of(lambda x: x.reshape(1, x.shape[:-1].numel(), x.shape[-1]))
+
+    def matrix(self, i: int) -> Side:
+        """One of the batch."""
+        return self._of(lambda x: x[i : i + 1] if len(x) > 1 else x)
+
+    def part(self, lines: slice) -> Side:
+        """Some lines."""
+        return self._of(lambda x: x[:, lines])
+
+    def _of(self, view: Callable[[Tensor], Tensor]) -> Side:
+        return replace(self, values=view(self.values), scales=None if self.scales is None else view(self.scales))
+
+
+def side(x: Tensor) -> Side:
+    """Floats [.., line, term] as an operand; copied where they are not float32 side by side."""
+    values = widened(x.detach().resolve_neg())
+    values = values if values.stride(-1) == 1 else values.contiguous()
+    return Side(_one_batch(values), FORMATS[x.dtype].width)
+
+
+def _one_batch(x: Tensor) -> Tensor:
+    return x.reshape(prod(x.shape[:-2]), *x.shape[-2:])
+
+
+def gemm(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype: torch.dtype) -> Tensor:
+    """`refnum.gemm` under exact/v1 of checked operands with at least two axes, on a GPU."""
+    shape = product_shape(a, b)
+    batch = shape[:-2]
+    x, y = (z if z.shape[:-2].numel() == 1 else z.expand(*batch, *z.shape[-2:]) for z in (a, b.mT))
+    return multiply(side(x), side(y), bias, shape, out_dtype)
+
+
+def multiply(a: Side, b: Side, bias: Tensor | None, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    """The products of the rows of a with the rows of b, plus a bias, in a shape."""
+    out = torch.empty(shape, dtype=dtype, device=a.values.device)
+    if out.numel():
+        for call in launches(a, b, None if bias is None else bias.detach().resolve_neg().expand(shape), out):
+            launch.launch(*call)
+    return out
+
+
+def launches(a: Side, b: Side, bias: Tensor | None, out: Tensor) -> Iterator[tuple[Any, ...]]:
+    """What to launch, one after the other, to write the products; the bias has their shape."""
+    if len(b.values) == 1:  # all rows on the left are rows of one matrix
+        a, axes = a.one_matrix(), (1, out.shape[:-1].numel())
+    else:
+        axes = (out.shape[:-2].numel(), out.shape[-2])
+    out = out.view(*axes, out.shape[-1])
+    addend = None if bias is None else bias.reshape(out.shape)
+    if min(out.shape[1:]) < FEWEST or out[0].numel() * a.values.shape[-1] < SMALLEST or a.values.shape[-1] > MOST_TERMS:
+        yield _dots(a, b, addend, out)
+        return
+    for i in range(len(out)):
+        one = slice(i, i + 1)
+        yield from by_residues(a.matrix(i), b.matrix(i), None if addend is None else addend[one], out[one])
+
+
+def _dots(a: Side, b: Side, bias: Tensor | None, out: Tensor, doubts: tuple[Tensor, Tensor] | None = None) -> Any:
+    batches, rows, columns = out.shape
+    blocks = min(-(-out.numel() // WARPS), MOST_BLOCKS)
+    if doubts is not None:
+        blocks = min(blocks, BLOCKS_EACH * torch.cuda.get_device_properties(out.device).multi_processor_count)
+    return (
+        *(DOTS, (blocks, 1, 1), (THREADS, 1, 1), WORDS_SHARED),
+        *(a.lines(batches), b.lines(batches), Bias(bias), out, target(out.dtype)),
+        *(Size(batches, rows, columns, a.values.shape[-1]), _doubts(doubts)),
+    )
+
+
+def _doubts(doubts: tuple[Tensor, Tensor] | None) -> Doubts:
+    return Doubts() if doubts is None else Doubts(*(x.data_ptr() for x in doubts))
+
+
+def by_residues(a: Side, b: Side, bias: Tensor | None, out: Tensor) -> Iterator[tuple[Any, ...]]:
+    """The same for one matrix of some size: int8 matrices of residues are multiplied by torch, some rows at a time."""
+    _, rows, columns = out.shape
+    right = Residues(b, moduli_for(max(a.bits, b.bits), out.dtype))
+    yield right.launch()
+    step = max(128, AREA // (4 * right.count * columns) // 128 * 128)
+    for start in range(0, rows, step):
+        part = slice(start, start + step)
+        yield from _rows_by_residues(a.part(part), right, None if bias is None else bias[:, part], out[:, part])
+
+
+def _rows_by_residues(a: Side, right: Residues, bias: Tensor | None, out: Tensor) -> Iterator[tuple[Any, ...]]:
+    left = Residues(a, right.count)
+    yield left.launch()
+    sums = left.times(right)
+    doubts = (torch.empty(out.numel(), dtype=torch.int32, device=out.device), torch.zeros_like(sums[0, 0, :1]))
+    terms = a.values.shape[-1]
+    yield (
+        *(COMBINE, (min(-(-out.numel() // THREADS), MOST_BLOCKS), 1, 1), (THREADS, 1, 1), 0),
+        *(sums, sums.shape[2], sums.shape[1] * sums.shape[2], left.found, right.found, Bias(bias), out),
+        *(target(out.dtype), Size(*out.shape, terms), moduli(right.count), window(right.count, terms), _doubts(doubts)),
+    )
+    yield _dots(a, right.side, bias, out, doubts)
+
+
+class Residues:
+    """The lines of a side modulo each of so many numbers, filled up with zeros to what torch multiplies."""
+
+    def __init__(self, side: Side, count: int) -> None:
+        _, lines, terms = side.values.shape
+        self.side, self.count = side, count
+        padded, device = max(32, -(-lines // 8) * 8), side.values.device
+        self.residues = torch.empty(count, padded, -(-terms // 16) * 16, dtype=torch.int8, device=device)
+        self.found = torch.empty(padded, 3, dtype=torch.int32, device=device)
+
+    def launch(self) -> tuple[Any, ...]:
+        """What writes them."""
+        _, lines, terms = self.side.values.shape
+        _, padded, width = self.residues.shape
+        return (
+            *(RESIDUES, (padded, 1, 1), (THREADS, 1, 1), 16),
+            *(self.side.lines(1), lines, terms, width, moduli(self.count), window(self.count, terms)),
+            *(self.residues, self.found),
+        )
+
+    def times(self, other: Residues) -> Tensor:
+        """Sums of products of residues [modulus, line, line of the other], each of its own modulus."""
+        shape = self.count, self.residues.shape[1], other.residues.shape[1]
+        sums = torch.empty(shape, dtype=torch.int32, device=self.residues.device)
+        for x, y, to in zip(self.residues, other.residues, sums, strict=True):
+            torch._int_mm(x, y.mT, out=to)
+        return sums
+
+
+# ---- the operation -------------------------------------------------------------------------------
+
+
+def covered(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype: torch.dtype) -> bool:
+    """Whether there is a kernel: there is none for operands or a bias of float64."""
+    return contract == CONTRACT and {a.dtype, b.dtype} <= {*FLOATS} and (bias is None or bias.dtype == torch.float32)
+
+
+def examples() -> Iterator[tuple[Any, ...]]:
+    """Sums that cancel, ties that the least term decides, signed zeros, NaN and Inf; by residues, and by dots."""
+    k = torch.arange(300, dtype=torch.float32, device="cpu")
+    tie = torch.where(k == 0, 1.0, torch.where(k == 1, 2.0**-24, torch.where(k == 2, 2.0**-149, 0.0)))
+    rows = [
+        1 + k * 2.0**-23,
+        (k - 75) * 2.0**-60,
+        -(2.0 ** -(k % 90)),
+        torch.where(k == 149, torch.inf, k),
+        tie,
+        -0 * k,
+    ]
+    columns = [1 - k * 2.0**-23, k % 7 - 3, 2.0 ** -(k % 80), 1 + 0 * k]
+    a = torch.stack([*rows, *(torch.sin(k * i) for i in range(1, 122))])
+    b = torch.stack([*columns, *(torch.cos(k * i) for i in range(124))])
+    bias = torch.where(k[:128] % 2 == 0, -0.0, k[:128] - 64)
+    for dtype, out_dtype in ((torch.float32, torch.float32), (torch.bfloat16, torch.float16)):
+        x, y = a.to(dtype), b.to(dtype)
+        yield x, y.mT, None, CONTRACT, out_dtype
+        yield x[:9], y.mT, bias, CONTRACT, out_dtype
+
+
+KERNELS = DOTS, RESIDUES, COMBINE
+OPERATION = Operation("gemm", gemm_reference, gemm, covered, KERNELS, examples)
