@@ -1,25 +1,24 @@
-// The quire of posits of at most 32 bits: a fixed-point register in which sums of products are exact. As
+// Fixed-point registers in which sums of products are exact, and the quire of posits of at most 32 bits. As
 // refnum/posit/quire.py.
 #pragma once
 #include "rn_posit.cuh"
 
 namespace rn {
 
-// Two's complement, the lowest bit worth minpos squared. Limbs are named by compile-time indices alone, so that they
-// stay in machine registers. Fewer than 2**31 products never leave it.
-template <i32 N, i32 ES>
-struct Quire {
-    static constexpr Posit FORMAT{N, ES};
-    static constexpr i32 LOWEST = -2 * FORMAT.max_scale();
-    static constexpr i32 LIMBS = N == 2 ? 2 : (4 * FORMAT.max_scale() + 32 + 31) / 32;  // two at least
+// Two's complement, two limbs at least. They are named by compile-time indices alone, so that they stay in machine
+// registers.
+template <i32 LIMBS>
+struct Register {
+    u32 limb[LIMBS];  // least significant first
+    i32 lowest;       // log2 of what the lowest bit is worth
+    i32 kind;
 
-    u32 limb[LIMBS] = {};  // least significant first
-    i32 kind = NUMBER;
+    RN_HD explicit Register(i32 lowest) : limb{}, lowest(lowest), kind(NUMBER) {}
 
     // Add (-1)**sign * integer * 2**exponent, a multiple of the lowest bit.
     RN_HD void add(i32 sign, u64 integer, i32 exponent) {
         // Q1. Below the register's lowest bit there are only zeros to lose.
-        i32 position = exponent - LOWEST;
+        i32 position = exponent - lowest;
         if (position < 0) {
             integer = position > -64 ? integer >> -position : 0;
             position = 0;
@@ -54,6 +53,18 @@ struct Quire {
         kind |= a.kind | b.kind;
     }
 
+    // Add a register of the same lowest bit.
+    RN_HD void add(const Register& other) {
+        u64 carry = 0;
+#pragma unroll
+        for (i32 i = 0; i < LIMBS; ++i) {
+            carry += static_cast<u64>(limb[i]) + other.limb[i];
+            limb[i] = static_cast<u32>(carry);
+            carry >>= 32;
+        }
+        kind |= other.kind;
+    }
+
     // The value, jammed to one significand.
     RN_HD Exact value() const {
         // V1. The magnitude.
@@ -84,11 +95,23 @@ struct Quire {
         if (high == 0) return {0, 0, ZERO_EXPONENT, kind};
         i32 left = leading_zeros(high);
         u64 significand = shift_right_jam(high << left, 64 - LIMB) | sticky(rest);
-        return {sign, significand, LOWEST + 32 * top + 31 - left, kind};
+        return {sign, significand, lowest + 32 * top + 31 - left, kind};
     }
 
-    // The pattern, rounded once.
-    RN_HD u64 pattern() const { return round_wide(pack(value(), FORMAT), FORMAT, NEAREST_EVEN, 0); }
+    // The pattern of a posit of at most 32 bits, rounded once.
+    RN_HD u64 pattern(Posit fmt) const { return round_wide(pack(value(), fmt), fmt, NEAREST_EVEN, 0); }
+};
+
+// Limbs that fewer than 2**31 products of posits never leave, the lowest bit being worth minpos squared.
+RN_HD constexpr i32 quire_limbs(Posit fmt) { return fmt.n == 2 ? 2 : (4 * fmt.max_scale() + 32 + 31) / 32; }
+
+template <i32 N, i32 ES>
+struct Quire : Register<quire_limbs(Posit{N, ES})> {
+    static constexpr Posit FORMAT{N, ES};
+
+    RN_HD Quire() : Register<quire_limbs(FORMAT)>(-2 * FORMAT.max_scale()) {}
+
+    RN_HD u64 pattern() const { return Register<quire_limbs(FORMAT)>::pattern(FORMAT); }
 };
 
 }  // namespace rn
