@@ -1,19 +1,20 @@
-"""The host's side of csrc/elementwise.cu: encode, decode, quantize."""
+"""The host's side of csrc/elementwise.cu: encode, decode, quantize, arithmetic of posits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ctypes import c_int32
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from refnum import boundary
-from refnum.formats import Posit, parse_scalar
+from refnum.boundary import FLOAT_ROWS
+from refnum.formats import Posit, keeps, parse_scalar
 
-from . import launch, parameters
+from . import launch, packed, parameters
 from .parameters import ROUNDINGS, Format, Operand, Result, Shape
 from .serving import Operation
 
@@ -24,28 +25,47 @@ CONVERT, QUANTIZE = (
     launch.Kernel("elementwise", f"rn_{name}", (Operand, Operand, Result, Shape, Format, Format, c_int32))
     for name in ("convert", "quantize")
 )
+#: functions of posits, and how many they take
+ARITHMETIC = {"add": 2, "sub": 2, "mul": 2, "div": 2, "sqrt": 1, "fma": 3, "fmm": 3}
+POSITS = {
+    name: launch.Kernel("elementwise", f"rn_posit_{name}", (Operand, Operand, Operand, Result, Shape, parameters.Posit))
+    for name in ARITHMETIC
+}
 
 
 # ---- launches ------------------------------------------------------------------------------------
 
 
-def _elementwise(
-    kernel: launch.Kernel, x: Tensor, dtype: torch.dtype, formats: tuple[str, str], rounding: str, random: Tensor | None
+def _converted(
+    operation: str,
+    x: Tensor,
+    dtype: torch.dtype,
+    formats: tuple[str, str],
+    rounding: str = "nearest_even",
+    random: Tensor | None = None,
 ) -> Tensor:
     result = torch.empty(x.shape, dtype=dtype, device=x.device)
     if result.numel() == 0:
         return result
-    tensors = (x,) if random is None else (x, random.to(torch.int16).expand(x.shape))  # the low 16 bits are read
-    shape, read, alive = parameters.operands(*tensors)
     source, target = map(_format, formats)
-    grid = min(-(-result.numel() // BLOCK), MOST_BLOCKS), 1, 1
-    launch.launch(
-        *(kernel, grid, (BLOCK, 1, 1), 0),
-        *(read[0], Operand() if random is None else read[1], parameters.result(result), shape),
-        *(source, target, ROUNDINGS[rounding]),
-    )
-    del alive  # freed memory of a stream is reused on that stream alone, behind the kernel
+    if rounding == "nearest_even" and packed.takes(x):
+        fmt = parse_scalar(formats[0] if operation == "decode" else formats[1])
+        if kernel := packed.kernel(operation, x.dtype, dtype, fmt):
+            packed.run(kernel, x, result, source, target)
+            return result
+    tensors = (x,) if random is None else (x, random.to(torch.int16).expand(x.shape))  # the low 16 bits are read
+    kernel = QUANTIZE if operation == "quantize" else CONVERT
+    _launch(kernel, tensors, 2, result, source, target, ROUNDINGS[rounding])
     return result
+
+
+def _launch(kernel: launch.Kernel, tensors: Sequence[Tensor], slots: int, result: Tensor, *rest: Any) -> None:
+    """Launch a kernel whose first parameters are so many operands, the result, which has elements, and the shape."""
+    shape, read, alive = parameters.operands(*tensors)
+    read += [Operand()] * (slots - len(read))
+    grid = min(-(-result.numel() // BLOCK), MOST_BLOCKS), 1, 1
+    launch.launch(kernel, grid, (BLOCK, 1, 1), 0, *read, parameters.result(result), shape, *rest)
+    del alive  # freed memory of a stream is reused on that stream alone, behind the kernel
 
 
 @lru_cache(maxsize=256)
@@ -54,15 +74,15 @@ def _format(name: str) -> Format:
 
 
 def _encode(x: Tensor, fmt: str, rounding: str, random_bits: Tensor | None) -> Tensor:
-    return _elementwise(CONVERT, x, container(fmt), (_row(x.dtype), fmt), rounding, random_bits)
+    return _converted("encode", x, container(fmt), (_row(x.dtype), fmt), rounding, random_bits)
 
 
 def _decode(bits: Tensor, fmt: str, dtype: torch.dtype) -> Tensor:
-    return _elementwise(CONVERT, bits, dtype, (fmt, _row(dtype)), "nearest_even", None)
+    return _converted("decode", bits, dtype, (fmt, _row(dtype)))
 
 
 def _quantize(x: Tensor, fmt: str, rounding: str, random_bits: Tensor | None) -> Tensor:
-    return _elementwise(QUANTIZE, x, x.dtype, (_row(x.dtype), fmt), rounding, random_bits)
+    return _converted("quantize", x, x.dtype, (_row(x.dtype), fmt), rounding, random_bits)
 
 
 def _row(dtype: torch.dtype) -> str:
@@ -77,6 +97,24 @@ def container(fmt: str) -> torch.dtype:
 def _covers(x: Tensor, fmt: str, *_: Any) -> bool:
     found = parse_scalar(fmt)
     return not isinstance(found, Posit) or found.n <= WIDEST_POSIT
+
+
+def _arithmetic(kernel: launch.Kernel, *arguments: Any) -> Tensor:
+    *tensors, fmt = arguments
+    result = torch.empty(tensors[0].shape, dtype=container(fmt), device=tensors[0].device)
+    if result.numel():
+        _launch(kernel, tensors, 3, result, parameters.posit(_posit(fmt)))
+    return result
+
+
+def _arithmetic_covers(*arguments: Any) -> bool:
+    return _posit(arguments[-1]).n <= WIDEST_POSIT
+
+
+def _posit(fmt: str) -> Posit:
+    found = parse_scalar(fmt)
+    assert isinstance(found, Posit), "posit.* have checked it"
+    return found
 
 
 # ---- the reference -------------------------------------------------------------------------------
@@ -100,6 +138,13 @@ def _quantize_reference(x: Tensor, fmt: str, rounding: str, random_bits: Tensor 
     return codec.rounded(x, parse_scalar(fmt), rounding, random_bits)
 
 
+def _arithmetic_reference(name: str, *arguments: Any) -> Tensor:
+    from refnum.posit.arithmetic import by_definition
+
+    *tensors, fmt = arguments
+    return by_definition(name, _posit(fmt), *tensors)
+
+
 # ---- examples ------------------------------------------------------------------------------------
 
 FORMATS = ("posit8", "posit16", "posit(9,1)", "e2m1", "e4m3", "e5m2", "float16", "bfloat16")
@@ -120,19 +165,59 @@ def _from_floats() -> Iterator[tuple[Any, ...]]:
         yield x, fmt, "stochastic", random
     for rounding in ROUNDINGS.keys() - {"nearest_even", "stochastic"}:
         yield x, "posit16", rounding, None
-    for dtype in (torch.bfloat16, torch.float16, torch.float64):
+    for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+        for fmt in ("posit8", "posit16", "posit32", "e4m3"):
+            yield x.to(dtype), fmt, "nearest_even", None
         yield x.to(dtype).view(5, -1).mT, "posit8", "nearest_even", None
+
+
+def _kept() -> Iterator[tuple[Any, ...]]:
+    for x, fmt, *rest in _from_floats():
+        if keeps(FLOAT_ROWS[x.dtype], parse_scalar(fmt)):
+            yield x, fmt, *rest
 
 
 def _codes() -> Iterator[tuple[Any, ...]]:
     bits = torch.arange(-(1 << 15), 1 << 15, 3, dtype=torch.int64, device="cpu")
     for fmt in ("posit8", "posit16", "e4m3", "e5m2", "e2m1", "bfloat16"):
         yield bits.to(torch.int16), fmt, torch.float32
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
+        for fmt in ("posit8", "e4m3", "e2m1"):
+            yield bits.to(torch.uint8), fmt, dtype
+    yield (bits * 65537).to(torch.int32), "posit(24,2)", torch.float32
     yield (bits * 65537).to(torch.int32), "posit32", torch.float64
 
 
+def _patterns(arity: int) -> Iterator[tuple[Any, ...]]:
+    """Pairs of all posit8, of posits with few bits set and their neighbours, and of those that nearly cancel."""
+    every = torch.arange(-128, 128, dtype=torch.int64, device="cpu")
+    for fmt, step in (
+        ("posit8", 1),
+        ("posit(7,4)", 1),
+        ("posit16", 251),
+        ("posit32", 16777259),
+        ("posit(32,0)", 8388617),
+    ):
+        a, b = ((every * step).to(container(fmt)) for step in (step, step + (step > 1)))
+        operands = a[:, None].expand(256, 256), b.expand(256, 256), -a.roll(3)[:, None].expand(256, 256)
+        yield *operands[:arity], fmt
+        yield *(a, -a + torch.where(every % 3 == 0, 1, 0).to(a.dtype), -a.roll(1))[:arity], fmt
+
+
+def _arithmetic_row(name: str) -> Operation:
+    return Operation(
+        f"posit_{name}",
+        partial(_arithmetic_reference, name),
+        partial(_arithmetic, POSITS[name]),
+        _arithmetic_covers,
+        (POSITS[name],),
+        partial(_patterns, ARITHMETIC[name]),
+    )
+
+
 OPERATIONS = (
-    Operation("encode", _encode_reference, _encode, _covers, (CONVERT,), _from_floats),
-    Operation("decode", _decode_reference, _decode, _covers, (CONVERT,), _codes),
-    Operation("quantize", _quantize_reference, _quantize, _covers, (QUANTIZE,), _from_floats),
+    Operation("encode", _encode_reference, _encode, _covers, (CONVERT, *packed.KERNELS), _from_floats),
+    Operation("decode", _decode_reference, _decode, _covers, (CONVERT, *packed.KERNELS), _codes),
+    Operation("quantize", _quantize_reference, _quantize, _covers, (QUANTIZE, *packed.KERNELS), _kept),
+    *map(_arithmetic_row, ARITHMETIC),
 )

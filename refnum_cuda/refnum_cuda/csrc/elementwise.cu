@@ -1,4 +1,5 @@
 // Elementwise kernels: conversions between scalar formats, rounding of floats there and back, arithmetic of posits.
+// Conversions to nearest even of what is contiguous have faster ones in packed.cu.
 // Grids have one dimension and any size. Operands have any strides and may be broadcast; results are contiguous.
 #include "rn_fast.cuh"
 #include "rn_formats.cuh"
@@ -69,58 +70,17 @@ RN_HD void store(const Result& out, i64 i, u64 bits) {
 
 // ---- how they are shared out ---------------------------------------------------------------------
 
-// f(i) for the numbers from start on that are this thread's.
+// f(i) for the numbers that are this thread's.
 template <class F>
-__device__ void for_each(i64 start, i64 count, F f) {
+__device__ void for_each(i64 count, F f) {
     i64 threads = static_cast<i64>(gridDim.x) * blockDim.x;
-    for (i64 i = start + static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += threads) f(i);
-}
-
-constexpr i32 LANES = 4;  // elements that are loaded and stored together where they lie so
-
-template <class T>
-struct alignas(LANES * sizeof(T)) Pack {
-    T lane[LANES];
-};
-
-// out[i] = f(x[i]) for as many packs as there are: how many elements those have, or 0 where they do not lie so.
-template <class In, class Out, class F>
-__device__ i64 map_packs(const Operand& x, const Result& out, const Shape& shape, F f) {
-    if (shape.dims != 0 || reinterpret_cast<u64>(x.data) % sizeof(Pack<In>) != 0 ||
-        reinterpret_cast<u64>(out.data) % sizeof(Pack<Out>) != 0)
-        return 0;
-    for_each(0, shape.count / LANES, [&](i64 i) {
-        Pack<In> some = static_cast<const Pack<In>*>(x.data)[i];
-        Pack<Out> result;
-#pragma unroll
-        for (i32 j = 0; j < LANES; ++j) result.lane[j] = static_cast<Out>(f(some.lane[j]));
-        static_cast<Pack<Out>*>(out.data)[i] = result;
-    });
-    return shape.count / LANES * LANES;
-}
-
-template <class In, class F>
-__device__ i64 map_packs(const Operand& x, const Result& out, const Shape& shape, F f) {
-    switch (out.bits) {
-        case 8:
-            return map_packs<In, u8>(x, out, shape, f);
-        case 16:
-            return map_packs<In, u16>(x, out, shape, f);
-        case 32:
-            return map_packs<In, u32>(x, out, shape, f);
-        default:
-            return 0;
-    }
+    for (i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += threads) f(i);
 }
 
 // out[i] = f(x[i]) for codes of at most 32 bits.
 template <class F>
 __device__ void map(const Operand& x, const Result& out, const Shape& shape, F f) {
-    i64 done = x.bits == 8    ? map_packs<u8>(x, out, shape, f)
-               : x.bits == 16 ? map_packs<u16>(x, out, shape, f)
-               : x.bits == 32 ? map_packs<u32>(x, out, shape, f)
-                              : 0;
-    for_each(done, shape.count, [&](i64 i) { store(out, i, f(static_cast<u32>(load(x, i, shape)))); });
+    for_each(shape.count, [&](i64 i) { store(out, i, f(static_cast<u32>(load(x, i, shape)))); });
 }
 
 // Whether the codes of a format are the upper bits of a float32: bfloat16, tf32 and float32 itself.
@@ -148,7 +108,7 @@ extern "C" __global__ void rn_convert(const __grid_constant__ rn::Operand x,
     } else if (from.is_posit && float32_holds(from.posit) && heads_float32(to) && to.minifloat.mantissa == MANTISSA) {
         map(x, out, shape, [&](u32 bits) { return decode_bits(bits, from.posit); });
     } else {
-        for_each(0, shape.count, [&](i64 i) {
+        for_each(shape.count, [&](i64 i) {
             u32 threshold = random.data ? static_cast<u32>(load(random, i, shape)) : 0;
             store(out, i, encode(decode(load(x, i, shape), from), to, rounding, threshold));
         });
@@ -166,7 +126,7 @@ extern "C" __global__ void rn_quantize(const __grid_constant__ rn::Operand x,
         i32 below = MANTISSA - row.minifloat.mantissa;
         map(x, out, shape, [&](u32 bits) { return round_bits(bits << below, fmt.posit) >> below; });
     } else {
-        for_each(0, shape.count, [&](i64 i) {
+        for_each(shape.count, [&](i64 i) {
             u32 threshold = random.data ? static_cast<u32>(load(random, i, shape)) : 0;
             u64 code = encode(decode(load(x, i, shape), row), fmt, rounding, threshold);
             store(out, i, encode(decode(code, fmt), row, NEAREST_EVEN, 0));
@@ -182,7 +142,7 @@ extern "C" __global__ void rn_quantize(const __grid_constant__ rn::Operand x,
         const __grid_constant__ rn::Operand a, const __grid_constant__ rn::Operand b,                                 \
         const __grid_constant__ rn::Operand c, const rn::Result out, const __grid_constant__ rn::Shape shape,         \
         const rn::Posit fmt) {                                                                                        \
-        rn::for_each(0, shape.count, [&](rn::i64 i) {                                                                 \
+        rn::for_each(shape.count, [&](rn::i64 i) {                                                                 \
             auto x = [&](int k) { return rn::decode(rn::load(k == 0 ? a : k == 1 ? b : c, i, shape), fmt); };         \
             rn::store(out, i, rn::round_wide(rn::pack(VALUE, fmt), fmt, rn::NEAREST_EVEN, 0));                        \
         });                                                                                                           \

@@ -77,6 +77,16 @@ RN_HD float add_rn(float a, float b) {
 #endif
 }
 
+// The bits of a sum; those of NaN are the ones that a GPU writes.
+RN_HD u32 sum_bits(float a, float b) {
+#if defined(__CUDA_ARCH__)
+    return __float_as_uint(__fadd_rn(a, b));
+#else
+    float sum = a + b;
+    return sum == sum ? bits_of(sum) : 0x7fffffff;
+#endif
+}
+
 RN_HD float multiply_rn(float a, float b) {
 #if defined(__CUDA_ARCH__)
     return __fmul_rn(a, b);

@@ -1,0 +1,154 @@
+// Conversions at the speed of memory: to nearest even, of elements that follow one another from a multiple of 16 bytes
+// on, between formats of which packed.py tells. They equal those of elementwise.cu, which serve the rest.
+#include "rn_halves.cuh"
+#include "rn_steps.cuh"
+
+namespace rn {
+
+constexpr i32 ACCESS = 16;  // bytes that a thread reads or writes at once
+constexpr i32 AHEAD = 4;    // packs that it has read before it works on the first of them
+constexpr i32 BLOCK = 256;  // threads; the host starts no others
+
+template <class T, i32 N>
+struct alignas(N * sizeof(T)) Pack {
+    T lane[N];
+};
+
+template <class Target, class Source, class F>
+__device__ __forceinline__ Target each(const Source& some, F f) {
+    Target result;
+#pragma unroll
+    for (i32 j = 0; j < static_cast<i32>(sizeof some.lane / sizeof some.lane[0]); ++j) result.lane[j] = f(some.lane[j]);
+    return result;
+}
+
+// out[i] = f(x[i]).
+template <class In, class Out, class F>
+__device__ __forceinline__ void map(const void* x, void* out, i64 count, F f) {
+    constexpr i32 LANES = ACCESS / static_cast<i32>(sizeof(In) > sizeof(Out) ? sizeof(In) : sizeof(Out));
+    using Source = Pack<In, LANES>;
+    using Target = Pack<Out, LANES>;
+    const Source* from = static_cast<const Source*>(x);
+    Target* to = static_cast<Target*>(out);
+    i64 threads = static_cast<i64>(gridDim.x) * blockDim.x, packs = count / LANES;
+    i64 first = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x, i = first;
+    for (; i + (AHEAD - 1) * threads < packs; i += AHEAD * threads) {
+        Source some[AHEAD];
+#pragma unroll
+        for (i32 j = 0; j < AHEAD; ++j) some[j] = from[i + j * threads];
+#pragma unroll
+        for (i32 j = 0; j < AHEAD; ++j) to[i + j * threads] = each<Target>(some[j], f);
+    }
+    for (; i < packs; i += threads) to[i] = each<Target>(from[i], f);
+    for (i = packs * LANES + first; i < count; i += threads)
+        static_cast<Out*>(out)[i] = f(static_cast<const In*>(x)[i]);
+}
+
+// table[i] = f(i), for the whole block.
+template <class T, class F>
+__device__ __forceinline__ void tabulate(T* table, i32 size, F f) {
+    for (i32 i = static_cast<i32>(threadIdx.x); i < size; i += static_cast<i32>(blockDim.x)) table[i] = f(i);
+    __syncthreads();
+}
+
+}  // namespace rn
+
+#define RN_PACKED(NAME)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(rn::BLOCK)                                                   \
+        rn_##NAME(const void* x, void* out, rn::i64 count,                                                    \
+                  [[maybe_unused]] const __grid_constant__ rn::Format from,                                   \
+                  [[maybe_unused]] const __grid_constant__ rn::Format to)
+
+// ---- floats to codes -----------------------------------------------------------------------------
+
+#define RN_ENCODE(ROW, TRAITS, BITS, OUT)                                                                     \
+    RN_PACKED(encode_posit_##ROW##_##BITS) {                                                                  \
+        using namespace rn;                                                                                   \
+        __shared__ Step steps[STEPS];                                                                         \
+        tabulate(steps, STEPS, [&](i32 i) { return step_of(i, to.posit); });                                  \
+        map<TRAITS::Bits, OUT>(x, out, count, [&](TRAITS::Bits code) {                                        \
+            return static_cast<OUT>(encode_by_steps(TRAITS::widened(code), steps));                           \
+        });                                                                                                   \
+    }                                                                                                         \
+    RN_PACKED(encode_minifloat_##ROW##_##BITS) {                                                              \
+        using namespace rn;                                                                                   \
+        Grid grid = grid_of(to.minifloat);                                                                    \
+        map<TRAITS::Bits, OUT>(x, out, count, [&](TRAITS::Bits code) {                                        \
+            return static_cast<OUT>(encode_on(bits_of(TRAITS::widened(code)), grid));                         \
+        });                                                                                                   \
+    }
+
+#define RN_ENCODE_ROW(ROW, TRAITS)                                                                            \
+    RN_ENCODE(ROW, TRAITS, 8, u8)                                                                             \
+    RN_ENCODE(ROW, TRAITS, 16, u16)                                                                           \
+    RN_PACKED(encode_posit_##ROW##_32) {                                                                      \
+        using namespace rn;                                                                                   \
+        map<TRAITS::Bits, u32>(x, out, count, [&](TRAITS::Bits code) {                                        \
+            return encode_bits(bits_of(TRAITS::widened(code)), to.posit);                                     \
+        });                                                                                                   \
+    }
+
+RN_ENCODE_ROW(float32, Float32)
+RN_ENCODE_ROW(bfloat16, BFloat16)
+RN_ENCODE_ROW(float16, Float16)
+
+RN_PACKED(encode_head_float32_16) {
+    using namespace rn;
+    i32 below = MANTISSA - to.minifloat.mantissa;
+    map<u32, u16>(x, out, count, [&](u32 bits) { return static_cast<u16>(round_head(bits, below) >> below); });
+}
+
+// ---- codes to floats -----------------------------------------------------------------------------
+
+// Codes of at most 8 bits.
+#define RN_DECODE_TABLE(BITS, OUT)                                                                            \
+    RN_PACKED(decode_table_##BITS) {                                                                          \
+        using namespace rn;                                                                                   \
+        __shared__ OUT values[256];                                                                           \
+        tabulate(values, 256, [&](i32 code) {                                                                 \
+            return static_cast<OUT>(encode(decode(static_cast<u64>(code), from), to, NEAREST_EVEN, 0));       \
+        });                                                                                                   \
+        map<u8, OUT>(x, out, count, [&](u8 code) { return values[code]; });                                   \
+    }
+
+RN_DECODE_TABLE(16, u16)
+RN_DECODE_TABLE(32, u32)
+RN_DECODE_TABLE(64, u64)
+
+#define RN_DECODE(BITS, IN)                                                                                   \
+    RN_PACKED(decode_posit_##BITS) {                                                                          \
+        using namespace rn;                                                                                   \
+        map<IN, u32>(x, out, count, [&](IN code) { return decode_bits(code, from.posit); });                  \
+    }
+
+RN_DECODE(16, u16)
+RN_DECODE(32, u32)
+
+// ---- floats to floats ----------------------------------------------------------------------------
+// Of the upper bits of a float32, and those bits of what is rounded.
+
+#define RN_QUANTIZE(ROW, IN)                                                                                  \
+    RN_PACKED(quantize_posit_##ROW) {                                                                         \
+        using namespace rn;                                                                                   \
+        constexpr i32 below = 8 * (sizeof(u32) - sizeof(IN));                                                 \
+        map<IN, IN>(x, out, count, [&](IN code) {                                                             \
+            return static_cast<IN>(round_bits(static_cast<u32>(code) << below, to.posit) >> below);           \
+        });                                                                                                   \
+    }                                                                                                         \
+    RN_PACKED(quantize_minifloat_##ROW) {                                                                     \
+        using namespace rn;                                                                                   \
+        constexpr i32 below = 8 * (sizeof(u32) - sizeof(IN));                                                 \
+        Grid grid = grid_of(to.minifloat);                                                                    \
+        map<IN, IN>(x, out, count, [&](IN code) {                                                             \
+            return static_cast<IN>(round_on(static_cast<u32>(code) << below, grid) >> below);                 \
+        });                                                                                                   \
+    }
+
+RN_QUANTIZE(float32, u32)
+RN_QUANTIZE(bfloat16, u16)
+
+RN_PACKED(quantize_head_float32) {
+    using namespace rn;
+    i32 below = MANTISSA - to.minifloat.mantissa;
+    map<u32, u32>(x, out, count, [&](u32 bits) { return round_head(bits, below); });
+}

@@ -1,0 +1,124 @@
+"""The host's side of csrc/packed.cu: which conversions it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from ctypes import c_int64, c_void_p
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from refnum.formats import Format, Minifloat, Posit, float32
+
+from . import launch
+from .parameters import Format as Parameter
+
+BLOCK = 256
+BLOCKS_EACH = 16  #: of a multiprocessor, of which it has a third to a half at a time
+ALIGNMENT = 16  #: bytes
+
+PARAMETERS = (c_void_p, c_void_p, c_int64, Parameter, Parameter)
+FLOATS = (torch.float32, torch.bfloat16, torch.float16)
+HEADS = (torch.float32, torch.bfloat16)  #: whose bits are the upper ones of a float32
+
+
+# ---- formats -------------------------------------------------------------------------------------
+
+
+def _by_steps(fmt: Format) -> bool:
+    """Whether a posit's steps (rn_steps.cuh), and the magic numbers for them, are float32 values."""
+    fits = isinstance(fmt, Posit) and fmt.n > 2 and fmt.n - 3 - fmt.es <= float32.mantissa - 2
+    return fits and fmt.max_scale + float32.mantissa + 1 <= float32.max_scale
+
+
+def _reached(fmt: Format) -> bool:
+    """rn::float32_reaches: whether every posit has a scale of normal float32 values."""
+    return isinstance(fmt, Posit) and fmt.n > 2 and fmt.max_scale < float32.max_scale
+
+
+def _held(fmt: Format) -> bool:
+    """rn::float32_holds: whether every posit is a normal float32."""
+    return isinstance(fmt, Posit) and _reached(fmt) and fmt.n <= float32.mantissa + 3 + fmt.es
+
+
+def _on_grid(fmt: Format) -> bool:
+    """Whether the codes of a minifloat are in order, and the magic numbers for them float32 values."""
+    if not isinstance(fmt, Minifloat) or not fmt.subnormals or not 0 < fmt.mantissa <= float32.mantissa - 2:
+        return False
+    above = fmt.min_scale + (1 << fmt.exponent) + float32.mantissa - fmt.mantissa
+    return fmt.overflow != "nan" and fmt.min_scale >= float32.min_scale and above <= float32.max_scale
+
+
+def _is_head(fmt: Format) -> bool:
+    """Whether the codes are the upper bits of a float32."""
+    return (
+        isinstance(fmt, Minifloat)
+        and fmt == Minifloat(8, fmt.mantissa, overflow="inf")
+        and 0 < fmt.mantissa < float32.mantissa
+    )
+
+
+# ---- kernels -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """What a kernel converts."""
+
+    operation: str  #: encode, decode or quantize
+    x: torch.dtype | None  #: of floats; None for codes
+    x_bits: int
+    out_bits: int
+    serves: Callable[[Format], bool]  #: of the format that is not a row of floats
+    kernel: launch.Kernel
+
+
+def _kernel(name: str) -> launch.Kernel:
+    return launch.Kernel("packed", f"rn_{name}", PARAMETERS)
+
+
+def _conversions() -> Iterator[Conversion]:
+    for dtype in FLOATS:
+        name, width = str(dtype).removeprefix("torch."), 8 * dtype.itemsize
+        for kind, bits, serves in (
+            ("posit", 8, _by_steps),
+            ("posit", 16, _by_steps),
+            ("posit", 32, _reached),
+            ("minifloat", 8, _on_grid),
+            ("minifloat", 16, _on_grid),
+        ):
+            yield Conversion("encode", dtype, width, bits, serves, _kernel(f"encode_{kind}_{name}_{bits}"))
+        for kind, serves in (("posit", _held), ("minifloat", _on_grid)) if dtype in HEADS else ():
+            yield Conversion("quantize", dtype, width, width, serves, _kernel(f"quantize_{kind}_{name}"))
+    yield Conversion("encode", torch.float32, 32, 16, _is_head, _kernel("encode_head_float32_16"))
+    yield Conversion("quantize", torch.float32, 32, 32, _is_head, _kernel("quantize_head_float32"))
+    for bits in (16, 32, 64):
+        yield Conversion("decode", None, 8, bits, lambda fmt: fmt.width <= 8, _kernel(f"decode_table_{bits}"))
+    for bits in (16, 32):
+        yield Conversion("decode", None, bits, 32, _held, _kernel(f"decode_posit_{bits}"))
+
+
+CONVERSIONS = tuple(_conversions())
+KERNELS = tuple(each.kernel for each in CONVERSIONS)
+
+
+@lru_cache(maxsize=256)
+def kernel(operation: str, x: torch.dtype, out: torch.dtype, fmt: Format) -> launch.Kernel | None:
+    """The kernel that converts elements of a dtype to those of another, to nearest even, if there is one."""
+    asked = operation, x if x.is_floating_point else None, 8 * x.itemsize, 8 * out.itemsize
+    fitting = (each for each in CONVERSIONS if (each.operation, each.x, each.x_bits, each.out_bits) == asked)
+    return next((each.kernel for each in fitting if each.serves(fmt)), None)
+
+
+def takes(x: Tensor) -> bool:
+    """Whether elements follow one another from an aligned address on."""
+    return x.is_contiguous() and x.data_ptr() % ALIGNMENT == 0
+
+
+def run(kernel: launch.Kernel, x: Tensor, out: Tensor, source: Parameter, target: Parameter) -> None:
+    """Convert what `takes` took to ``out``, which is not empty."""
+    processors = torch.cuda.get_device_properties(x.device).multi_processor_count
+    grid = min(-(-out.numel() // BLOCK), BLOCKS_EACH * processors), 1, 1
+    launch.launch(kernel, grid, (BLOCK, 1, 1), 0, x, out, out.numel(), source, target)

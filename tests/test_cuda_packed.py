@@ -1,0 +1,196 @@
+"""The conversions of refnum_cuda at the speed of memory, as they are, on the CPU: against refnum."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cuda import bridge, places
+from torch import Tensor
+
+import refnum
+from refnum import Minifloat, Posit
+from refnum.boundary import FLOAT_ROWS, SIGNED, container
+from refnum.formats import Format, float32, holds, keeps, scalars
+from refnum_cuda import packed, parameters
+
+MINIFLOATS = [fmt for fmt in scalars().values() if isinstance(fmt, Minifloat)]
+ODD_MINIFLOATS = [
+    Minifloat(4, 3, specials="fn", overflow="nan"),
+    Minifloat(5, 2, overflow="inf"),
+    Minifloat(4, 2, signed=False),
+    Minifloat(6, 1, bias=40),
+    Minifloat(7, 8, overflow="inf"),
+    Minifloat(8, 3, overflow="inf"),
+    Minifloat(1, 4, specials="none"),
+]
+POSITS = [Posit(n, es) for n in range(3, 33) for es in range(5) if es == 2 or n in (8, 9, 16, 25, 32)]
+FORMATS = [*POSITS, *MINIFLOATS, *ODD_MINIFLOATS]
+GRID = (2, 3)
+
+
+@pytest.fixture(scope="module", params=places.PLACES)
+def kernels(request: pytest.FixtureRequest) -> places.Kernels:
+    return places.at(request.param, packed.KERNELS)
+
+
+def converted(
+    kernels: places.Kernels, operation: str, x: Tensor, dtype: torch.dtype, fmt: Format, grid: tuple[int, int] = GRID
+) -> Tensor:
+    """What the kernel that is chosen makes of x."""
+    kernel = packed.kernel(operation, x.dtype, dtype, fmt)
+    assert kernel is not None
+    out = torch.zeros(len(x), dtype=dtype, device=kernels.device)
+    row = FLOAT_ROWS[x.dtype if x.is_floating_point() else dtype]
+    formats = (fmt, row) if operation == "decode" else (row, fmt)
+    x = places.placed(x, kernels.device)
+    kernels.run(kernel, *grid, x, out, len(x), *map(parameters.scalar, formats))
+    return out.cpu()
+
+
+def same(got: Tensor, want: Tensor) -> bool:
+    """Whether all bits are equal."""
+    integer = SIGNED[8 * want.itemsize]
+    return got.dtype == want.dtype and torch.equal(got.view(integer), want.view(integer))
+
+
+def floats(dtype: torch.dtype, fmt: Format) -> Tensor:
+    """All patterns of 16 bits; of float32 every binade, and each middle of two codes, or some, with its neighbours."""
+    if dtype.itemsize == 2:
+        return torch.arange(1 << 16).to(torch.int16).view(dtype)
+    exponents = torch.arange(1 << 9)[:, None] << 23
+    mantissas = torch.tensor([0, 1, 2, 0x3FFFFF, 0x400000, 0x400001, 0x7FFFFE, 0x7FFFFF])
+    some = torch.randint(0, 1 << 32, (1 << 12,), generator=torch.Generator().manual_seed(fmt.width))
+    bits = torch.cat(
+        [(exponents | mantissas).flatten(), (_middles(fmt)[:, None] + torch.arange(-2, 3)).flatten(), some]
+    )
+    return bits.to(torch.int32).view(torch.float32)
+
+
+def _middles(fmt: Format) -> Tensor:
+    """float32 patterns of codes with one more bit, which is set."""
+    step = max(1, (1 << fmt.width) >> 11)
+    codes = torch.arange(0, 1 << fmt.width, step) | (step // 3)
+    if isinstance(fmt, Posit):
+        wider: Format = Posit(fmt.n + 1, fmt.es)
+    else:
+        wider = Minifloat(fmt.exponent, fmt.mantissa + 1, bias=fmt.bias, signed=fmt.signed, specials="none")
+    values = refnum.decode(codes << 1 | 1, wider, dtype=torch.float64)
+    return values.to(torch.float32).view(torch.int32).long()
+
+
+def served(operation: str, dtype: torch.dtype, fmt: Format) -> bool:
+    """Whether there is a kernel."""
+    out = container(fmt) if operation == "encode" else dtype
+    return packed.kernel(operation, dtype, out, fmt) is not None
+
+
+# ---- floats to codes, and to floats ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", packed.FLOATS, ids=str)
+def test_encode(kernels: places.Kernels, dtype: torch.dtype) -> None:
+    found = [fmt for fmt in FORMATS if served("encode", dtype, fmt)]
+    assert len(found) > 50
+    for fmt in found:
+        x = floats(dtype, fmt)
+        assert same(converted(kernels, "encode", x, container(fmt), fmt), refnum.encode(x, fmt)), fmt
+
+
+@pytest.mark.parametrize("dtype", packed.HEADS, ids=str)
+def test_quantize(kernels: places.Kernels, dtype: torch.dtype) -> None:
+    written = [fmt for fmt in FORMATS if isinstance(fmt, Posit) or fmt.subnormals]
+    found = [fmt for fmt in written if served("quantize", dtype, fmt) and keeps(FLOAT_ROWS[dtype], fmt)]
+    assert len(found) > 20
+    for fmt in found:
+        x = floats(dtype, fmt)
+        assert same(converted(kernels, "quantize", x, dtype, fmt), refnum.quantize(x, fmt)), fmt
+
+
+def test_which_formats_are_served() -> None:
+    by_name = scalars()
+    for name in ("posit8", "posit16", "posit32", "e4m3", "e5m2", "e2m1", "e4m3fnuz", "float16"):
+        assert all(served("encode", dtype, by_name[name]) for dtype in packed.FLOATS), name
+    to_nan = Minifloat(4, 3, specials="fn", overflow="nan")
+    for fmt in (Posit(2), Posit(33), Posit(32, 4), Minifloat(3, 0, specials="none"), to_nan, refnum.formats.tf32):
+        assert not any(served("encode", dtype, fmt) for dtype in packed.FLOATS), fmt
+    assert served("encode", torch.float32, refnum.formats.bfloat16)
+    assert not served("encode", torch.float64, Posit(16))
+    assert not served("quantize", torch.float32, float32)
+
+
+# ---- codes to floats -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", FLOAT_ROWS, ids=str)
+def test_decode_of_at_most_8_bits(kernels: places.Kernels, dtype: torch.dtype) -> None:
+    for fmt in FORMATS:
+        if fmt.width <= 8 and holds(FLOAT_ROWS[dtype], fmt):
+            codes = torch.arange(256).to(container(fmt))
+            got = converted(kernels, "decode", codes, dtype, fmt)
+            assert same(got, refnum.decode(codes, fmt, dtype=dtype)), fmt
+
+
+def test_decode_posits(kernels: places.Kernels) -> None:
+    for fmt in POSITS:
+        step = max(1, (1 << fmt.n) >> 14)
+        codes = torch.arange(0, 1 << fmt.n, step) | (step // 3)
+        for dtype in (torch.int16, torch.int32):
+            if dtype.itemsize * 8 >= fmt.n and packed.kernel("decode", dtype, torch.float32, fmt):
+                got = converted(kernels, "decode", codes.to(dtype), torch.float32, fmt)
+                assert same(got, refnum.decode(codes, fmt, dtype=torch.float32)), fmt
+
+
+# ---- lengths and places ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (3, 5), (2, 64)])
+def test_every_length_of_every_layout(kernels: places.Kernels, grid: tuple[int, int]) -> None:
+    codes = torch.arange(600).to(torch.int16)
+    for length in (*range(1, 40), 127, 128, 129, 333, 600):
+        for x, fmt in ((codes[:length].float(), Posit(16)), (codes[:length].bfloat16(), Posit(8))):
+            want = refnum.encode(x, fmt)
+            assert same(converted(kernels, "encode", x, want.dtype, fmt, grid), want), length
+        want = refnum.decode(codes[:length], Posit(16), dtype=torch.float32)
+        assert same(converted(kernels, "decode", codes[:length].clone(), torch.float32, Posit(16), grid), want), length
+        small = codes[:length].to(torch.int8)
+        want = refnum.decode(small, Posit(8), dtype=torch.bfloat16)
+        assert same(converted(kernels, "decode", small, torch.bfloat16, Posit(8), grid), want), length
+
+
+def test_what_is_not_contiguous_or_aligned_is_not_taken() -> None:
+    x = torch.zeros(64, 64)
+    assert packed.takes(x)
+    assert packed.takes(x[4:])
+    assert not packed.takes(x.mT)
+    assert not packed.takes(x.flatten()[1:])
+    assert not packed.takes(x[::2])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nox -s cuda, on one")
+@pytest.mark.parametrize("length", [1 << 22, (1 << 22) + 5])
+def test_long_vectors_have_the_references_bits(length: int) -> None:
+    """What every thread has several of, by the public functions."""
+    bits = torch.randint(-(1 << 31), 1 << 31, (length,), generator=torch.Generator().manual_seed(5))
+    x = bits.to(torch.int32).view(torch.float32)
+    with refnum.use_backend("cuda"):
+        for fmt in (refnum.posit8, refnum.posit16, refnum.posit32, refnum.e4m3, refnum.e2m1, refnum.formats.bfloat16):
+            for values in (x, x.bfloat16()):
+                codes = refnum.encode(values, fmt)
+                assert torch.equal(refnum.encode(values.cuda(), fmt).cpu(), codes), fmt
+                assert same(refnum.quantize(values.cuda(), fmt).cpu(), refnum.quantize(values, fmt)), fmt
+            if holds(float32, fmt):
+                want = refnum.decode(codes, fmt, dtype=torch.float32)
+                assert same(refnum.decode(codes.cuda(), fmt, dtype=torch.float32).cpu(), want), fmt
+
+
+# ---- compilation ---------------------------------------------------------------------------------
+
+
+OTHERS = [pytest.param(architecture, marks=pytest.mark.slow) for architecture in ("80", "100", "120")]
+
+
+@pytest.mark.parametrize("architecture", ["90a", *OTHERS])
+def test_kernels_fit_in_registers(architecture: str) -> None:
+    used = bridge.stack_and_spills(bridge.CSRC / "packed.cu", architecture)
+    assert used == [bridge.IN_REGISTERS] * len(packed.KERNELS)
