@@ -8,6 +8,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from .. import backend
 from ..boundary import FLOAT_ROWS, SIGNED, check_float_dtype
 from ..core.decode import INFINITE, NAN, Exact, decode, nonzero
 from ..core.exact import multiply
@@ -64,6 +65,12 @@ def dequantize(blocks: Blocks, dtype: torch.dtype = torch.float32) -> Tensor:
             "...) for codes from elsewhere."
         )
     check_float_dtype("mx.dequantize", dtype)
+    values: Tensor = (backend.kernel("mx_dequantize", blocks.elements) or values_of)(blocks, dtype)
+    return values
+
+
+def values_of(blocks: Blocks, dtype: torch.dtype) -> Tensor:
+    """`dequantize` of arguments that were checked."""
     if _serves(blocks, dtype):
         return _by_table(blocks, dtype)
     return by_definition(blocks, dtype)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .. import backend
 from ..boundary import check_choice, check_tensor
 from ..errors import ContractError, DTypeError, ShapeError
 from .packing import as_words, in_memory_order
@@ -400,7 +401,7 @@ def _unshuffled(function: str, y: Tensor, name: str, shape: Sequence[int]) -> Te
 # ---- moving bits ----------------------------------------------------------------------------------
 
 
-class _Plan(NamedTuple):
+class Plan(NamedTuple):
     """A layout for one shape."""
 
     shape: Factors  #: of what is shuffled
@@ -416,7 +417,7 @@ class _Plan(NamedTuple):
         return tuple(self.memory[axis] for axis in self.seen)
 
 
-def _plan(function: str, row: Layout, shape: Sequence[int]) -> _Plan:
+def _plan(function: str, row: Layout, shape: Sequence[int]) -> Plan:
     if len(shape) < 2:
         raise ShapeError(
             f"{function} needs a matrix or a batch of them, got shape {tuple(shape)}. "
@@ -436,28 +437,39 @@ def _plan(function: str, row: Layout, shape: Sequence[int]) -> _Plan:
     axes = sizes if row.apart is None else [*laid[: row.apart], math.prod(laid[row.apart :])]
     behind = range(len(batch))
     seen = (*(len(batch) + axis for axis in row.seen), *behind) if row.seen else range(len(batch) + len(axes))
-    return _Plan(tuple(shape), (*batch, *sizes), tuple(factors), row.order, (*batch, *axes), tuple(seen))
+    return Plan(tuple(shape), (*batch, *sizes), tuple(factors), row.order, (*batch, *axes), tuple(seen))
 
 
-def _forth(x: Tensor, plan: _Plan, pad: int) -> Tensor:
-    bits = _bits(x)
+def _forth(x: Tensor, plan: Plan, pad: int) -> Tensor:
+    laid: Tensor = (backend.kernel("mx_shuffle", x) or laid_out)(_bits(x), plan, pad)
+    return laid.permute(plan.seen).view(x.dtype)
+
+
+def laid_out(bits: Tensor, plan: Plan, pad: int) -> Tensor:
+    """Bits in the order of the plan, as it lies in memory."""
     if plan.padded != plan.shape:
         bottom, right = (new - old for new, old in zip(plan.padded[-2:], plan.shape[-2:], strict=True))
         bits = torch.nn.functional.pad(bits, (0, right, 0, bottom), value=pad)
-    return _moved(bits, plan, back=False).view(plan.memory).permute(plan.seen).view(x.dtype)
+    return _moved(bits, plan, back=False).view(plan.memory)
 
 
-def _back(y: Tensor, plan: _Plan) -> Tensor:
+def _back(y: Tensor, plan: Plan) -> Tensor:
     places = sorted(range(len(plan.seen)), key=plan.seen.__getitem__)
-    padded = _moved(_bits(y).permute(places), plan, back=True).view(plan.padded)
-    return padded[..., : plan.shape[-2], : plan.shape[-1]].contiguous().view(y.dtype)
+    plain: Tensor = (backend.kernel("mx_unshuffle", y) or laid_back)(_bits(y).permute(places), plan)
+    return plain.view(y.dtype)
+
+
+def laid_back(bits: Tensor, plan: Plan) -> Tensor:
+    """The inverse of `laid_out`."""
+    padded = _moved(bits, plan, back=True).view(plan.padded)
+    return padded[..., : plan.shape[-2], : plan.shape[-1]].contiguous()
 
 
 def _bits(x: Tensor) -> Tensor:
     return x.detach().resolve_neg().view(WORDS[x.itemsize])
 
 
-def _moved(bits: Tensor, plan: _Plan, *, back: bool) -> Tensor:
+def _moved(bits: Tensor, plan: Plan, *, back: bool) -> Tensor:
     """The factors of rows and columns in the order of the plan, or out of it."""
     narrow, factors, last = bits.dtype, plan.factors, len(plan.factors) - 1
     if plan.order[-1] == last and in_memory_order(bits):  # what stays together moves in wider words

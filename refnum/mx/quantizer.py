@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from .. import backend
 from ..boundary import FLOAT_ROWS, SIGNED, broadcast, check_block, check_floats, check_rounding
 from ..errors import ContractError, DTypeError, ShapeError
 from ..formats import Block
@@ -113,7 +114,7 @@ def quantize(
     _check_whole(x, axis, fmt, pad)
     if random_bits is not None:
         random_bits = _random_of(x, random_bits)
-    return _quantized(x.detach().resolve_neg(), axis, made, tensor_scale, random_bits)
+    return _quantized(x.detach().resolve_neg(), axis, made, scale, tensor_scale, random_bits)
 
 
 def tensor_scale(x: Tensor, fmt: Block, *, profile: str = "ocp") -> Tensor:
@@ -223,14 +224,34 @@ def _random_of(x: Tensor, random_bits: Tensor) -> Tensor:
 # ---- the tensor of blocks ------------------------------------------------------------------------
 
 
-def _quantized(x: Tensor, axis: int, recipe: Recipe, tensor_scale: Tensor | None, random_bits: Tensor | None) -> Blocks:
-    shape, fmt = x.shape, recipe.fmt
+def _quantized(
+    x: Tensor, axis: int, made: Recipe, scale: str | None, tensor_scale: Tensor | None, random_bits: Tensor | None
+) -> Blocks:
+    shape, fmt = x.shape, made.fmt
     x = padded(x, axis, fmt)
-    random = None if random_bits is None else to_blocks(padded(random_bits, axis, fmt), axis, fmt)
-    level = None if tensor_scale is None else tensor_scale.detach().view(torch.int32)
-    elements, scales = blockwise(recipe, level, to_blocks(x, axis, fmt), random)
-    elements = _whole_bytes(elements, x.shape, axis, recipe)
-    return Blocks(elements, _placed(scales, x.shape, axis, fmt), fmt, shape, axis, _factor(recipe.form, level))
+    random = None if random_bits is None else padded(random_bits, axis, fmt)
+    choices = fmt, made.profile.name, scale, made.rounding, axis, tensor_scale, random
+    elements, scales = (backend.kernel("mx_quantize", x) or stored)(x, *choices)
+    level = None if tensor_scale is None else _pattern(tensor_scale)
+    return Blocks(elements, scales, fmt, shape, axis, _factor(made.form, level))
+
+
+def stored(
+    x: Tensor,
+    fmt: Block,
+    profile: str,
+    scale: str | None,
+    rounding: str,
+    axis: int,
+    tensor_scale: Tensor | None,
+    random_bits: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Elements and scales, as `Blocks` has them, of a tensor of whole blocks and choices that were checked."""
+    made = recipe("mx.quantize", fmt, find("mx.quantize", profile), scale, rounding, FLOAT_ROWS[x.dtype])
+    level = None if tensor_scale is None else _pattern(tensor_scale)
+    random = None if random_bits is None else to_blocks(random_bits, axis, fmt)
+    elements, scales = blockwise(made, level, to_blocks(x, axis, fmt), random)
+    return _whole_bytes(elements, x.shape, axis, made), _placed(scales, x.shape, axis, fmt)
 
 
 def _whole_bytes(elements: Tensor, shape: torch.Size, axis: int, recipe: Recipe) -> Tensor:
@@ -259,6 +280,10 @@ def _factor(form: Form, level: Tensor | None) -> Tensor | None:
     if level is None:
         return None
     return _floats(WAIST.over(ONE, level) if form.tensor == "divisor" else level)
+
+
+def _pattern(scale: Tensor) -> Tensor:
+    return scale.detach().view(torch.int32)
 
 
 def _floats(patterns: Tensor) -> Tensor:
