@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ctypes import c_int32
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from cuda import bridge, simulate  # before refnum_cuda, which bridge finds
+from cuda import bridge, places
 from torch import Tensor
 
 import refnum
@@ -18,52 +17,29 @@ from refnum import Minifloat, Posit, posit
 from refnum.boundary import FLOAT_ROWS, container
 from refnum.core.round import RULES
 from refnum.formats import Format, float32, keeps, scalars
-from refnum_cuda import launch, modules, parameters
+from refnum_cuda import elementwise, parameters
 
 VECTORS = Path(__file__).parents[1] / "conformance" / "vectors"
-ARITHMETIC = {"add": 2, "sub": 2, "mul": 2, "div": 2, "sqrt": 1, "fma": 3, "fmm": 3}
+ARITHMETIC = elementwise.ARITHMETIC
 P8, P16, P32 = Posit(8), Posit(16), Posit(32)
 DTYPES = {fmt: dtype for dtype, fmt in FLOAT_ROWS.items()}
 GRID = (3, 8)  #: fewer threads than elements, and no power of 2
 
 
-PLACES = ["cpu"] + [pytest.param("cuda", marks=pytest.mark.gpu)] * torch.cuda.is_available()
+KERNELS = {
+    "convert": elementwise.CONVERT,
+    "quantize": elementwise.QUANTIZE,
+    **{f"posit_{name}": kernel for name, kernel in elementwise.POSITS.items()},
+}
 
 
-class Simulated:
-    """The kernels on the CPU."""
-
-    device = torch.device("cpu")
-
-    def __init__(self) -> None:
-        names = ["rn_convert", "rn_quantize", *(f"rn_posit_{name}" for name in ARITHMETIC)]
-        self.run = simulate.Kernels.of_file("elementwise.cu", *names).run
-
-
-class Launched:
-    """The kernels on a GPU. Not verified on hardware."""
-
-    device = torch.device("cuda", 0)
-
-    def __init__(self) -> None:
-        assert modules.obstacle(self.device.index) is None
-
-    def run(self, name: str, grid: int, block: int, *arguments: Any) -> None:
-        kinds = tuple(c_int32 if isinstance(argument, int) else type(argument) for argument in arguments)
-        with launch.place(self.device):
-            launch.launch(launch.Kernel("elementwise", name, kinds), (grid, 1, 1), (block, 1, 1), 0, *arguments)
-
-
-Kernels = Simulated | Launched
-
-
-@pytest.fixture(scope="module", params=PLACES)
-def kernels(request: pytest.FixtureRequest) -> Kernels:
-    return Simulated() if request.param == "cpu" else Launched()
+@pytest.fixture(scope="module", params=places.PLACES)
+def kernels(request: pytest.FixtureRequest) -> places.Kernels:
+    return places.at(request.param, tuple(KERNELS.values()))
 
 
 def run(
-    kernels: Kernels,
+    kernels: places.Kernels,
     name: str,
     tensors: Sequence[Tensor],
     dtype: torch.dtype,
@@ -73,24 +49,16 @@ def run(
 ) -> Tensor:
     """A kernel whose first parameters are so many operands, the result and the shape."""
     out = torch.empty(tensors[0].shape, dtype=dtype, device=kernels.device)
-    shape, read, alive = parameters.operands(*(placed(x, kernels.device) for x in tensors))
+    shape, read, alive = parameters.operands(*(places.placed(x, kernels.device) for x in tensors))
     read += [parameters.Operand()] * (slots - len(read))
-    kernels.run(f"rn_{name}", *grid, *read, parameters.result(out), shape, *rest)
+    kernels.run(KERNELS[name], *grid, *read, parameters.result(out), shape, *rest)
     result = out.cpu()  # when the kernel has run
     del alive
     return result
 
 
-def placed(x: Tensor, device: torch.device) -> Tensor:
-    """The same view of the same storage on a device."""
-    if device.type == "cpu":
-        return x
-    storage = torch.empty(0, dtype=x.dtype).set_(x.untyped_storage()).to(device)
-    return storage.as_strided(x.shape, x.stride(), x.storage_offset())
-
-
 def convert(
-    kernels: Kernels,
+    kernels: places.Kernels,
     x: Tensor,
     source: Format,
     target: Format,
@@ -103,7 +71,7 @@ def convert(
     return run(kernels, "convert", tensors, dtype, 2, *formats, parameters.ROUNDINGS[rounding])
 
 
-def arithmetic(kernels: Kernels, name: str, fmt: Posit, *operands: Tensor) -> Tensor:
+def arithmetic(kernels: places.Kernels, name: str, fmt: Posit, *operands: Tensor) -> Tensor:
     tensors = torch.broadcast_tensors(*operands)
     return run(kernels, f"posit_{name}", tensors, container(fmt), 3, parameters.posit(fmt))
 
@@ -140,7 +108,7 @@ WRITABLE = [fmt for fmt in TARGETS if isinstance(fmt, Posit) or fmt.subnormals]
 
 @pytest.mark.parametrize("dtype", FLOAT_ROWS, ids=str)
 @pytest.mark.parametrize("fmt", WRITABLE, ids=str)
-def test_encode(kernels: Kernels, fmt: Format, dtype: torch.dtype) -> None:
+def test_encode(kernels: places.Kernels, fmt: Format, dtype: torch.dtype) -> None:
     x = floats(dtype)
     got = convert(kernels, x, FLOAT_ROWS[dtype], fmt)
     if fmt in DTYPES:
@@ -149,7 +117,7 @@ def test_encode(kernels: Kernels, fmt: Format, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("rounding", RULES)
-def test_roundings(kernels: Kernels, rounding: str) -> None:
+def test_roundings(kernels: places.Kernels, rounding: str) -> None:
     x = floats(torch.float32, 800)
     for dtype in (torch.uint8, torch.int16, torch.int32, torch.int64) if rounding == "stochastic" else (None,):
         random = dtype and torch.randint(0, 1 << 16, x.shape, generator=generator(3)).to(dtype)
@@ -171,7 +139,7 @@ QUANTIZED = [P8, P16, P32, Posit(28), Posit(9, 1), refnum.formats.e4m3, refnum.f
     [(dtype, fmt) for dtype, row in FLOAT_ROWS.items() for fmt in QUANTIZED if keeps(row, fmt)],
     ids=str,
 )
-def test_quantize(kernels: Kernels, dtype: torch.dtype, fmt: Format) -> None:
+def test_quantize(kernels: places.Kernels, dtype: torch.dtype, fmt: Format) -> None:
     row, x = FLOAT_ROWS[dtype], floats(dtype)
     got = run(kernels, "quantize", [x], dtype, 2, parameters.scalar(row), parameters.scalar(fmt), 0)
     signed = refnum.boundary.SIGNED[row.width]
@@ -179,7 +147,7 @@ def test_quantize(kernels: Kernels, dtype: torch.dtype, fmt: Format) -> None:
 
 
 @pytest.mark.parametrize("fmt", TARGETS, ids=str)
-def test_decode(kernels: Kernels, fmt: Format) -> None:
+def test_decode(kernels: places.Kernels, fmt: Format) -> None:
     if fmt.width <= 8:
         codes = torch.arange(256).to(container(fmt))
     elif fmt.width <= 16:
@@ -195,7 +163,7 @@ def test_decode(kernels: Kernels, fmt: Format) -> None:
             assert torch.equal(got.view(signed), refnum.decode(codes, fmt, dtype=dtype).view(signed)), "in int64"
 
 
-def test_posits_that_no_float_holds_are_rounded(kernels: Kernels) -> None:
+def test_posits_that_no_float_holds_are_rounded(kernels: places.Kernels) -> None:
     for fmt in (P32, Posit(32, 4), Posit(27, 0), P16, Posit(29)):
         x = patterns(fmt, 4000, 8)
         for dtype, row in FLOAT_ROWS.items():
@@ -204,7 +172,7 @@ def test_posits_that_no_float_holds_are_rounded(kernels: Kernels) -> None:
             assert torch.equal(convert(kernels, x, fmt, row).view(integers), want), (fmt, dtype)
 
 
-def test_one_posit_format_to_another(kernels: Kernels) -> None:
+def test_one_posit_format_to_another(kernels: places.Kernels) -> None:
     for source, target in ((P16, P8), (P32, P16), (P8, P32), (P32, Posit(32, 0)), (Posit(7, 0), Posit(12, 4))):
         x = patterns(source, 3000, 7)
         assert torch.equal(convert(kernels, x, source, target), posit.convert(x, source, target))
@@ -215,7 +183,7 @@ def test_one_posit_format_to_another(kernels: Kernels) -> None:
 
 @pytest.mark.parametrize("name", ARITHMETIC)
 @pytest.mark.parametrize("fmt", [P8, Posit(8, 0), Posit(7, 4)], ids=str)
-def test_arithmetic_of_all_pairs(kernels: Kernels, name: str, fmt: Posit) -> None:
+def test_arithmetic_of_all_pairs(kernels: places.Kernels, name: str, fmt: Posit) -> None:
     every = torch.arange(fmt.nar, fmt.maxpos + 1).to(torch.int8)
     third = every[torch.randperm(len(every), generator=generator(4))]  # with each pair some third operand
     operands = [every[:, None], every, third[(every[:, None].int() * 7 + every.int()) % len(every)]]
@@ -227,7 +195,7 @@ def test_arithmetic_of_all_pairs(kernels: Kernels, name: str, fmt: Posit) -> Non
 @pytest.mark.parametrize(
     "fmt", [Posit(2), Posit(3, 1), P16, Posit(16, 0), Posit(25), P32, Posit(32, 0), Posit(32, 4)], ids=str
 )
-def test_arithmetic_of_some(kernels: Kernels, name: str, fmt: Posit) -> None:
+def test_arithmetic_of_some(kernels: places.Kernels, name: str, fmt: Posit) -> None:
     operands = [patterns(fmt, 4000, seed) for seed in range(ARITHMETIC[name])]
     operands = [x[torch.randperm(len(x), generator=generator(i))] for i, x in enumerate(operands)]
     if len(operands) > 1:
@@ -235,12 +203,12 @@ def test_arithmetic_of_some(kernels: Kernels, name: str, fmt: Posit) -> None:
     assert torch.equal(arithmetic(kernels, name, fmt, *operands), getattr(posit, name)(*operands, fmt))
 
 
-def test_square_roots_of_all_posit16(kernels: Kernels) -> None:
+def test_square_roots_of_all_posit16(kernels: places.Kernels) -> None:
     x = torch.arange(1 << 16).to(torch.int16)
     assert torch.equal(arithmetic(kernels, "sqrt", P16, x), posit.sqrt(x, P16))
 
 
-def test_cancelling_fma(kernels: Kernels) -> None:
+def test_cancelling_fma(kernels: places.Kernels) -> None:
     """c is nearly -a * b: what is left are the last bits of an exact product."""
     for fmt in (P8, P16, P32, Posit(32, 0)):
         a, b = patterns(fmt, 4000, 1), patterns(fmt, 4000, 2)
@@ -262,7 +230,7 @@ NEAR_TIES = [
 ]
 
 
-def test_products_of_three_beside_ties(kernels: Kernels) -> None:
+def test_products_of_three_beside_ties(kernels: places.Kernels) -> None:
     a, b, c = torch.tensor(NEAR_TIES, dtype=torch.int32).unbind(1)
     fmt = Posit(32, 0)
     for x in (a, -a):
@@ -278,7 +246,7 @@ def signed(x: np.ndarray, n: int) -> Tensor:
 
 
 @pytest.mark.parametrize(("n", "es"), [(12, 0), (16, 1), (16, 2), (28, 2), (32, 2)])
-def test_sampled_golden_vectors(kernels: Kernels, n: int, es: int) -> None:
+def test_sampled_golden_vectors(kernels: places.Kernels, n: int, es: int) -> None:
     with np.load(VECTORS / "posit_sampled.npz", allow_pickle=False) as z:
         operands = [signed(z[f"n{n}es{es}_{side}"], n) for side in "abc"]
         for name, arity in ARITHMETIC.items():
@@ -287,7 +255,7 @@ def test_sampled_golden_vectors(kernels: Kernels, n: int, es: int) -> None:
 
 
 @pytest.mark.parametrize(("n", "es"), [(4, 0), (4, 1), (4, 2), (8, 0), (8, 1), (8, 2)])
-def test_exhaustive_golden_vectors(kernels: Kernels, n: int, es: int) -> None:
+def test_exhaustive_golden_vectors(kernels: places.Kernels, n: int, es: int) -> None:
     with np.load(VECTORS / "posit_exhaustive.npz", allow_pickle=False) as z:
         a, b = signed(z[f"n{n}es{es}_rows"], n), signed(np.arange(1 << n), n)
         for name in ("add", "sub", "mul", "div"):
@@ -316,7 +284,7 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("name", VIEWS)
-def test_strides(kernels: Kernels, name: str) -> None:
+def test_strides(kernels: places.Kernels, name: str) -> None:
     x = VIEWS[name]
     assert torch.equal(convert(kernels, x, float32, P16), refnum.encode(x, P16))
     a, b = refnum.encode(x, P16), refnum.encode(x.flip(-1) if x.dim() else x, P32).long()
@@ -339,7 +307,7 @@ def test_merged_dimensions() -> None:
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (1, 32), (7, 3), (64, 64)])
-def test_any_grid(kernels: Kernels, grid: tuple[int, int]) -> None:
+def test_any_grid(kernels: places.Kernels, grid: tuple[int, int]) -> None:
     x, formats = floats(torch.float32, 333), (parameters.scalar(float32), parameters.scalar(P16))
     for rounding in ("nearest_even", "to_odd"):
         got = run(kernels, "convert", [x], torch.int16, 2, *formats, parameters.ROUNDINGS[rounding], grid=grid)
@@ -355,4 +323,4 @@ OTHERS = [pytest.param(architecture, marks=pytest.mark.slow) for architecture in
 @pytest.mark.parametrize("architecture", ["90a", *OTHERS])
 def test_kernels_fit_in_registers(architecture: str) -> None:
     used = bridge.stack_and_spills(bridge.CSRC / "elementwise.cu", architecture)
-    assert used == [bridge.IN_REGISTERS] * (2 + len(ARITHMETIC))
+    assert used == [bridge.IN_REGISTERS] * len(KERNELS)
