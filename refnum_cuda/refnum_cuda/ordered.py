@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from ctypes import c_int32, c_int64, c_void_p
 from dataclasses import dataclass
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -20,11 +21,35 @@ from . import launch
 CONTRACT = re.compile(r"chain/v1|tree/v1\(Kc=(\d+)\)")
 RESULTS = (torch.float32, torch.bfloat16, torch.float16)  #: rn::Result; operands are of these dtypes, too
 MOST_BLOCKS = (1 << 31) - 1
-BLOCKS_EACH = 2  #: of a multiprocessor, at a time
+UNIT = 16  #: bytes that are copied at a time, where they lie together
+
+
+class Operand(ctypes.Structure):
+    """rn::Operand: matrices of lines, rows of a or columns of b; it holds the tensor until the kernel is launched."""
+
+    _fields_ = (
+        *(("data", c_void_p), ("batch", c_int64), ("line", c_int64), ("term", c_int64)),
+        *(("along_terms", c_int32), ("wide", c_int32)),
+    )
+
+    def __init__(self, x: Tensor, chunk: int) -> None:
+        batch, line, term = x.stride()
+        along_terms = term == 1 or (line != 1 and term < line)
+        super().__init__(x.data_ptr(), batch, line, term, along_terms, _comes_in_units(x, along_terms, chunk))
+        self.tensor = x
+
+
+def _comes_in_units(x: Tensor, along_terms: bool, chunk: int) -> bool:
+    """Whether neighbours lie together in units, each aligned, and inside the matrix and its chunk or beyond it as one."""
+    unit = UNIT // x.element_size()
+    near, far = (2, 1) if along_terms else (1, 2)
+    aligned = x.data_ptr() % UNIT == 0 and all(x.stride(i) % unit == 0 for i in (0, far) if x.shape[i] > 1)
+    whole = x.shape[near] % unit == 0 and (chunk % unit == 0 or not along_terms)
+    return x.stride(near) == 1 and aligned and whole
 
 
 class Matrix(ctypes.Structure):
-    """rn::Matrix; it holds the tensor, which must live until the kernel has been launched."""
+    """rn::Matrix; it holds the tensor, too."""
 
     _fields_ = (("data", c_void_p), ("batch", c_int64), ("row", c_int64), ("column", c_int64))
 
@@ -49,27 +74,45 @@ class Workspace(ctypes.Structure):
         self.tensor = x
 
 
-PARAMETERS = (Matrix, Matrix, Matrix, Matrix, c_int32, Size, Workspace)
+PARAMETERS = (Operand, Operand, Matrix, Matrix, c_int32, Size, Workspace)
+
+
+# ---- tilings -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """What one block makes at a time, as in ordered.cu."""
+    """How one block makes a tile, as in ordered.cu."""
 
     name: str
     rows: int
     columns: int
     threads: int
-    stage: int  #: bytes of shared memory that a stage takes
-    stages: int  #: of operands that are copied as they are
+    terms: int  #: at a time
+    by_line: bool  #: terms of a line lie side by side, else lines of a term
+    slots: int  #: for float32; as many bytes for others
+    blocks: int  #: of a multiprocessor, at a time
+    cycles: int  #: about, for a term of a tile on a multiprocessor
 
     def shared(self, dtype: torch.dtype) -> int:
-        """Bytes of shared memory for operands of a dtype: those that are widened on the way have two stages."""
-        return self.stage * (self.stages if dtype == torch.float32 else 2)
+        """Bytes of shared memory for operands of a dtype."""
+        return self._panel(self.rows, dtype.itemsize) + self._panel(self.columns, dtype.itemsize)
+
+    def _panel(self, lines: int, size: int) -> int:
+        """rn::Panel::BYTES: slots, and two tiles for what is not in its place when it lands."""
+        tile = 4 * (lines * (self.terms + 4) if self.by_line else self.terms * (lines + 4))
+        slot = tile if size == 4 else lines * self.terms * size
+        return self.slots * 4 // size * slot + 2 * tile
+
+    def tiles(self, batches: int, rows: int, columns: int) -> int:
+        """How many make the matrices."""
+        return batches * -(-rows // self.rows) * -(-columns // self.columns)
 
 
-SQUARE = Tiling("square", 128, 128, 256, 4 * 16 * (132 + 132), 2)
-SLIM = Tiling("slim", 16, 32, 128, 4 * 64 * (20 + 33), 4)
+SQUARE = Tiling("square", 128, 128, 128, 16, by_line=False, slots=2, blocks=2, cycles=140)
+MIDDLE = Tiling("middle", 64, 64, 128, 16, by_line=False, slots=4, blocks=3, cycles=44)
+SLIM = Tiling("slim", 16, 32, 128, 64, by_line=True, slots=5, blocks=2, cycles=9)
+TILINGS = (SQUARE, MIDDLE, SLIM)
 
 #: by order, dtype of the operands and tiling
 KERNELS = {
@@ -78,8 +121,21 @@ KERNELS = {
     )
     for order in ("chain", "tree")
     for dtype in RESULTS
-    for tiling in (SQUARE, SLIM)
+    for tiling in TILINGS
 }
+
+Plan = tuple[Tiling, bool]  #: and whether to make the transposed product, which has the same bits
+
+
+def planned(batches: int, rows: int, columns: int, processors: int) -> Plan:
+    """What takes the least time: a multiprocessor has so many tiles, one after the other."""
+
+    def cycles(plan: Plan) -> int:
+        tiling, transposed = plan
+        sides = (columns, rows) if transposed else (rows, columns)
+        return -(-tiling.tiles(batches, *sides) // processors) * tiling.cycles
+
+    return min(product(TILINGS, (False, True)), key=cycles)
 
 
 # ---- launches ------------------------------------------------------------------------------------
@@ -90,30 +146,31 @@ def gemm(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype: to
     out = torch.empty(product_shape(a, b), dtype=out_dtype, device=a.device)
     if out.numel():
         processors = torch.cuda.get_device_properties(a.device).multi_processor_count
-        launch.launch(*prepared(a, b, bias, out, contract, BLOCKS_EACH * processors))
+        plan = planned(prod(out.shape[:-2]), out.shape[-2], out.shape[-1], processors)
+        launch.launch(*prepared(a, b, bias, out, contract, plan, processors))
     return out
 
 
 def prepared(
-    a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor, contract: str, most_blocks: int
+    a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor, contract: str, plan: Plan, processors: int
 ) -> tuple[Any, ...]:
     """Kernel, grid, block, shared memory and arguments of the launch that writes the product to ``out``.
 
-    Trees get no more than so many blocks, each of which makes tile after tile, and memory for the sums that they hold.
+    Trees get no more blocks than run at a time, each of which makes tile after tile, and memory for the sums that they
+    hold.
     """
     batch = out.shape[:-2]
-    x, y, to = (_one_batch(side, batch) for side in (a, b, out))
+    x, y, to = (_one_batch(side, batch) for side in (a, b.mT, out))  # lines of terms
     z = None if bias is None else _one_batch(bias.expand(out.shape), batch)
-    if out.shape[-1] < out.shape[-2] and out.shape[-1] <= SLIM.rows:
-        # Few columns: the transposed product has the same bits, and few rows.
-        x, y, to, z = y.mT, x.mT, to.mT, None if z is None else z.mT
+    tiling, transposed = plan
+    if transposed:
+        x, y, to, z = y, x, to.mT, None if z is None else z.mT
     batches, rows, columns = to.shape
-    tiling = SLIM if rows <= SLIM.rows else SQUARE
     terms = x.shape[-1]
 
     order, chunk = _order(contract, terms)
-    tiles = batches * -(-rows // tiling.rows) * -(-columns // tiling.columns)
-    blocks = min(tiles, MOST_BLOCKS if order == "chain" else most_blocks)
+    tiles = tiling.tiles(batches, rows, columns)
+    blocks = min(tiles, MOST_BLOCKS if order == "chain" else tiling.blocks * processors)
     # Of so many leaves a counter in base 2 holds no more sums than the last one's number has bits.
     levels = (-(-terms // chunk) - 1).bit_length() if order == "tree" and terms else 0
     held = torch.empty(blocks * levels * tiling.rows * tiling.columns, dtype=torch.float32, device=out.device)
@@ -123,7 +180,7 @@ def prepared(
         (blocks, 1, 1),
         (tiling.threads, 1, 1),
         tiling.shared(a.dtype),
-        *(Matrix(x), Matrix(y), Matrix(z), Matrix(to), RESULTS.index(out.dtype)),
+        *(Operand(x, chunk), Operand(y, chunk), Matrix(z), Matrix(to), RESULTS.index(out.dtype)),
         *(Size(batches, rows, columns, terms, chunk), Workspace(held, levels)),
     )
 

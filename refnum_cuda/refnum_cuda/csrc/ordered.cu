@@ -2,24 +2,58 @@
 //
 // A block makes tiles of the result, one after the other. A thread makes a few of their elements, and each element by
 // itself: k ascends, a fused multiply-add a term. So its bits know nothing of tilings, grids or batches.
-#include "rn_copies.cuh"
-#include "rn_halves.cuh"
+#include "rn_panels.cuh"
 
 namespace rn {
 
-// How a tile is shared out: M x N elements, TM x TN a thread, a warp's threads LANES abreast; TERMS of k at a time in
-// shared memory, up to STAGES times, and UNROLL of them side by side.
-template <i32 M_, i32 N_, i32 TM_, i32 TN_, i32 LANES_, i32 TERMS_, i32 STAGES_, i32 UNROLL_>
+// ---- tilings -------------------------------------------------------------------------------------
+
+// How a tile is shared out: M x N elements, TM x TN a thread, a warp's threads LANES abreast. TERMS come at a time, by
+// line or by term as the threads take them, up to SLOTS times; BLOCKS blocks find room on a multiprocessor.
+template <i32 M_, i32 N_, i32 TM_, i32 TN_, i32 LANES_, i32 TERMS_, bool BY_LINE_, i32 SLOTS_, i32 BLOCKS_>
 struct Tiling {
-    static constexpr i32 M = M_, N = N_, TM = TM_, TN = TN_, LANES = LANES_;
-    static constexpr i32 TERMS = TERMS_, STAGES = STAGES_, UNROLL = UNROLL_;
+    static constexpr i32 M = M_, N = N_, TM = TM_, TN = TN_, LANES = LANES_, TERMS = TERMS_, BLOCKS = BLOCKS_;
+    static constexpr bool BY_LINE = BY_LINE_;
     static constexpr i32 THREADS = (M / TM) * (N / TN);
+
+    template <class Format>
+    static constexpr i32 SLOTS = SLOTS_ * 4 / sizeof(typename Format::Bits);  // as many bytes
+
+    template <class Format, i32 LINES>
+    using Side = Panel<Format, LINES, TERMS, THREADS, BY_LINE, SLOTS<Format>>;
 };
 
-using Square = Tiling<128, 128, 8, 8, 8, 16, 2, 2>;  // in 128 registers: unrolled further, it would spill
-using Slim = Tiling<16, 32, 4, 1, 32, 64, 4, 8>;  // for few rows: many terms are on their way
+using Square = Tiling<128, 128, 16, 8, 8, 16, false, 2, 2>;  // many products for each element that is read
+using Middle = Tiling<64, 64, 8, 4, 8, 16, false, 4, 3>;     // where squares are too few for all multiprocessors
+using Slim = Tiling<16, 32, 4, 1, 32, 64, true, 5, 2>;       // for few rows: what counts is how much is on its way
+
+constexpr i64 BAND = 16;  // rows of tiles that are made column by column: what blocks read at a time overlaps
 
 RN_HD constexpr i32 vector_of(i32 elements) { return elements < 4 ? elements : 4; }  // floats that lie side by side
+
+// A thread's elements: in groups of up to 4 side by side, the groups as far apart as there are threads for.
+template <i32 ALL, i32 EACH>
+RN_HD i32 place_of(i32 i, i32 rank) {
+    constexpr i32 VECTOR = vector_of(EACH);
+    return i / VECTOR * (ALL / EACH * VECTOR) + rank * VECTOR + i % VECTOR;
+}
+
+// Where in a tile a thread's elements are. Lanes go down in pairs: then of the lanes that are served together the even
+// ones read one part of a's lines, and pairs one part of b's, which takes half the time.
+template <class Tile>
+struct Place {
+    i32 row_rank, column_rank;
+
+    RN_HD explicit Place(i32 thread) {
+        constexpr i32 ABREAST = Tile::N / Tile::TN / Tile::LANES, PAIR = Tile::LANES < 32 ? 2 : 1;
+        const i32 warp = thread / 32, lane = thread % 32;
+        row_rank = warp / ABREAST * (32 / Tile::LANES) + lane / (PAIR * Tile::LANES) * PAIR + lane % PAIR;
+        column_rank = warp % ABREAST * Tile::LANES + lane / PAIR % Tile::LANES;
+    }
+
+    RN_HD i32 row(i32 i) const { return place_of<Tile::M, Tile::TM>(i, row_rank); }
+    RN_HD i32 column(i32 j) const { return place_of<Tile::N, Tile::TN>(j, column_rank); }
+};
 
 // ---- what the host passes ------------------------------------------------------------------------
 
@@ -71,128 +105,11 @@ struct Terms {
     }
 };
 
-// ---- operands: from global to shared memory ------------------------------------------------------
-
-// A thread's part in bringing an operand: LINES rows of a or columns of b, so many TERMS of each, to a tile
-// [term][line] of float32. Elements of float32 are copied; others pass through registers, where they are widened.
-template <class Format, i32 LINES, i32 TERMS, i32 THREADS, i32 VECTOR>
-struct Side {
-    using Bits = typename Format::Bits;
-    static constexpr bool COPIED = sizeof(Bits) == 4;
-    static constexpr i32 PITCH = LINES + (VECTOR > 1 ? 4 : 1);  // fewer conflicts of banks; vectors stay aligned
-    static constexpr i32 SIZE = PITCH * TERMS;
-    static constexpr i32 EACH = LINES * TERMS / THREADS;
-    static_assert(THREADS % LINES == 0 && THREADS % TERMS == 0, "a thread keeps to one line or to one term");
-
-    const Bits* from;  // its first element of the first terms
-    i64 step;          // to its next one
-    i64 term_stride;
-    bool along_terms;  // neighbours in memory go to neighbouring threads
-    i32 lines;         // those there are
-    i32 thread;
-    Bits held[COPIED ? 1 : EACH];
-
-    RN_HD Side(const Bits* tile, i64 line_stride, i64 term_stride, i32 lines, i32 thread)
-        : term_stride(term_stride), along_terms(term_stride < line_stride), lines(lines), thread(thread), held{} {
-        from = along_terms ? tile + thread % TERMS * term_stride + thread / TERMS * line_stride
-                           : tile + thread / LINES * term_stride + thread % LINES * line_stride;
-        step = along_terms ? THREADS / TERMS * line_stride : THREADS / LINES * term_stride;
-    }
-
-    // Call use(i, term, line) for each of this thread's elements.
-    template <class Use>
-    RN_HD void each(Use use) const {
-        if (along_terms) {
-#pragma unroll
-            for (i32 i = 0; i < EACH; i++) use(i, thread % TERMS, thread / TERMS + i * (THREADS / TERMS));
-        } else {
-#pragma unroll
-            for (i32 i = 0; i < EACH; i++) use(i, thread / LINES + i * (THREADS / LINES), thread % LINES);
-        }
-    }
-
-    // Start to bring so many terms. Nothing is read beyond the operand; what is not brought is not used.
-    RN_HD void request(float* tile, i64 first, i32 count) {
-        if (count == TERMS && lines == LINES) {
-            bring(tile, first, [](i32, i32) { return true; });
-        } else {
-            bring(tile, first, [&](i32 term, i32 line) { return term < count && line < lines; });
-        }
-    }
-
-    template <class Inside>
-    RN_HD void bring(float* tile, i64 first, Inside inside) {
-        const Bits* one = from + first * term_stride;
-        each([&](i32 i, i32 term, i32 line) {
-            if constexpr (COPIED) {
-                if (inside(term, line)) copy_async(tile + term * PITCH + line, one);
-            } else {
-                held[i] = inside(term, line) ? *one : 0;
-            }
-            one += step;
-        });
-    }
-
-    // What was requested last is put there, where it has come through registers.
-    RN_HD void put(float* tile) const {
-        if constexpr (!COPIED) {
-            each([&](i32 i, i32 term, i32 line) { tile[term * PITCH + line] = Format::widened(held[i]); });
-        }
-    }
-};
-
 // ---- sums ----------------------------------------------------------------------------------------
-
-// A thread's elements: in groups of up to 4 side by side, the groups as far apart as there are threads for.
-template <i32 ALL, i32 EACH>
-RN_HD i32 place_of(i32 i, i32 rank) {
-    constexpr i32 VECTOR = vector_of(EACH);
-    return i / VECTOR * (ALL / EACH * VECTOR) + rank * VECTOR + i % VECTOR;
-}
-
-template <i32 ALL, i32 EACH>
-RN_HD void load(float (&into)[EACH], const float* line, i32 rank) {
-#pragma unroll
-    for (i32 i = 0; i < EACH; i += vector_of(EACH)) {
-        const float* from = line + place_of<ALL, EACH>(i, rank);
-        if constexpr (vector_of(EACH) == 4) {
-            float4 four = *reinterpret_cast<const float4*>(from);
-            into[i] = four.x, into[i + 1] = four.y, into[i + 2] = four.z, into[i + 3] = four.w;
-        } else {
-            static_assert(EACH == 1, "one or a multiple of 4");
-            into[i] = *from;
-        }
-    }
-}
 
 template <class Tile>
 struct Sums {
     float of[Tile::TM][Tile::TN];
-
-    // One term of each: the only place where products are made.
-    template <i32 A_PITCH, i32 B_PITCH>
-    RN_HD void add_term(const float* a, const float* b, i32 k, i32 row_rank, i32 column_rank) {
-        float x[Tile::TM], y[Tile::TN];
-        load<Tile::M>(x, a + k * A_PITCH, row_rank);
-        load<Tile::N>(y, b + k * B_PITCH, column_rank);
-#pragma unroll
-        for (i32 i = 0; i < Tile::TM; i++) {
-#pragma unroll
-            for (i32 j = 0; j < Tile::TN; j++) of[i][j] = fma_rn(x[i], y[j], of[i][j]);
-        }
-    }
-
-    // A last stage of fewer terms is not filled up: one more +0 would make +0 of -0.
-    template <i32 A_PITCH, i32 B_PITCH>
-    RN_HD void add_terms(const float* a, const float* b, i32 count, i32 row_rank, i32 column_rank) {
-        if (count == Tile::TERMS) {
-#pragma unroll Tile::UNROLL
-            for (i32 k = 0; k < Tile::TERMS; k++) add_term<A_PITCH, B_PITCH>(a, b, k, row_rank, column_rank);
-        } else {
-#pragma unroll 1
-            for (i32 k = 0; k < count; k++) add_term<A_PITCH, B_PITCH>(a, b, k, row_rank, column_rank);
-        }
-    }
 
     // Call use(sum, i, j) for each.
     template <class Use>
@@ -207,13 +124,13 @@ struct Sums {
     // Call use(sum, row, column) for each whose place in the tile is inside. The rows move up in turn, so that they
     // can be at hand one by one: all at once would need more registers than there are.
     template <class Inside, class Use>
-    RN_HD void each_by_row(i32 row_rank, i32 column_rank, Inside inside, Use use) {
+    RN_HD void each_by_row(Place<Tile> place, Inside inside, Use use) {
 #pragma unroll 1
         for (i32 i = 0; i < Tile::TM; i++) {
-            i32 r = place_of<Tile::M, Tile::TM>(i, row_rank);
+            i32 r = place.row(i);
 #pragma unroll
             for (i32 j = 0; j < Tile::TN; j++) {
-                i32 c = place_of<Tile::N, Tile::TN>(j, column_rank);
+                i32 c = place.column(j);
                 if (inside(r, c)) use(of[0][j], r, c);
                 float first = of[0][j];
 #pragma unroll
@@ -223,6 +140,98 @@ struct Sums {
         }
     }
 };
+
+// The only place where products are made.
+RN_HD void add_product(float& sum, float x, float y) { sum = fma_rn(x, y, sum); }
+
+// ---- the terms of a tile -------------------------------------------------------------------------
+
+RN_HD void load(float* into, const float* from) {
+    const float4 four = *reinterpret_cast<const float4*>(from);
+    into[0] = four.x, into[1] = four.y, into[2] = four.z, into[3] = four.w;
+}
+
+// Lines side by side: what a thread takes of a term.
+template <class Tile>
+struct Term {
+    float x[Tile::TM], y[Tile::TN];
+
+    // From where its first row and its first column are.
+    RN_HD void read(const float* left, const float* right) {
+#pragma unroll
+        for (i32 i = 0; i < Tile::TM; i += 4) load(x + i, left + place_of<Tile::M, Tile::TM>(i, 0));
+#pragma unroll
+        for (i32 j = 0; j < Tile::TN; j += 4) load(y + j, right + place_of<Tile::N, Tile::TN>(j, 0));
+    }
+
+    RN_HD void add_to(Sums<Tile>& sums) const {
+        sums.each([&](float& sum, i32 i, i32 j) { add_product(sum, x[i], y[j]); });
+    }
+};
+
+// Terms side by side: a thread takes four terms of few lines, of the first ROWS rows.
+template <i32 ROWS, class Tile, class Left, class Right>
+RN_HD void add_four_terms(Sums<Tile>& sums, const float* left, const float* right, i32 k, Place<Tile> place) {
+    float x[ROWS][4], y[4];
+    load(y, right + Right::place(place.column(0), k));
+#pragma unroll
+    for (i32 i = 0; i < ROWS; i++) load(x[i], left + Left::place(place.row(i), k));
+#pragma unroll
+    for (i32 j = 0; j < 4; j++) {
+#pragma unroll
+        for (i32 i = 0; i < ROWS; i++) add_product(sums.of[i][0], x[i][j], y[j]);
+    }
+}
+
+template <i32 ROWS, class Tile, class Left, class Right>
+RN_HD void add_few_rows(Sums<Tile>& sums, const float* left, const float* right, i32 count, Place<Tile> place) {
+    static_assert(Tile::TN == 1, "a column a thread");
+    const i32 rest = count % 4;
+#pragma unroll 4
+    for (i32 k = 0; k < count - rest; k += 4) {
+        add_four_terms<ROWS, Tile, Left, Right>(sums, left, right, k, place);
+    }
+#pragma unroll 1
+    for (i32 k = count - rest; k < count; k++) {
+        const float y = right[Right::place(place.column(0), k)];
+#pragma unroll
+        for (i32 i = 0; i < ROWS; i++) add_product(sums.of[i][0], left[Left::place(place.row(i), k)], y);
+    }
+}
+
+// A last stage of fewer terms is not filled up: one more +0 would make +0 of -0.
+template <class Tile, class Left, class Right>
+RN_HD void add_terms(Sums<Tile>& sums, const float* left, const float* right, i32 count, i32 rows, Place<Tile> place) {
+    if constexpr (Tile::BY_LINE) {
+        if (place.row(1) < rows) {
+            add_few_rows<Tile::TM, Tile, Left, Right>(sums, left, right, count, place);
+        } else {
+            add_few_rows<1, Tile, Left, Right>(sums, left, right, count, place);
+        }
+    } else {
+        left += Left::place(place.row(0), 0), right += Right::place(place.column(0), 0);
+        Term<Tile> now, next;
+        if (count == Tile::TERMS) {
+#pragma unroll 1
+            for (i32 k = 0; k < Tile::TERMS; k += 8) {
+                now.read(left, right);
+#pragma unroll
+                for (i32 i = 1; i <= 8; i++) {
+                    left += Left::PITCH, right += Right::PITCH;
+                    if (i < 8) next.read(left, right);
+                    now.add_to(sums);
+                    now = next;
+                }
+            }
+        } else {
+#pragma unroll 1
+            for (i32 k = 0; k < count; k++) {
+                now.read(left + k * Left::PITCH, right + k * Right::PITCH);
+                now.add_to(sums);
+            }
+        }
+    }
+}
 
 // The tree as a counter in base 2: two sums of equally many leaves make one, as soon as the second is there. What is
 // held lies in global memory, [depth][element][thread].
@@ -254,67 +263,61 @@ struct Counter {
 
 // a @ b + bias: from the bias on, or with TREE in chunks from +0 on, joined by a tree, then the bias.
 template <bool TREE, class Format, class Tile>
-__device__ __forceinline__ void product(Matrix a, Matrix b, Matrix bias, Matrix out, i32 result, Size size,
-                                        Workspace workspace, float* stages) {
-    using Left = Side<Format, Tile::M, Tile::TERMS, Tile::THREADS, vector_of(Tile::TM)>;
-    using Right = Side<Format, Tile::N, Tile::TERMS, Tile::THREADS, vector_of(Tile::TN)>;
-    constexpr i32 STAGES = Left::COPIED ? Tile::STAGES : 2;  // registers hold one
-    auto left_of = [&](i32 stage) { return stages + stage % STAGES * (Left::SIZE + Right::SIZE); };
-    auto right_of = [&](i32 stage) { return left_of(stage) + Left::SIZE; };
-
-    const i32 thread = static_cast<i32>(threadIdx.x), warp = thread / 32, lane = thread % 32;
-    constexpr i32 WARPS = Tile::N / Tile::TN / Tile::LANES;  // abreast
-    const i32 row_rank = warp / WARPS * (32 / Tile::LANES) + lane / Tile::LANES;
-    const i32 column_rank = warp % WARPS * Tile::LANES + lane % Tile::LANES;
+__device__ __forceinline__ void product(const Operand& a, const Operand& b, const Matrix& bias, const Matrix& out,
+                                        i32 result, const Size& size, const Workspace& workspace, char* memory) {
+    using Left = typename Tile::template Side<Format, Tile::M>;
+    using Right = typename Tile::template Side<Format, Tile::N>;
+    constexpr i32 TERMS = Tile::TERMS, SLOTS = Tile::template SLOTS<Format>;
+    const i32 thread = static_cast<i32>(threadIdx.x);
+    const Place<Tile> place(thread);
 
     const i64 down = (size.rows + Tile::M - 1) / Tile::M, across = (size.columns + Tile::N - 1) / Tile::N;
     for (i64 tile = blockIdx.x; tile < size.batches * down * across; tile += gridDim.x) {
-        // 1. Where: of a batch, tiles of a row follow each other.
-        const i64 batch = tile / (down * across);
-        const i64 row = tile / across % down * Tile::M, column = tile % across * Tile::N;
+        // 1. Where: of a batch, bands follow each other, and in a band columns.
+        const i64 batch = tile / (down * across), band = tile % (down * across) / (BAND * across);
+        const i64 high = least(down - band * BAND, BAND), number = tile - (batch * down + band * BAND) * across;
+        const i64 row = (band * BAND + number % high) * Tile::M, column = number / high * Tile::N;
         const i32 rows_here = static_cast<i32>(least(size.rows - row, Tile::M));
         const i32 columns_here = static_cast<i32>(least(size.columns - column, Tile::N));
-        Left left(a.at<Format>(batch, row, 0), a.row, a.column, rows_here, thread);
-        Right right(b.at<Format>(batch, 0, column), b.column, b.row, columns_here, thread);
+        const Left left(memory, a, batch, row, rows_here, thread);
+        const Right right(memory + Left::BYTES, b, batch, column, columns_here, thread);
         auto inside = [&](i32 r, i32 c) { return r < rows_here && c < columns_here; };
         auto addend = [&](i32 r, i32 c) { return *bias.at<Float32>(batch, row + r, column + c); };
 
         // 2. From the bias or from +0.
         Sums<Tile> sums;
         sums.each([](float& x, i32, i32) { x = 0.0f; });
-        if (!TREE && bias.data) {
-            sums.each_by_row(row_rank, column_rank, inside, [&](float& x, i32 r, i32 c) { x = addend(r, c); });
-        }
+        if (!TREE && bias.data) sums.each_by_row(place, inside, [&](float& x, i32 r, i32 c) { x = addend(r, c); });
         Counter<Tile> tree{workspace.data + blockIdx.x * workspace.levels * Tile::M * Tile::N + thread, 0, 0};
 
         // 3. Terms: while one stage is added the next ones are on their way.
         Terms<TREE> asked(size), at(size);
-        auto request = [&](i32 stage) {
-            i32 next = asked.next(Tile::TERMS);
-            left.request(left_of(stage), asked.first, next);
-            right.request(right_of(stage), asked.first, next);
-            if constexpr (Left::COPIED) commit_copies();  // an empty one at the end, too: groups are counted
-            asked.advance(Tile::TERMS);
+        auto request = [&](i32 slot) {
+            const i32 next = asked.next(TERMS);
+            left.request(slot, asked.first, next);
+            right.request(slot, asked.first, next);
+            commit_copies();  // an empty one at the end, too: groups are counted
+            asked.advance(TERMS);
         };
-        const bool idle = place_of<Tile::M, Tile::TM>(0, row_rank) >= rows_here;
+        const bool idle = !inside(place.row(0), place.column(0));
 #pragma unroll 1
-        for (i32 stage = 0; stage < STAGES - 1; stage++) request(stage);
-        for (i32 stage = 0; !at.done(); stage++) {
-            if constexpr (Left::COPIED) wait_copies<STAGES - 2>();
-            left.put(left_of(stage));
-            right.put(right_of(stage));
-            __syncthreads();  // all of this stage is there, and the one before it is free
-            request(stage + STAGES - 1);
+        for (i32 slot = 0; slot < SLOTS - 1; slot++) request(slot);
+        for (i32 slot = 0, turn = 0; !at.done(); slot = slot == SLOTS - 1 ? 0 : slot + 1, turn ^= 1) {
+            wait_copies<SLOTS - 2>();
+            left.put(slot, turn);
+            right.put(slot, turn);
+            __syncthreads();  // all of this slot is there, and the one before it is free
+            request(slot == 0 ? SLOTS - 1 : slot - 1);
             if (!idle) {
-                sums.template add_terms<Left::PITCH, Right::PITCH>(left_of(stage), right_of(stage),
-                                                                   at.next(Tile::TERMS), row_rank, column_rank);
+                add_terms<Tile, Left, Right>(sums, left.tile(slot, turn), right.tile(slot, turn), at.next(TERMS),
+                                             rows_here, place);
             }
-            if (at.advance(Tile::TERMS)) tree.join(sums, at.done());
+            if (at.advance(TERMS)) tree.join(sums, at.done());
         }
-        __syncthreads();  // the last stage is free for the next tile
+        __syncthreads();  // the last slot is free for the next tile
 
         // 4. Rounded once.
-        sums.each_by_row(row_rank, column_rank, inside, [&](float x, i32 r, i32 c) {
+        sums.each_by_row(place, inside, [&](float x, i32 r, i32 c) {
             if (TREE && bias.data) x = add_rn(x, addend(r, c));
             if (result == FLOAT32) *out.at<Float32>(batch, row + r, column + c) = Float32::rounded(x);
             if (result == BFLOAT16) *out.at<BFloat16>(batch, row + r, column + c) = BFloat16::rounded(x);
@@ -329,15 +332,16 @@ __device__ __forceinline__ void product(Matrix a, Matrix b, Matrix bias, Matrix 
 
 // One a contract, format of the operands and tiling. A bias may be null.
 #define RN_ORDERED(name, tree, format, tiling)                                                                       \
-    extern "C" __global__ void __launch_bounds__(rn::tiling::THREADS, 2)                                             \
-        name(rn::Matrix a, rn::Matrix b, rn::Matrix bias, rn::Matrix out, rn::i32 result, rn::Size size,             \
+    extern "C" __global__ void __launch_bounds__(rn::tiling::THREADS, rn::tiling::BLOCKS)                            \
+        name(rn::Operand a, rn::Operand b, rn::Matrix bias, rn::Matrix out, rn::i32 result, rn::Size size,           \
              rn::Workspace workspace) {                                                                              \
         extern __shared__ float4 rn_shared[];                                                                        \
-        float* stages = reinterpret_cast<float*>(rn_shared);                                                         \
-        rn::product<tree, rn::format, rn::tiling>(a, b, bias, out, result, size, workspace, stages);                 \
+        char* memory = reinterpret_cast<char*>(rn_shared);                                                           \
+        rn::product<tree, rn::format, rn::tiling>(a, b, bias, out, result, size, workspace, memory);                 \
     }
 #define RN_TILINGS(name, tree, format)              \
     RN_ORDERED(name##_square, tree, format, Square) \
+    RN_ORDERED(name##_middle, tree, format, Middle) \
     RN_ORDERED(name##_slim, tree, format, Slim)
 
 RN_TILINGS(rn_chain_float32, false, Float32)

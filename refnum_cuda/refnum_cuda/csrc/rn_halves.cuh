@@ -32,10 +32,16 @@ struct Float16 {
     static constexpr i32 EXPONENT = 5, MANTISSA = 10;  // bits
 
     static RN_HD float widened(u16 bits) {
+#if defined(__CUDA_ARCH__)
+        float x;
+        asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));  // exact, of subnormal ones, too
+        return x;
+#else
         u32 sign = static_cast<u32>(bits & 0x8000) << 16, magnitude = bits & 0x7fff;
         // The fields at float32's places mean 2**-112 times the value, a subnormal one, too.
         u32 finite = bits_of(multiply_rn(float_of(magnitude << 13), 0x1p112f));
         return float_of(sign | (magnitude < 0x7c00 ? finite : 0x7f800000 | magnitude << 13));
+#endif
     }
 
     static RN_HD u16 rounded(float x) {
