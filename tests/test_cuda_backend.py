@@ -17,7 +17,7 @@ import refnum
 import refnum_cuda
 from refnum import Posit, backend
 from refnum.errors import BackendError
-from refnum.sums import contracts
+from refnum.sums import contracts, posits
 from refnum_cuda import operations
 
 X = torch.tensor([1.0, -0.75, 3.0], dtype=torch.float32)
@@ -87,7 +87,7 @@ def test_both_name_the_same_interface_and_contracts() -> None:
     functions = set(operations.OPAQUE)
     assert {name.split("/")[0] for name in backend.CONTRACTS} >= functions
     for name in backend.CONTRACTS:
-        if name.split("/")[0] not in functions:
+        if name.split("/")[0] not in functions and name not in posits.NAMES:
             assert contracts.find("gemm", name).name.startswith(name)
 
 

@@ -14,7 +14,7 @@ import refnum
 from refnum import backend
 from refnum.sums.products import gemm_reference
 
-from . import CONTRACTS, INTERFACE, __version__, elementwise, exact, matrixcores, modules, ordered, serving
+from . import CONTRACTS, INTERFACE, __version__, elementwise, exact, matrixcores, modules, ordered, posits, serving
 from .serving import Operation
 
 #: Of several rows of one name the first one that covers the arguments serves them; each is tried by itself.
@@ -23,6 +23,7 @@ OPERATIONS = (
     Operation("gemm", gemm_reference, ordered.gemm, ordered.covered, tuple(ordered.KERNELS.values()), ordered.examples),
     matrixcores.OPERATION,
     exact.OPERATION,
+    posits.OPERATION,
 )
 
 
