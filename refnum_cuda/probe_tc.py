@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -42,7 +43,7 @@ def asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--emulate", metavar="M.m", help="the model of this compute capability for the hardware: 9.0")
     parser.add_argument("--outputs", type=float, default=150e6, help="results to compare, of all instructions together")
-    parser.add_argument("--only", default="", help="instructions whose names have this in them")
+    parser.add_argument("--only", default="", help="instructions whose names this regular expression is found in")
     parser.add_argument("--seed", type=int, default=0, help="other operands for another one")
     parser.add_argument("--vectors", type=Path, help="write operands and results of the hardware to this .npz")
     parser.add_argument("--json", type=Path, help="write all that was found to this file")
@@ -59,7 +60,7 @@ def main() -> int:
         return 2
     model = Model(ARCHITECTURES[capability])
     machine: Machine = model if given.emulate else on_gpu
-    rows = [row for row in INSTRUCTIONS.values() if row.runs_on(capability) and given.only in row.name]
+    rows = [row for row in INSTRUCTIONS.values() if row.runs_on(capability) and re.search(given.only, row.name)]
     properties = {row.name: both_measured(row, machine, model, device) for row in rows}
     print_properties(properties)
     reports = []

@@ -147,12 +147,13 @@ ARCHITECTURES = {
     (10, 3): "blackwell",
 }
 WIDENING = ("hopper", "blackwell")  #: they have no mma.sync of 8 bits: ptxas makes it of instructions for float16
-PIECE, AREA = 1 << 16, 1 << 25  #: of tensorcore's tiles where there is no cache to stay in
+LARGE = {"SIDE": 1 << 16, "AREA": 1 << 25}  #: of refnum's tiles, where there is no cache to stay in
 
 
 def use_large_tiles() -> None:
     """Have refnum's reference work on much at a time, as a GPU likes it: the same bits."""
-    tensorcore.SIDE, tensorcore.AREA = PIECE, AREA
+    for constant, much in LARGE.items():
+        setattr(tensorcore, constant, much)
 
 
 @dataclass(frozen=True, slots=True)

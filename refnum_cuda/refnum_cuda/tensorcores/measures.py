@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -77,10 +78,20 @@ class Bench:
         left = exponent - right
         return (2.0**left, 2.0**right) if low <= left <= high else None
 
-    def farthest(self, dot: Callable[[tuple[float, float]], Dot], top: int = TOP) -> str:
+    def farthest(self, dot: Callable[[tuple[float, float]], Dot], top: int = TOP) -> Found:
         """The largest distance below the top at which a product makes the result other than 0."""
         found = [(far, factors) for far in range(1, FARTHEST + 1) if (factors := self.factors(top - far))]
         return _last([far for far, _ in found], self.values([dot(factors) for _, factors in found]))
+
+
+class Found(NamedTuple):
+    """The last of some numbers that has a property, and whether it is the last of all."""
+
+    number: int | None
+    all_have: bool
+
+    def __str__(self) -> str:
+        return "none" if self.number is None else f"{self.number}{' or more' if self.all_have else ''}"
 
 
 def _filled(terms: Sequence[tuple[Number, Number]], count: int) -> Iterator[tuple[Number, Number]]:
@@ -114,11 +125,9 @@ def _reach(dtype: torch.dtype) -> tuple[int, int]:
     return ends.low - least[dtype], ends.high
 
 
-def _last(distances: Sequence[int], results: Sequence[float]) -> str:
-    survivors = [far for far, x in zip(distances, results, strict=True) if x != 0]
-    if not survivors:
-        return "none"
-    return f"{survivors[-1]}{' or more' if survivors[-1] == distances[-1] else ''}"
+def _last(numbers: Sequence[int], results: Sequence[float]) -> Found:
+    last = max((number for number, x in zip(numbers, results, strict=True) if x != 0), default=None)
+    return Found(last, last == numbers[-1])
 
 
 def _negative(factors: tuple[float, float]) -> tuple[float, float]:
@@ -134,22 +143,22 @@ def _large(bench: Bench) -> tuple[float, float]:
 # ---- alignment -----------------------------------------------------------------------------------
 
 
-def _beside_products(bench: Bench) -> str:
+def _beside_products(bench: Bench) -> Found:
     large = _large(bench)
     return bench.farthest(lambda small: Dot([large, _negative(large), small]))
 
 
-def _below_beside_products(bench: Bench) -> str:
+def _below_beside_products(bench: Bench) -> Found:
     large = _large(bench)
     return bench.farthest(lambda small: Dot([large, _negative(large), _negative(small)]))
 
 
-def _beside_c(bench: Bench) -> str:
+def _beside_c(bench: Bench) -> Found:
     large = _large(bench)
     return bench.farthest(lambda small: Dot([_negative(large), small], 2.0**TOP))
 
 
-def _c_beside_products(bench: Bench) -> str:
+def _c_beside_products(bench: Bench) -> Found:
     large = _large(bench)
     distances = range(1, min(FARTHEST, TOP - _reach(bench.instruction.accumulator)[0]) + 1)
     dots = [Dot([large, _negative(large)], 2.0 ** (TOP - far)) for far in distances]
@@ -158,7 +167,7 @@ def _c_beside_products(bench: Bench) -> str:
 
 def _cut(bench: Bench) -> str:
     """Results of 1.5 units of the last place kept, of -1.5, and of two halves, in such units."""
-    large, far = _large(bench), int(_beside_products(bench).split()[0])
+    large, far = _large(bench), _beside_products(bench).number or 0
     unit, half = bench.factors(TOP - far), bench.factors(TOP - far - 1)
     if unit is None or half is None:
         return "out of reach"
@@ -168,13 +177,13 @@ def _cut(bench: Bench) -> str:
     return " ".join(f"{x * 2.0 ** (far - TOP):g}" for x in values)
 
 
-def _beside_carry(bench: Bench) -> str:
+def _beside_carry(bench: Bench) -> Found:
     left, right = _large(bench)
     large = 1.5 * left, 1.5 * right
     return bench.farthest(lambda small: Dot([large, _negative(large), small]))
 
 
-def _beside_subnormal(bench: Bench) -> str:
+def _beside_subnormal(bench: Bench) -> Found:
     low, high = ends_of(bench.instruction.dtypes[0]).low, ends_of(bench.instruction.dtypes[1]).high
     large = 2.0 ** (low - 1), 2.0 ** min(high, TOP - low)
     top = low - 1 + min(high, TOP - low)
@@ -188,7 +197,7 @@ def _beside_zero(bench: Bench) -> str:
         return "out of reach"
     exponents = range(high + 1)
     sides = [(0.0, 2.0**x) for x in exponents], [(2.0**x, 0.0) for x in exponents]
-    return " / ".join(_last(exponents, bench.values([Dot([zero, small]) for zero in zeros])) for zeros in sides)
+    return " / ".join(str(_last(exponents, bench.values([Dot([zero, small]) for zero in zeros]))) for zeros in sides)
 
 
 # ---- blocks --------------------------------------------------------------------------------------
@@ -210,8 +219,10 @@ def _blocks(bench: Bench) -> str:
         terms = [unit] * count
         terms[i], terms[j] = large, _negative(large)
         dots.append(Dot(terms))
-    reach = [count] * count
-    for (i, j), x in zip(pairs, bench.values(dots), strict=True):
+    reach, survivors = [count] * count, bench.values(dots)
+    if not all(map(math.isfinite, survivors)):
+        return "not finite"
+    for (i, j), x in zip(pairs, survivors, strict=True):
         missing = count - int(x * 2.0**-UNIT)
         reach[i], reach[j] = min(reach[i], missing), min(reach[j], missing)
     return " | ".join(_runs(k for k in range(count) if reach[k] == end) for end in sorted(set(reach)))
@@ -231,7 +242,7 @@ def _runs(numbers: Iterable[int]) -> str:
 # ---- results -------------------------------------------------------------------------------------
 
 
-def _kept(bench: Bench) -> str:
+def _kept(bench: Bench) -> tuple[Found, Found]:
     """Bits below 1 in a sum with 1, by a product and by C alone."""
     held = range(1, 24)
     one = bench.factors(0)
@@ -239,12 +250,12 @@ def _kept(bench: Bench) -> str:
     small = [(far, factors) for far in held if (factors := bench.factors(-far))]
     by_products = [x - 1 for x in bench.values([Dot([one, factors]) for _, factors in small])]
     alone = [x - 1 for x in bench.values([Dot([], 1 + 2.0**-far) for far in held])]
-    return f"{_last([far for far, _ in small], by_products)}, C alone {_last(held, alone)}"
+    return _last([far for far, _ in small], by_products), _last(held, alone)
 
 
 def _rounded(bench: Bench) -> str:
     """Of 1 and of 1 + u as C, with 0.25, 0.5 and 0.75 u as a product: the results less 1, in u; then of -1, -1 - u."""
-    bits = int(_kept(bench).split(",")[0].split()[0])
+    bits = _kept(bench)[0].number or 0
     quarter = bench.factors(-bits - 2)
     if quarter is None:
         return "out of reach"
@@ -315,7 +326,12 @@ def _low_bits(bench: Bench) -> str:
     return bench.patterns([Dot([(Pattern(code), 1.0)]) for code in codes])
 
 
-MEASURES: dict[str, Callable[[Bench], str]] = {
+def _kept_in_words(bench: Bench) -> str:
+    by_products, alone = _kept(bench)
+    return f"{by_products}, C alone {alone}"
+
+
+MEASURES: dict[str, Callable[[Bench], str | Found]] = {
     "bits kept of a product beside larger products": _beside_products,
     "the same below 0": _below_beside_products,
     "bits kept of a product beside a larger C": _beside_c,
@@ -325,7 +341,7 @@ MEASURES: dict[str, Callable[[Bench], str]] = {
     "bits kept beside a subnormal times a large number": _beside_subnormal,
     "2**-60 counts beside 0 * 2**x and 2**x * 0 up to x": _beside_zero,
     "blocks of k": _blocks,
-    "bits kept in the result": _kept,
+    "bits kept in the result": _kept_in_words,
     "rounding to the result": _rounded,
     "subnormals": _subnormals,
     "NaN": _nan,
@@ -338,4 +354,4 @@ MEASURES: dict[str, Callable[[Bench], str]] = {
 def measured(instruction: Instruction, machine: Machine, device: str = "cpu") -> dict[str, str]:
     """All measures."""
     bench = Bench(instruction, machine, device)
-    return {name: measure(bench) for name, measure in MEASURES.items()}
+    return {name: str(measure(bench)) for name, measure in MEASURES.items()}
