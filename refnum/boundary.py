@@ -1,4 +1,4 @@
-"""What public functions check, once, before they run: formats, dtypes, devices, shapes, named choices.
+"""What public functions check, once, before they run: formats, dtypes, devices, shapes, named choices; results.
 
 Every message says what failed, what was got, what is allowed and what to do.
 """
@@ -6,7 +6,9 @@ Every message says what failed, what was got, what is allowed and what to do.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -255,3 +257,20 @@ def broadcast_shape(function: str, **shapes: torch.Size) -> torch.Size:
             f"{function} cannot broadcast {got}. Sizes must be equal or 1, from the last one on. Reshape them."
         ) from None
     return shape
+
+
+# ---- results -------------------------------------------------------------------------------------
+
+VIEWS = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
+
+
+def without_view(reference: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The reference, of whose result torch does not know that it may be a view: those must not be written to."""
+
+    @wraps(reference)
+    def run(*args: Any) -> Tensor:
+        result = reference(*args)
+        with torch._C._ExcludeDispatchKeyGuard(VIEWS):
+            return result.detach()
+
+    return run

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import wraps
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .boundary import container
+from .boundary import container, without_view
 from .codec import quantize
 from .formats import Posit
 from .sums import blocks
@@ -254,24 +253,9 @@ ROWS = (
     ),
 )
 
-VIEWS = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
-
-
-def _without_view(reference: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The reference, of whose result torch does not know that it may be a view: those must not be written to."""
-
-    @wraps(reference)
-    def run(*args: Any) -> Tensor:
-        result = reference(*args)
-        with torch._C._ExcludeDispatchKeyGuard(VIEWS):
-            return result.detach()
-
-    return run
-
-
 LIBRARY = torch.library.Library("refnum", "DEF")  # type: ignore[no-untyped-call]
 for row in ROWS:
     LIBRARY.define(row.name + row.schema, tags=(torch.Tag.pt2_compliant_tag,))  # type: ignore[no-untyped-call]
-    LIBRARY.impl(row.name, _without_view(row.reference), "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
+    LIBRARY.impl(row.name, without_view(row.reference), "CompositeExplicitAutograd")  # type: ignore[no-untyped-call]
     torch.library.register_fake(f"refnum::{row.name}", row.fake, lib=LIBRARY)
     torch.library.register_autograd(f"refnum::{row.name}", row.backward, setup_context=row.setup, lib=LIBRARY)

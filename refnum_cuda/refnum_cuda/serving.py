@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from refnum import backend
-from refnum.boundary import SIGNED
+from refnum.boundary import SIGNED, without_view
 from refnum.errors import BackendError
 
 from . import driver, launch, modules
@@ -32,7 +32,6 @@ class Operation:
     examples: Callable[[], Iterable[tuple[Any, ...]]]  #: on the CPU, of every device: those covered there are tried
 
 
-VIEWS = torch._C.DispatchKeySet(torch._C.DispatchKey.ADInplaceOrView)
 _lock = threading.RLock()
 _verified: set[tuple[int, Operation | str]] = set()
 _warned: set[str] = set()
@@ -40,29 +39,22 @@ _warned: set[str] = set()
 
 def implementation(*operations: Operation) -> Callable[..., Tensor]:
     """What torch calls for the tensors of a device: of operations of one name and reference the first that covers."""
+    by_reference = without_view(operations[0].reference)
 
     def serve(*arguments: Any) -> Tensor:
         chosen = backend.chosen()
         able = () if chosen == "reference" else (each for each in operations if each.covers(*arguments))
         operation = next(iter(able), None)
         if operation is None:
-            return _by_reference(operations[0], arguments)
+            return by_reference(*arguments)
         device = next(argument.device for argument in arguments if isinstance(argument, Tensor))
         if why := obstacle(device):
             _say(why, chosen)
-            return _by_reference(operation, arguments)
+            return by_reference(*arguments)
         verify(operation, device)
         return _run(operation, device, arguments)
 
     return serve
-
-
-def _by_reference(operation: Operation, arguments: Sequence[Any]) -> Tensor:
-    result = operation.reference(*arguments)
-    with torch._C._ExcludeDispatchKeyGuard(
-        VIEWS
-    ):  # as refnum.ops: what torch knows to be a view must not be written to
-        return result.detach()
 
 
 def _run(operation: Operation, device: torch.device, arguments: Sequence[Any]) -> Tensor:
