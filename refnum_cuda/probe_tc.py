@@ -63,17 +63,18 @@ def main() -> int:
     rows = [row for row in INSTRUCTIONS.values() if row.runs_on(capability) and re.search(given.only, row.name)]
     properties = {row.name: both_measured(row, machine, model, device) for row in rows}
     print_properties(properties)
-    reports = []
-    for row in rows:
-        each = int(given.outputs) // len(rows)
-        reports.append(comparison.compare(row, machine, model, each, device, given.seed))
-        print("\n".join(lines_of(reports[-1], model, given.examples)), flush=True)
-    print(summary(reports, time.perf_counter() - started))
     about = {"device": name_of(device, given.emulate), "architecture": model.architecture, "seed": given.seed}
-    if given.json:
-        given.json.write_text(
-            json.dumps(about | {"properties": properties, "reports": found(reports)}, indent=1) + "\n"
-        )
+    reports: list[Report] = []
+    try:
+        for row in rows:
+            each = int(given.outputs) // len(rows)
+            reports.append(comparison.compare(row, machine, model, each, device, given.seed))
+            print("\n".join(lines_of(reports[-1], model, given.examples)), flush=True)
+    finally:  # what was found before a GPU failed is worth keeping
+        if given.json:
+            everything = about | {"properties": properties, "reports": found(reports)}
+            given.json.write_text(json.dumps(everything, indent=1) + "\n")
+    print(summary(reports, time.perf_counter() - started))
     if given.vectors:
         write_vectors(given.vectors, reports, about)
     return int(any(report.differing for report in reports))

@@ -251,6 +251,13 @@ def floored(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return ((products / unit).floor().sum(-1) * unit + c.double()).to(c.dtype)
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0, torch.nan, torch.inf])
+def test_measures_of_any_machine_come_to_an_end(value: float) -> None:
+    for name in ("mma_bf16_k16", "mma_tf32_k4", "wgmma_e4m3_e4m3_k32_acc16"):
+        found = measured(INSTRUCTIONS[name], lambda row, a, b, c: torch.full_like(c, value))
+        assert found.keys() == MEASURES.keys()
+
+
 def test_patterns_are_put_as_they_are() -> None:
     bench = Bench(INSTRUCTIONS["mma_tf32_k8"], lambda row, a, b, c: a[:, :, :COLUMNS].contiguous(), "cpu")
     dots = [Dot([(0.0, 0.0)] * k + [(Pattern(0xFF812345), 1.0)]) for k in range(5)]
