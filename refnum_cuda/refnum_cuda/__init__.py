@@ -18,7 +18,7 @@ INTERFACE = 1  #: the hooks of refnum.backend that this package fills
 CONTRACTS = (
     *("encode/v1", "decode/v1", "quantize/v1", "chain/v1", "tree/v1", "exact/v1"),
     *(f"posit_{function}/v1" for function in ("add", "sub", "mul", "div", "sqrt", "fma", "fmm")),
-    *(f"posit_{mode}/v1" for mode in ("products", "posit", "cuposit")),
+    *(f"posit_{mode}/v1" for mode in ("products", "posit", "cuposit", "quire")),
     *(f"tc.{gpu}.{kind}/v1" for gpu in ("ampere", "ada", "hopper", "blackwell") for kind in ("bf16", "f16")),
 )
 

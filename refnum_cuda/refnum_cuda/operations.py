@@ -14,7 +14,19 @@ import refnum
 from refnum import backend
 from refnum.sums.products import gemm_reference
 
-from . import CONTRACTS, INTERFACE, __version__, elementwise, exact, matrixcores, modules, ordered, posits, serving
+from . import (
+    CONTRACTS,
+    INTERFACE,
+    __version__,
+    elementwise,
+    exact,
+    matrixcores,
+    modules,
+    ordered,
+    posits,
+    quires,
+    serving,
+)
 from .serving import Operation
 
 #: Of several rows of one name the first one that covers the arguments serves them; each is tried by itself.
@@ -24,6 +36,7 @@ OPERATIONS = (
     matrixcores.OPERATION,
     exact.OPERATION,
     posits.OPERATION,
+    *quires.OPERATIONS,
 )
 
 

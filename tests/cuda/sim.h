@@ -406,6 +406,7 @@ void wait_copies(SIM_HERE) {
 
 }  // namespace rn
 
+#include "integers.h"
 #include "tensorcore.h"  // tensor cores
 
 // ---- from Python ---------------------------------------------------------------------------------

@@ -1,0 +1,382 @@
+// Sums of products of posits in quires, contract posit_quire/v1: exact, and rounded once.
+//
+// By registers, the definition: every product is added to a fixed-point register. By residues, for large products:
+//
+// 1. An operand's posits are integers in a unit of its own, the largest power of 2 that divides them all. It is found,
+//    with the largest magnitude, by a survey: so the sums S, in units of both, are known to be below 2**bits.
+// 2. Of so many coprime moduli m that 2**bits <= 0.48 P, P being their product, each leaves residues of 8 bits of the
+//    integers, whose products are sums modulo m (residues.cu).
+// 3. These make S: sum_m y_m w_m = S + q P, where w_m is 1 modulo m and 0 modulo the others. The sum of y_m w_m / P,
+//    which float32 has to within 0.02, rounds to q.
+#include "rn_integers.cuh"
+#include "rn_numbers.cuh"
+#include "rn_quire.cuh"
+
+namespace rn {
+
+constexpr i32 THREADS = 256;
+constexpr i32 LINES = 32, TERMS = 128;  // of a tile of an operand
+constexpr i32 PITCH = TERMS + 4;        // floats; four of them lie side by side
+constexpr i32 GROUPS = MOST_MODULI / 4;  // four moduli have a product below 2**32
+constexpr i32 SHIFTS = 256;
+constexpr i32 OFFSET = 1 << 10;  // makes exponents positive
+
+struct Extent {
+    i64 batches, lines, terms;
+};
+
+// ---- a survey of operands ------------------------------------------------------------------------
+
+// Of the posits that are not 0: OFFSET less the log2 of their unit, and OFFSET and the log2 of a bound. 0 for none.
+struct Span {
+    i32 unit, bound;
+};
+
+struct Scheme {
+    const Span* spans;   // of a, b and c
+    i32 growth;          // log2 of how many terms there are, rounded up
+    i32 room[GROUPS];    // bits of sums for which so many groups of moduli are enough
+};
+
+struct Plan {
+    i32 a_unit, b_unit, groups;
+};
+
+RN_HD Plan plan_of(const Scheme& scheme) {
+    auto unit = [&](i32 i) { return scheme.spans[i].unit ? OFFSET - scheme.spans[i].unit : 0; };
+    auto bound = [&](i32 i) { return scheme.spans[i].bound ? scheme.spans[i].bound - OFFSET : 0; };
+    // P1. Sums are in units of both. With c they may have to be smaller: that of a gives way.
+    i32 a_unit = unit(0), b_unit = unit(1), bits = bound(0) + bound(1) + scheme.growth;
+    if (scheme.spans[2].unit) {
+        a_unit = a_unit < unit(2) - b_unit ? a_unit : unit(2) - b_unit;
+        bits = (bits > bound(2) ? bits : bound(2)) + 1;
+    }
+    bits -= a_unit + b_unit;
+    // P2. The fewest groups that have room.
+    i32 groups = 1;
+    while (groups < GROUPS && scheme.room[groups - 1] < bits) groups++;
+    return {a_unit, b_unit, groups};
+}
+
+// The float32 of a number's posit; 0 beyond the operand.
+RN_HD u32 value_bits(const Numbers& x, i64 place, Posit fmt) {
+    return decode_bits(static_cast<u32>(load(x, place, fmt)), fmt);
+}
+
+// Call use(line, term, value) for a thread's elements of a tile: neighbours in memory go to neighbouring threads.
+template <class Use>
+__device__ __forceinline__ void each_of_tile(const Numbers& x, Extent size, i64 batch, i64 line, i64 term, Posit fmt,
+                                             Use use) {
+    const bool across = x.line < x.term;
+#pragma unroll 4
+    for (i32 i = 0; i < LINES * TERMS / THREADS; i++) {
+        const i32 number = static_cast<i32>(threadIdx.x) + i * THREADS;
+        const i32 l = across ? number % LINES : number / TERMS, t = across ? number / LINES : number % TERMS;
+        const bool inside = line + l < size.lines && term + t < size.terms;
+        use(l, t, inside ? value_bits(x, x.place(batch, line + l, term + t), fmt) : 0);
+    }
+}
+
+// ---- residues ------------------------------------------------------------------------------------
+
+// 2**exponent modulo one of the numbers, for exponents below SHIFTS.
+RN_HD u32 power_of_2(i32 exponent, const Moduli& moduli, i32 i) {
+    u32 power = 1;
+    for (i32 bit = 7; bit >= 0; bit--) power = moduli.rest((power * power) << (exponent >> bit & 1), i);
+    return power;
+}
+
+// A posit as an integer: (-1)**sign * significand * 2**shift.
+struct Integer {
+    u32 significand;
+    i32 shift;
+    u32 sign;  // all ones for a negative one
+
+    // In a unit that divides it.
+    RN_HD Integer(u32 bits, i32 unit) : significand(0), shift(0), sign(bits & SIGN ? ~0u : 0) {
+        u32 magnitude = bits & ~SIGN;
+        if (magnitude == 0 || magnitude >= INFINITY_BITS) return;  // NaR counts 0: its lines are known
+        significand = (magnitude & MANTISSA_MASK) | 1u << MANTISSA;
+        shift = static_cast<i32>(magnitude >> MANTISSA) - BIAS - MANTISSA - unit;
+        if (shift < 0) significand >>= -shift, shift = 0;
+    }
+
+    // Modulo a number, of which the power of 2 is known; between -number / 2 and number / 2.
+    RN_HD u32 residue(u32 power, const Moduli& moduli, i32 i) const {
+        u32 rest = moduli.rest(significand * power, i);
+        u32 centred = rest - (2 * rest >= moduli.number[i] ? moduli.number[i] : 0);
+        return ((centred ^ sign) - sign) & 0xff;
+    }
+};
+
+// ---- sums from residues --------------------------------------------------------------------------
+
+// What makes integers of residues, for each count of groups: the weights of its moduli, their product, and the weights
+// by the product, as float32.
+struct Basis {
+    static constexpr RN_HD i32 size(i32 groups) { return 4 * groups * groups + 5 * groups; }
+
+    static constexpr RN_HD i32 start(i32 groups) {
+        i32 total = 0;
+        for (i32 i = 1; i < groups; i++) total += size(i);
+        return total;
+    }
+
+    u32 words[2 * GROUPS * (GROUPS + 1) * (2 * GROUPS + 1) / 3 + 5 * GROUPS * (GROUPS + 1) / 2];
+};
+
+// The integer below P / 2 in size that has these residues, the bytes of a place in as many words.
+template <i32 LIMBS, i32 ALL>
+RN_HD void set_from_residues(Register<LIMBS>& sum, const u32 (&residues)[ALL], i32 byte, const Basis& basis) {
+    constexpr i32 WORDS = ALL / 4, START = Basis::start(WORDS);
+    const u32* weights = basis.words + START;
+    const u32* product = weights + ALL * WORDS;
+    const u32* fractions = product + WORDS;
+    u64 words[WORDS] = {};
+    float quotient = 0.5f;
+#pragma unroll
+    for (i32 i = 0; i < ALL; i++) {
+        u32 y = residues[i] >> 8 * byte & 0xff;
+        quotient = fma_rn(static_cast<float>(y), float_of(fractions[i]), quotient);
+#pragma unroll
+        for (i32 w = 0; w < WORDS; w++) words[w] += static_cast<u64>(y) * weights[i * WORDS + w];
+    }
+    u32 whole = static_cast<u32>(quotient);
+    i64 carry = 0;
+#pragma unroll
+    for (i32 w = 0; w < LIMBS; w++) {
+        if (w < WORDS) carry += static_cast<i64>(words[w] - static_cast<u64>(whole) * product[w]);
+        sum.limb[w] = static_cast<u32>(carry);
+        carry >>= 32;
+    }
+}
+
+struct Sums {
+    const u8* residues;  // [modulus][row][column], filled up
+    i32 rows, columns;   // of these
+    const u8* a_nar;     // of each row whether it has a NaR
+    const u8* b_nar;     // of each column
+};
+
+template <i32 GROUP_COUNT>
+__device__ __forceinline__ void reconstruct(const Sums& sums, const Numbers& c, const Numbers& out, i32 rows,
+                                            i32 columns, i32 unit, Posit fmt, const Basis& basis) {
+    constexpr i32 ALL = 4 * GROUP_COUNT, LIMBS = GROUP_COUNT < 2 ? 2 : GROUP_COUNT;
+    const i32 across = (columns + 3) / 4, stride = sums.rows * (sums.columns / 4);
+    const u32* all = reinterpret_cast<const u32*>(sums.residues);
+    for (i32 item = static_cast<i32>(blockIdx.x * THREADS + threadIdx.x); item < rows * across;
+         item += static_cast<i32>(gridDim.x) * THREADS) {
+        // 1. Four neighbouring columns lie in the bytes of words.
+        const i32 row = item / across, first = item % across * 4;
+        const u32* from = all + row * (sums.columns / 4) + first / 4;
+        u32 residues[ALL];
+#pragma unroll
+        for (i32 i = 0; i < ALL; i++) residues[i] = from[static_cast<i64>(i) * stride];
+        // 2. Each of them by itself.
+#pragma unroll 1
+        for (i32 j = 0; j < 4 && first + j < columns; j++) {
+            Register<LIMBS> sum(unit);
+            set_from_residues(sum, residues, j, basis);
+            if (sums.a_nar[row] | sums.b_nar[first + j]) sum.kind = NOT_A_NUMBER;
+            if (c.data) sum.add(decode(load(c, c.place(0, row, first + j), fmt), fmt));
+            store(out, out.place(0, row, first + j), sum.pattern(fmt), fmt);
+        }
+    }
+}
+
+// ---- sums by registers ---------------------------------------------------------------------------
+
+// Results [batch][row][column] from the first one on, each in so many segments of its terms.
+struct Work {
+    i64 rows, columns, terms;
+    i64 first, count;
+    i64 segments, length;
+};
+
+struct Place {
+    i64 batch, row, column;
+
+    RN_HD Place(i64 number, const Work& work)
+        : batch(number / work.columns / work.rows), row(number / work.columns % work.rows), column(number % work.columns) {}
+};
+
+// Words [segment][limb][result], the last one its kind.
+template <i32 LIMBS>
+__device__ __forceinline__ void add_in_registers(const Numbers& a, const Numbers& b, const Work& work, Posit fmt,
+                                                 u32* sums) {
+    const i32 lane = static_cast<i32>(threadIdx.x) % 32;
+    const i64 warps = static_cast<i64>(gridDim.x) * (THREADS / 32);
+    for (i64 item = blockIdx.x * static_cast<i64>(THREADS / 32) + threadIdx.x / 32; item < work.count * work.segments;
+         item += warps) {
+        // 1. A warp makes one segment of one result; its lanes share the terms out.
+        const i64 number = item % work.count, segment = item / work.count, from = segment * work.length;
+        const Place at(work.first + number, work);
+        const i64 end = from + work.length < work.terms ? from + work.length : work.terms;
+        Register<LIMBS> sum(-2 * fmt.max_scale());
+        for (i64 k = from + lane; k < end; k += 32) {
+            sum.add_product(decode(load(a, a.place(at.batch, at.row, k), fmt), fmt),
+                            decode(load(b, b.place(at.batch, at.column, k), fmt), fmt));
+        }
+        // 2. Halves of the warp are added until each lane has it all.
+#pragma unroll 1
+        for (i32 half = 16; half; half /= 2) {
+            Register<LIMBS> other(sum.lowest);
+#pragma unroll
+            for (i32 i = 0; i < LIMBS; i++) other.limb[i] = __shfl_xor_sync(~0u, sum.limb[i], half);
+            other.kind = __shfl_xor_sync(~0u, sum.kind, half);
+            sum.add(other);
+        }
+        if (lane > 0) continue;
+        u32* to = sums + segment * (LIMBS + 1) * work.count + number;
+#pragma unroll
+        for (i32 i = 0; i < LIMBS; i++) to[i * work.count] = sum.limb[i];
+        to[LIMBS * work.count] = static_cast<u32>(sum.kind);
+    }
+}
+
+template <i32 LIMBS>
+__device__ __forceinline__ void round_registers(const u32* sums, const Numbers& c, const Numbers& out, const Work& work,
+                                                Posit fmt) {
+    const i64 threads = static_cast<i64>(gridDim.x) * THREADS;
+    for (i64 number = blockIdx.x * static_cast<i64>(THREADS) + threadIdx.x; number < work.count; number += threads) {
+        const Place at(work.first + number, work);
+        Register<LIMBS> sum(-2 * fmt.max_scale());
+        if (c.data) sum.add(decode(load(c, c.place(at.batch, at.row, at.column), fmt), fmt));
+        const u32* from = sums + number;
+        for (i64 segment = 0; segment < work.segments; segment++, from += (LIMBS + 1) * work.count) {
+            Register<LIMBS> part(sum.lowest);
+#pragma unroll
+            for (i32 i = 0; i < LIMBS; i++) part.limb[i] = from[i * work.count];
+            part.kind = static_cast<i32>(from[LIMBS * work.count]);
+            sum.add(part);
+        }
+        store(out, out.place(at.batch, at.row, at.column), sum.pattern(fmt), fmt);
+    }
+}
+
+}  // namespace rn
+
+// ---- kernels -------------------------------------------------------------------------------------
+
+// The span of an operand, and of each of its lines whether it has a NaR; both are 0 before.
+extern "C" __global__ void __launch_bounds__(rn::THREADS)
+    rn_quire_survey(rn::Numbers x, rn::Extent size, rn::Posit fmt, rn::Span* span, rn::u8* nar) {
+    using namespace rn;
+    const i64 down = (size.lines + LINES - 1) / LINES, across = (size.terms + TERMS - 1) / TERMS;
+    Span own{0, 0};
+    for (i64 tile = blockIdx.x; tile < size.batches * down * across; tile += gridDim.x) {
+        const i64 batch = tile / (down * across), line = tile / across % down * LINES, term = tile % across * TERMS;
+        each_of_tile(x, size, batch, line, term, fmt, [&](i32 l, i32, u32 bits) {
+            u32 magnitude = bits & ~SIGN, significand = (magnitude & MANTISSA_MASK) | 1u << MANTISSA;
+            if (magnitude == 0) return;
+            if (magnitude > INFINITY_BITS) {
+                if (nar) nar[batch * size.lines + line + l] = 1;
+                return;
+            }
+            i32 scale = static_cast<i32>(magnitude >> MANTISSA) - BIAS;
+            i32 trailing = 31 - leading_zeros(significand & (0 - significand));
+            i32 unit = OFFSET - (scale - MANTISSA + trailing), bound = OFFSET + scale + (trailing < MANTISSA);
+            own.unit = own.unit > unit ? own.unit : unit;
+            own.bound = own.bound > bound ? own.bound : bound;
+        });
+    }
+    for (i32 half = 16; half; half /= 2) {
+        i32 unit = __shfl_xor_sync(~0u, own.unit, half), bound = __shfl_xor_sync(~0u, own.bound, half);
+        own.unit = own.unit > unit ? own.unit : unit;
+        own.bound = own.bound > bound ? own.bound : bound;
+    }
+    if (threadIdx.x % 32 == 0 && own.unit) {
+        atomicMax(&span->unit, own.unit);
+        atomicMax(&span->bound, own.bound);
+    }
+}
+
+// Residues [modulus][line][term] of an operand, which is a (0) or b (1), filled up with zeros to a multiple of LINES and
+// TERMS; and how many moduli there are.
+extern "C" __global__ void __launch_bounds__(rn::THREADS)
+    rn_quire_residues(rn::Numbers x, rn::Extent size, rn::Extent filled, rn::i32 side, rn::Posit fmt,
+                      const __grid_constant__ rn::Scheme scheme, const __grid_constant__ rn::Moduli moduli,
+                      rn::u32* residues, rn::i32* count) {
+    using namespace rn;
+    extern __shared__ float4 rn_shared[];
+    u32* powers = reinterpret_cast<u32*>(rn_shared);  // [group][shift], a modulus a byte
+    u32* tile = powers + GROUPS * SHIFTS;
+    const i32 thread = static_cast<i32>(threadIdx.x);
+    // 1. Powers of 2.
+    const Plan plan = plan_of(scheme);
+    if (blockIdx.x == 0 && thread == 0) *count = 4 * plan.groups;
+    for (i32 group = 0; group < plan.groups; group++) {
+        u32 packed = 0;
+        for (i32 i = 0; i < 4; i++) packed |= power_of_2(thread, moduli, 4 * group + i) << 8 * i;
+        powers[group * SHIFTS + thread] = packed;
+    }
+    const i32 across = static_cast<i32>(filled.terms / TERMS), down = static_cast<i32>(filled.lines / LINES);
+    const i64 stride = filled.lines * filled.terms / 4;
+    for (i32 number = static_cast<i32>(blockIdx.x); number < down * across; number += static_cast<i32>(gridDim.x)) {
+        // 2. A tile of posits.
+        const i64 line = number / across * LINES, term = number % across * TERMS;
+        __syncthreads();  // the one before it is done
+        each_of_tile(x, size, 0, line, term, fmt, [&](i32 l, i32 t, u32 bits) { tile[l * PITCH + t] = bits; });
+        __syncthreads();
+        // 3. Four neighbouring terms at a time, for one modulus after the other.
+        for (i32 i = thread; i < LINES * TERMS / 4; i += THREADS) {
+            const i32 l = i / (TERMS / 4), t = i % (TERMS / 4) * 4;
+            const uint4 bits = *reinterpret_cast<const uint4*>(tile + l * PITCH + t);
+            const i32 unit = side ? plan.b_unit : plan.a_unit;
+            const Integer four[4] = {{bits.x, unit}, {bits.y, unit}, {bits.z, unit}, {bits.w, unit}};
+            u32* to = residues + ((line + l) * filled.terms + term + t) / 4;
+            for (i32 group = 0; group < plan.groups; group++) {
+                u32 power[4];
+#pragma unroll
+                for (i32 e = 0; e < 4; e++) power[e] = powers[group * SHIFTS + four[e].shift];
+#pragma unroll
+                for (i32 m = 0; m < 4; m++, to += stride) {
+                    u32 packed = 0;
+#pragma unroll
+                    for (i32 e = 0; e < 4; e++) {
+                        packed |= four[e].residue(power[e] >> 8 * m & 0xff, moduli, 4 * group + m) << 8 * e;
+                    }
+                    *to = packed;
+                }
+            }
+        }
+    }
+}
+
+// Results of so many rows and columns from sums modulo the moduli; c may be null.
+extern "C" __global__ void __launch_bounds__(rn::THREADS)
+    rn_quire_reconstruct(rn::Sums sums, rn::Numbers c, rn::Numbers out, rn::i32 rows, rn::i32 columns, rn::Posit fmt,
+                         const __grid_constant__ rn::Scheme scheme, const __grid_constant__ rn::Basis basis) {
+    using namespace rn;
+    const Plan plan = plan_of(scheme);
+    const i32 unit = plan.a_unit + plan.b_unit;
+    switch (plan.groups) {
+#define RN_GROUPS(n)                                                           \
+    case n:                                                                    \
+        return reconstruct<n>(sums, c, out, rows, columns, unit, fmt, basis);
+        RN_GROUPS(1)
+        RN_GROUPS(2)
+        RN_GROUPS(3)
+        RN_GROUPS(4)
+        RN_GROUPS(5)
+        RN_GROUPS(6)
+        RN_GROUPS(7)
+        RN_GROUPS(8)
+        RN_GROUPS(9)
+    }
+}
+
+// Formats whose quires have at most so many limbs.
+#define RN_REGISTERS(limbs)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(rn::THREADS)                                                         \
+        rn_quire_add_##limbs(rn::Numbers a, rn::Numbers b, rn::Work work, rn::Posit fmt, rn::u32* sums) {             \
+        rn::add_in_registers<limbs>(a, b, work, fmt, sums);                                                           \
+    }                                                                                                                 \
+    extern "C" __global__ void __launch_bounds__(rn::THREADS)                                                         \
+        rn_quire_round_##limbs(const rn::u32* sums, rn::Numbers c, rn::Numbers out, rn::Work work, rn::Posit fmt) {   \
+        rn::round_registers<limbs>(sums, c, out, work, fmt);                                                          \
+    }
+
+RN_REGISTERS(4)
+RN_REGISTERS(8)
+RN_REGISTERS(16)

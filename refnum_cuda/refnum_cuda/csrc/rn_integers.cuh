@@ -1,0 +1,53 @@
+// Integers of 8 bits on tensor cores (PTX: ldmatrix, mma.sync), and what is left of sums modulo small numbers.
+#pragma once
+#include "rn_port.cuh"
+
+namespace rn {
+
+constexpr i32 MOST_MODULI = 36;
+
+// Coprime numbers of at most 256.
+struct Moduli {
+    u32 number[MOST_MODULI];
+    u32 reciprocal[MOST_MODULI];  // 2**32 / number, rounded down
+    u32 offset[MOST_MODULI];      // a multiple of the number, 2**30 or a little more
+
+    // x modulo one of them: the quotient is right or 1 too small.
+    RN_HD u32 rest(u32 x, i32 i) const {
+        u32 quotient = static_cast<u32>(static_cast<u64>(x) * reciprocal[i] >> 32);
+        u32 rest = x - quotient * number[i];
+        return rest < number[i] ? rest : rest - number[i];
+    }
+};
+
+}  // namespace rn
+
+#if defined(__CUDACC__)
+namespace rn {
+
+// Start to copy 16 bytes, aligned to as many, past the first cache.
+__device__ __forceinline__ void copy_16(i8* to, const i8* from) {
+    u32 place = static_cast<u32>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(from) : "memory");
+}
+
+// Four matrices of 8 lines of 16 bytes: lane 8i + r names line r of matrix i, and gets bytes 4(lane % 4) to
+// 4(lane % 4) + 3 of line lane / 4 of each of them.
+__device__ __forceinline__ void load_pieces(u32 (&to)[4], const i8* line) {
+    u32 place = static_cast<u32>(__cvta_generic_to_shared(line));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(place)
+                 : "memory");
+}
+
+// sums [16 x 8] += a [16 x 32] @ b [32 x 8]: lane has rows lane / 4 and 8 further, columns 2(lane % 4) and the next.
+__device__ __forceinline__ void multiply_add(i32 (&sums)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+}  // namespace rn
+#endif

@@ -1,0 +1,112 @@
+"""Coprime numbers of 8 bits, and the host's side of csrc/residues.cu: products of matrices modulo each of them."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from ctypes import c_int32, c_uint32, c_void_p
+from functools import lru_cache
+from math import gcd, log2, prod
+from typing import Any
+
+from torch import Tensor
+
+from . import launch
+
+MOST = 36  #: numbers
+ROWS, COLUMNS, TERMS = 128, 256, 64  #: of a tile
+LINES = 128  #: to a multiple of which lines are filled up
+STAGES, THREADS = 4, 256
+SHARED = STAGES * (ROWS + COLUMNS) * TERMS
+MOST_TERMS = 1 << 16  #: for which sums of products of residues are at most 2**30
+
+
+class Product(ctypes.Structure):
+    """rn::Product."""
+
+    _fields_ = (
+        *((name, c_void_p) for name in ("a", "b", "out")),
+        *((name, c_int32) for name in ("rows", "columns", "terms")),
+        *(("moduli", c_void_p), ("continued", c_int32)),
+    )
+
+
+class Moduli(ctypes.Structure):
+    """rn::Moduli."""
+
+    _fields_ = tuple((name, c_uint32 * MOST) for name in ("number", "reciprocal", "offset"))
+
+
+PRODUCTS = launch.Kernel("residues", "rn_residue_products", (Product, Moduli))
+
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+
+def _coprime(count: int) -> tuple[int, ...]:
+    """The largest numbers up to 256 that have no common factor."""
+    found: list[int] = []
+    number = 256
+    while len(found) < count:
+        found += [number] if all(gcd(number, each) == 1 for each in found) else []
+        number -= 1
+    return tuple(found)
+
+
+NUMBERS = _coprime(MOST)
+
+
+@lru_cache(maxsize=1)
+def moduli() -> Moduli:
+    """All numbers, and by what to divide by them."""
+    return Moduli(
+        *(
+            (c_uint32 * MOST)(*column)
+            for column in (
+                NUMBERS,
+                ((1 << 32) // m for m in NUMBERS),
+                (-(-(1 << 30) // m) * m for m in NUMBERS),
+            )
+        )
+    )
+
+
+def room(count: int) -> int:
+    """Bits of integers that so many numbers tell apart, with some to spare: 2**bits <= 0.48 of their product."""
+    return int(log2(0.48) + sum(log2(m) for m in NUMBERS[:count]))
+
+
+def weights(count: int) -> list[int]:
+    """Words of what makes integers of residues modulo so many numbers: weights, their product, and both's quotients.
+
+    The weight of a number is 1 modulo that number and 0 modulo the others.
+    """
+    numbers = NUMBERS[:count]
+    whole = prod(numbers)
+    found = [whole // m * pow(whole // m, -1, m) for m in numbers]
+    quotients = struct.unpack(f"<{count}I", struct.pack(f"<{count}f", *(weight / whole for weight in found)))
+    return [word for x in (*found, whole) for word in _words(x, count // 4)] + [*quotients]
+
+
+def _words(x: int, count: int) -> list[int]:
+    return [x >> 32 * i & 0xFFFFFFFF for i in range(count)]
+
+
+# ---- products ------------------------------------------------------------------------------------
+
+
+def filled(lines: int) -> int:
+    """Lines with those that fill them up."""
+    return -(-lines // LINES) * LINES
+
+
+def multiplied(a: Tensor, b: Tensor, out: Tensor, count: Tensor | None, *, continued: bool = False) -> tuple[Any, ...]:
+    """The launch that writes, or adds, to [modulus, row, column] the products of [modulus, line, term], uint8 of int8.
+
+    Only as many of them as the count says, which the kernel reads.
+    """
+    number, rows, columns = out.shape
+    grid = rows // ROWS * -(-columns // COLUMNS), number, 1
+    pointers = (x.data_ptr() for x in (a, b, out))
+    product = Product(*pointers, rows, columns, a.shape[-1], None if count is None else count.data_ptr(), continued)
+    return PRODUCTS, grid, (THREADS, 1, 1), SHARED, product, moduli()

@@ -1,0 +1,57 @@
+// Tensor cores for integers on the CPU: what rn_integers.cuh has of PTX, for sim.h.
+#pragma once
+
+namespace sim {
+
+// Words that the lanes of a warp show each other for one instruction, and the line that each of them names.
+struct Show {
+    std::uint32_t words[6];
+    const signed char* line;
+};
+
+inline Show shows[1024];
+
+template <class Use>
+void shown(const Show& own, Site site, Use use) {
+    Show* warp = shows + (self - self->lane - threads.data());
+    warp[self->lane] = own;
+    wait(State::AT_WARP, site, ALL_LANES);
+    use(warp);
+    wait(State::AT_WARP, site, ALL_LANES);
+}
+
+}  // namespace sim
+
+namespace rn {
+
+inline void copy_16(signed char* to, const signed char* from) {
+    copy_async(reinterpret_cast<uint4*>(to), reinterpret_cast<const uint4*>(from));
+}
+
+inline void load_pieces(std::uint32_t (&to)[4], const signed char* from, SIM_HERE) {
+    if (reinterpret_cast<std::uintptr_t>(from) % 16) sim::fail("a line of a matrix is not aligned to 16 bytes");
+    sim::shown({{}, from}, {"load_pieces", file, line}, [&](const sim::Show* warp) {
+        for (unsigned i = 0; i < 4; i++) {
+            std::memcpy(&to[i], warp[8 * i + sim::self->lane / 4].line + sim::self->lane % 4 * 4, 4);
+        }
+    });
+}
+
+inline void multiply_add(std::int32_t (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1,
+                         SIM_HERE) {
+    sim::shown({{a[0], a[1], a[2], a[3], b0, b1}, nullptr}, {"multiply_add", file, line}, [&](const auto* warp) {
+        auto four = [&](unsigned lane, unsigned word) {
+            return reinterpret_cast<const signed char*>(&warp[lane].words[word]);
+        };
+        for (unsigned e = 0; e < 4; e++) {
+            const unsigned row = sim::self->lane / 4 + e / 2 * 8, column = sim::self->lane % 4 * 2 + e % 2;
+            for (unsigned k = 0; k < 8; k++) {
+                const signed char* x = four(row % 8 * 4 + k % 4, row / 8 + k / 4 * 2);
+                const signed char* y = four(column * 4 + k % 4, 4 + k / 4);
+                sums[e] += x[0] * y[0] + x[1] * y[1] + x[2] * y[2] + x[3] * y[3];
+            }
+        }
+    });
+}
+
+}  // namespace rn
