@@ -140,8 +140,8 @@ def note() -> str:
     """What has kernels, and how far they were tried."""
     names = ", ".join(dict.fromkeys(operation.name for operation in OPERATIONS))
     return (
-        f"kernels: {names} of refnum_cuda {__version__}, what they do not cover by the reference "
-        "(not verified on hardware; each is compared with the reference when it first meets a device)"
+        f"kernels: {names} of refnum_cuda {__version__}, what they do not cover by the reference on the "
+        "same device, with the same bits (not verified on hardware; each is compared with the reference when it first meets a device)"
     )
 
 
