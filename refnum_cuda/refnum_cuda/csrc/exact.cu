@@ -103,17 +103,15 @@ __device__ __forceinline__ void dot(Words<THREADS> words, i32 lane, Lines a, Lin
 #pragma unroll 4
     for (i64 k = lane; k < size.terms; k += 32) add(a.at(batch, row, k), b.at(batch, column, k));
     if (bias.values && lane == 0) add(factor_of(bias.at(batch, row, column), 0), factor_of(1.0f, 0));
-    // 2. Each lane adds the words of a place, beginning at its own neighbour's; then the first lane has the sum.
+    // 2. Each lane adds the words of a place, its own lane's first, and puts the sum where the first lane's was.
     __syncwarp();
     i64 sum = 0;
     i64* first = words.word - lane;
     for (i32 i = 0; i < 32 && lane < words.COUNT; i++) sum += first[lane * THREADS + (i + lane) % 32];
     for (i32 half = 16; half; half /= 2) flags |= __shfl_xor_sync(~0u, flags, half);
-    __syncwarp();
     if (lane < words.COUNT) first[lane * THREADS] = sum;
     __syncwarp();
     if (lane == 0) use(words.value(flags));
-    __syncwarp();
 }
 
 // ---- lines as residues ---------------------------------------------------------------------------
