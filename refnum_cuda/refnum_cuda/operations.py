@@ -141,7 +141,8 @@ def note() -> str:
     names = ", ".join(dict.fromkeys(operation.name for operation in OPERATIONS))
     return (
         f"kernels: {names} of refnum_cuda {__version__}, what they do not cover by the reference on the "
-        "same device, with the same bits (not verified on hardware; each is compared with the reference when it first meets a device)"
+        "same device, with the same bits (not verified on hardware; each is compared with the reference when it first "
+        "meets a device)"
     )
 
 
