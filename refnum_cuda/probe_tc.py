@@ -3,8 +3,9 @@
     python refnum_cuda/probe_tc.py --json probe.json --vectors tensorcores.npz
 
 First some properties, asked for by a few dot products each: of the hardware and of the model. Then hard operands of
-many families, compared bit for bit, also of wgmma beside mma.sync. Where a bit differs, the operands are written down,
-and which other row of the model would have had it. ``--emulate`` puts the model in the place of the hardware.
+many families, compared bit for bit; also of wgmma beside mma.sync, and with ``--kernels`` beside refnum.gemm. Where a
+bit differs, the operands are written down, and which other row of the model would have had it. ``--emulate`` puts the
+model in the place of the hardware.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from refnum_cuda.tensorcores import comparison
-from refnum_cuda.tensorcores.comparison import Report, Tally
+from refnum_cuda.tensorcores.comparison import Report
 from refnum_cuda.tensorcores.instructions import (
     ARCHITECTURES,
     INSTRUCTIONS,
@@ -34,6 +35,7 @@ from refnum_cuda.tensorcores.instructions import (
 )
 from refnum_cuda.tensorcores.measures import measured
 from refnum_cuda.tensorcores.operands import KINDS
+from refnum_cuda.tensorcores.others import others
 
 LARGEST = 8_000_000  #: bytes of a file of vectors
 
@@ -44,6 +46,7 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--emulate", metavar="M.m", help="the model of this compute capability for the hardware: 9.0")
     parser.add_argument("--outputs", type=float, default=150e6, help="results to compare, of all instructions together")
     parser.add_argument("--only", default="", help="instructions whose names this regular expression is found in")
+    parser.add_argument("--kernels", action="store_true", help="compare with the kernels of refnum.gemm, too")
     parser.add_argument("--seed", type=int, default=0, help="other operands for another one")
     parser.add_argument("--vectors", type=Path, help="write operands and results of the hardware to this .npz")
     parser.add_argument("--json", type=Path, help="write all that was found to this file")
@@ -68,7 +71,8 @@ def main() -> int:
     try:
         for row in rows:
             each = int(given.outputs) // len(rows)
-            reports.append(comparison.compare(row, machine, model, each, device, given.seed))
+            beside = others(row, machine, model, device, given.kernels)
+            reports.append(comparison.compare(row, machine, model, each, device, given.seed, beside))
             print("\n".join(lines_of(reports[-1], model, given.examples)), flush=True)
     finally:  # what was found before a GPU failed is worth keeping
         if given.json:
@@ -121,11 +125,12 @@ def print_properties(properties: dict[str, dict[str, tuple[str, str]]]) -> None:
 
 def lines_of(report: Report, model: Model, examples: int) -> Iterator[str]:
     """A line for an instruction, and some for what differs."""
-    row = model.row(report.instruction)
+    contract = model.contract(report.instruction)
     through = " (through float16)" if model.widens(report.instruction) else ""
     yield (
-        f"{report.instruction.name}: {report.differing} of {report.compared} differ from tc.{row.name}/v1{through}"
-        f"{_other('mma.sync', report.twin)}{_other('the CPU', report.reference)}"
+        f"{report.instruction.name}: {report.differing} of {report.compared} differ from {contract}{through}"
+        f"{''.join(f'; {tally.differing} from {name}' for name, tally in report.beside.items())}"
+        f"; {report.reference.differing} of {report.reference.compared} of the model's differ from the CPU's"
     )
     for kind, tally in report.families.items():
         if tally.differing:
@@ -134,10 +139,6 @@ def lines_of(report: Report, model: Model, examples: int) -> Iterator[str]:
                 yield "        " + ", ".join(f"{name} {value}" for name, value in example.items())
     for name, count in list(report.closest.items())[:4]:
         yield f"    {name}: {count} of the samples differ"
-
-
-def _other(what: str, tally: Tally) -> str:
-    return f"; {tally.differing} of {tally.compared} from {what}" if tally.compared else ""
 
 
 def summary(reports: Iterable[Report], seconds: float) -> str:
@@ -153,8 +154,8 @@ def found(reports: Iterable[Report]) -> dict[str, Any]:
             "compared": report.compared,
             "differing": report.differing,
             "families": {kind: asdict(tally) for kind, tally in report.families.items()},
-            "mma.sync": asdict(report.twin),
-            "CPU": asdict(report.reference),
+            "beside": {name: asdict(tally) for name, tally in report.beside.items()},
+            "reference": asdict(report.reference),
             "closest": report.closest,
         }
         for report in reports

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -70,7 +71,7 @@ class Report:
 
     instruction: Instruction
     families: dict[str, Tally] = field(default_factory=lambda: {kind: Tally() for kind in KINDS})
-    twin: Tally = field(default_factory=Tally)  #: a wgmma beside mma.sync
+    beside: dict[str, Tally] = field(default_factory=dict)  #: the machine beside others, by what those are
     reference: Tally = field(default_factory=Tally)  #: the model where the machine is, beside the model on the CPU
     samples: list[Case] = field(default_factory=list)
     closest: dict[str, int] = field(default_factory=dict)  #: other rows -> results of the samples that differ
@@ -87,10 +88,16 @@ class Report:
 
 
 def compare(
-    instruction: Instruction, machine: Machine, model: Model, outputs: int, device: str = "cpu", seed: int = 0
+    instruction: Instruction,
+    machine: Machine,
+    model: Model,
+    outputs: int,
+    device: str = "cpu",
+    seed: int = 0,
+    beside: Mapping[str, Machine] = MappingProxyType({}),
 ) -> Report:
-    """At least so many outputs of all families together."""
-    report = Report(instruction)
+    """At least so many outputs of all families together, of a machine, its model, and other machines."""
+    report = Report(instruction, beside={name: Tally() for name in beside})
     each = -(-outputs // (len(KINDS) * len(STEPS) * ROWS * COLUMNS))
     for kind, tally in report.families.items():
         for steps in STEPS:
@@ -101,8 +108,8 @@ def compare(
             sample = case.first(SAMPLE)
             report.samples.append(sample)
             report.reference.add(sample._replace(d=want[:SAMPLE].cpu()), model(instruction, *sample[2:5]))
-            if instruction.twin is not None:
-                report.twin.add(case, machine(instruction.twin, a, b, c))
+            for name, other in beside.items():
+                report.beside[name].add(case, other(instruction, a, b, c))
     if report.differing:
         report.closest = closest(instruction, model, report.samples)
     return report

@@ -172,6 +172,10 @@ class Model:
         halved = row_of("f16", instruction.terms // 2, instruction.accumulator)
         return self.rows[f"{self.architecture}.{halved if self.widens(instruction) else instruction.row}"]
 
+    def contract(self, instruction: Instruction) -> str:
+        """Its name."""
+        return f"tc.{self.row(instruction).name}/v1"
+
     def __call__(self, instruction: Instruction, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
         """D of the model."""
         row = self.row(instruction)
