@@ -136,7 +136,7 @@ def shuffle_weight(x: Tensor, layout: tuple[int, int] = (16, 16)) -> Tensor:
     """
     _check_elements("mx.shuffle_weight", "x", x)
     row = _weight_of("mx.shuffle_weight", x, layout)
-    return _forth(x, _plan("mx.shuffle_weight", row, x.shape), row.pad)
+    return _forth(x, plan_of("mx.shuffle_weight", row, x.shape), row.pad)
 
 
 def unshuffle_weight(x: Tensor, layout: tuple[int, int] = (16, 16)) -> Tensor:
@@ -166,7 +166,7 @@ def unshuffle_weight(x: Tensor, layout: tuple[int, int] = (16, 16)) -> Tensor:
     """
     _check_elements("mx.unshuffle_weight", "x", x)
     row = _weight_of("mx.unshuffle_weight", x, layout)
-    return _back(x, _plan("mx.unshuffle_weight", row, x.shape))
+    return _back(x, plan_of("mx.unshuffle_weight", row, x.shape))
 
 
 def shuffle_scale(x: Tensor, pad: int = 0) -> Tensor:
@@ -383,13 +383,13 @@ def _shuffled(function: str, x: Tensor, name: str, pad: int | None) -> Tensor:
     check_choice(function, "name", name, LAYOUTS)
     _check_bytes(function, "x", x)
     row = LAYOUTS[name]
-    return _forth(x, _plan(function, row, x.shape), _checked_pad(function, name, pad))
+    return _forth(x, plan_of(function, row, x.shape), _checked_pad(function, name, pad))
 
 
 def _unshuffled(function: str, y: Tensor, name: str, shape: Sequence[int]) -> Tensor:
     check_choice(function, "name", name, LAYOUTS)
     _check_bytes(function, "y", y)
-    plan = _plan(function, LAYOUTS[name], _checked_shape(function, shape))
+    plan = plan_of(function, LAYOUTS[name], _checked_shape(function, shape))
     if y.shape != plan.result:
         raise ShapeError(
             f"{function} needs y as {name} makes it from {plan.shape}, got {tuple(y.shape)}. "
@@ -406,10 +406,16 @@ class Plan(NamedTuple):
 
     shape: Factors  #: of what is shuffled
     padded: Factors  #: the same with padding
-    factors: Factors  #: of the rows and columns of one matrix
-    order: Factors  #: that they take
+    down: Factors  #: of the rows of one matrix
+    across: Factors  #: of its columns
+    order: Factors  #: that all of them take
     memory: Factors  #: shape of the result as it lies in memory
     seen: Factors  #: the order in which its axes are seen
+
+    @property
+    def factors(self) -> Factors:
+        """Of the rows and columns of one matrix."""
+        return *self.down, *self.across
 
     @property
     def result(self) -> Factors:
@@ -417,7 +423,8 @@ class Plan(NamedTuple):
         return tuple(self.memory[axis] for axis in self.seen)
 
 
-def _plan(function: str, row: Layout, shape: Sequence[int]) -> Plan:
+def plan_of(function: str, row: Layout, shape: Sequence[int]) -> Plan:
+    """A layout for a shape, which is checked."""
     if len(shape) < 2:
         raise ShapeError(
             f"{function} needs a matrix or a batch of them, got shape {tuple(shape)}. "
@@ -432,12 +439,14 @@ def _plan(function: str, row: Layout, shape: Sequence[int]) -> Plan:
             f"{function} needs whole tiles, got {rows} rows and {columns} columns. "
             f"Rows must be a multiple of {tile[0]}, columns of {tile[1]}. Pad the matrix first."
         )
-    factors = [n if n > 0 else size // step for axis, size, step in zip(split, sizes, tile, strict=True) for n in axis]
-    laid = [factors[i] for i in row.order]
+    down, across = (
+        tuple(n if n > 0 else size // step for n in axis) for axis, size, step in zip(split, sizes, tile, strict=True)
+    )
+    laid = [(*down, *across)[i] for i in row.order]
     axes = sizes if row.apart is None else [*laid[: row.apart], math.prod(laid[row.apart :])]
     behind = range(len(batch))
     seen = (*(len(batch) + axis for axis in row.seen), *behind) if row.seen else range(len(batch) + len(axes))
-    return Plan(tuple(shape), (*batch, *sizes), tuple(factors), row.order, (*batch, *axes), tuple(seen))
+    return Plan(tuple(shape), (*batch, *sizes), down, across, row.order, (*batch, *axes), tuple(seen))
 
 
 def _forth(x: Tensor, plan: Plan, pad: int) -> Tensor:

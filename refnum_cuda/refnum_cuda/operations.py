@@ -18,12 +18,15 @@ from . import (
     CONTRACTS,
     INTERFACE,
     __version__,
+    dequantizer,
     elementwise,
     exact,
+    layouts,
     matrixcores,
     modules,
     ordered,
     posits,
+    quantizer,
     quires,
     serving,
 )
@@ -37,6 +40,9 @@ OPERATIONS = (
     exact.OPERATION,
     posits.OPERATION,
     *quires.OPERATIONS,
+    quantizer.OPERATION,
+    dequantizer.OPERATION,
+    *layouts.OPERATIONS,
 )
 
 
@@ -89,6 +95,7 @@ OPAQUE = {
     ),
     "quantize": Opaque(_FROM_FLOATS, _like, lambda x, fmt, *rest: _ops.quantize(x, fmt.name, *rest)),
     **{f"posit_{name}": _of_patterns(f"posit_{name}", arity) for name, arity in elementwise.ARITHMETIC.items()},
+    **{name: Opaque(*row) for room in (quantizer, dequantizer, layouts) for name, row in room.OPAQUE.items()},
 }
 
 LIBRARY = torch.library.Library("refnum", "FRAGMENT")  # type: ignore[no-untyped-call]

@@ -1,0 +1,333 @@
+// Blocks that share a scale: values -> elements and scales, and back. Grids have any size. A tensor has four axes here: outer ones, rows and columns of tiles, inner ones. Blocks lie along
+// the columns, and what is written has these axes in memory in the order outer, inner, rows, columns.
+#include "rn_blocks.cuh"
+#include "rn_orders.cuh"
+
+namespace rn {
+
+constexpr u32 WARP = 32, ALL = 0xffffffff;
+
+struct Extent {
+    i64 outer, rows, columns, inner;
+};
+
+// Where an element of the four axes lies.
+struct Strides {
+    i64 outer, rows, columns, inner;
+
+    RN_HD i64 place(i64 o, i64 r, i64 c, i64 i) const { return o * outer + r * rows + c * columns + i * inner; }
+};
+
+// How large a block is, and how many of its codes are in a byte.
+struct Tile {
+    i32 rows, columns, packed;
+};
+
+enum DType : i32 { FLOAT32, BFLOAT16, FLOAT16, FLOAT64 };  // in the order of refnum_cuda.blocks.DTYPES
+
+struct Values {
+    const void* data;
+    i32 dtype;
+    Strides stride;
+};
+
+// As float32, which holds them.
+RN_HD float load(const Values& x, i64 place) {
+    switch (x.dtype) {
+        case FLOAT32:
+            return static_cast<const float*>(x.data)[place];
+        case BFLOAT16:
+            return BFloat16::widened(static_cast<const u16*>(x.data)[place]);
+        default:
+            return Float16::widened(static_cast<const u16*>(x.data)[place]);
+    }
+}
+
+// Scales are codes of 8 bits, or float32 patterns.
+RN_HD void store_scale(void* scales, i32 wide, i64 place, u32 scale) {
+    if (wide) {
+        static_cast<u32*>(scales)[place] = scale;
+    } else {
+        static_cast<u8*>(scales)[place] = static_cast<u8>(scale);
+    }
+}
+
+// ---- any blocks, by the definition: a warp each --------------------------------------------------
+
+// A block's elements, by their number: row by row.
+struct Block {
+    i64 outer, rows, columns, inner;  // where it begins
+    Tile tile;
+
+    RN_HD i64 place(i64 element, const Strides& stride) const {
+        return stride.place(outer, rows + element / tile.columns, columns + element % tile.columns, inner);
+    }
+};
+
+}  // namespace rn
+
+extern "C" __global__ void rn_quantize_blocks(const __grid_constant__ rn::Values x,
+                                              const __grid_constant__ rn::Values random,
+                                              const __grid_constant__ rn::Extent size, const rn::Tile tile,
+                                              const __grid_constant__ rn::Recipe recipe, const float* tensor,
+                                              rn::u8* elements, void* scales, rn::i32 wide) {
+    using namespace rn;
+    i64 across = size.columns / tile.columns, down = size.rows / tile.rows;
+    i64 blocks = size.outer * size.inner * down * across, count = static_cast<i64>(tile.rows) * tile.columns;
+    i64 bytes_a_row = size.columns / tile.packed;
+    float level = tensor ? *tensor : 1.f;
+    for_each(blocks * WARP, [&](i64 thread) {
+        i64 number = thread / WARP, lane = thread % WARP;
+        i64 matrix = number / (across * down), row = number / across % down * tile.rows;
+        Block block{matrix / size.inner, row, number % across * tile.columns, matrix % size.inner, tile};
+        // 1. The largest magnitude.
+        u32 amax = 0;
+        for (i64 e = lane; e < count; e += WARP)
+            amax = most_of(amax, bits_of(load(x, block.place(e, x.stride))) & MAGNITUDE_BITS);
+        for (i32 lanes = WARP / 2; lanes > 0; lanes /= 2) amax = most_of(amax, __shfl_xor_sync(ALL, amax, lanes));
+        // 2. The scale.
+        Shared shared = share(amax, level, recipe.scaling);
+        if (lane == 0) store_scale(scales, wide, number, shared.scale);
+        // 3. The elements, byte by byte.
+        for (i64 byte = lane; byte < count / tile.packed; byte += WARP) {
+            u32 bits = 0;
+            for (i32 k = 0; k < tile.packed; ++k) {
+                i64 e = byte * tile.packed + k;
+                u32 threshold = random.data ? static_cast<const u16*>(random.data)[block.place(e, random.stride)] : 0;
+                bits |= element_code(load(x, block.place(e, x.stride)), shared, recipe, threshold) << 4 * k;
+            }
+            i64 bytes = tile.columns / tile.packed, r = row + byte / bytes;
+            i64 at = (matrix * size.rows + r) * bytes_a_row + block.columns / tile.packed + byte % bytes;
+            elements[at] = static_cast<u8>(bits);
+        }
+    });
+}
+
+// ---- blocks of named elements along rows: eight values a thread ----------------------------------
+
+namespace rn {
+
+constexpr i32 EIGHT = 8;
+constexpr i32 STEPS = 4;  // that a thread has under way together
+
+// Rows of values one behind the other.
+struct Rows {
+    const void* data;
+    i64 rows, columns;
+    i64 stride;  // of rows, in values
+};
+
+RN_HD u32 magnitude_bits(float x) { return bits_of(x) & MAGNITUDE_BITS; }
+RN_HD u32 magnitude_bits(u16 x) { return x & 0x7fff; }
+RN_HD float from_magnitude(u32 bits, Float32) { return float_of(bits); }
+template <class Float>
+RN_HD float from_magnitude(u32 bits, Float) {
+    return Float::widened(static_cast<u16>(bits));
+}
+
+// Codes of eight values, from the lowest bit on.
+template <i32 WORDS, class F>
+RN_HD Vector<u32, WORDS> packed(F code) {
+    Vector<u32, WORDS> out{};
+#pragma unroll
+    for (i32 k = 0; k < EIGHT; ++k) out.lane[k * WORDS / EIGHT] |= code(k) << (k * 4 * WORDS % 32);
+    return out;
+}
+
+// A block belongs to neighbouring threads of a warp, 2**log_threads of them.
+template <class Float, class Codes>
+__device__ void quantize_rows(const Rows& x, i32 log_threads, const Recipe& recipe, float zero, const float* tensor,
+                              u8* elements, void* scales, i32 wide) {
+    using Bits = typename Float::Bits;
+    using In = Vector<Bits, EIGHT>;
+    constexpr i32 WORDS = Codes::WIDTH > 4 ? 2 : 1;
+    using Out = Vector<u32, WORDS>;
+    const Scaling& scaling = recipe.scaling;
+    i32 threads = 1 << log_threads, own = static_cast<i32>(threadIdx.x) & (threads - 1);
+    float level = tensor ? *tensor : 1.f;
+    for (i64 row = blockIdx.y; row < x.rows; row += gridDim.y) {
+        const In* from = reinterpret_cast<const In*>(static_cast<const Bits*>(x.data) + row * x.stride);
+        i64 eights = x.columns / EIGHT, first = static_cast<i64>(blockIdx.x) * STEPS * blockDim.x + threadIdx.x;
+        auto place = [&](i32 step) { return first + step * static_cast<i64>(blockDim.x); };
+        // 1. The largest magnitudes: integers are in the order of the values.
+        In values[STEPS];
+        u32 amax[STEPS];
+#pragma unroll
+        for (i32 step = 0; step < STEPS; ++step) values[step] = place(step) < eights ? from[place(step)] : In{};
+#pragma unroll
+        for (i32 step = 0; step < STEPS; ++step) {
+            u32 most = 0;
+#pragma unroll
+            for (i32 k = 0; k < EIGHT; ++k) most = most_of(most, magnitude_bits(values[step].lane[k]));
+            for (i32 lanes = threads / 2; lanes > 0; lanes /= 2)
+                most = most_of(most, __shfl_xor_sync(ALL, most, lanes));
+            amax[step] = bits_of(from_magnitude(most, Float{}));
+        }
+        // 2. The scales: each thread of a block makes that of another step.
+        float factor[STEPS];
+        u32 care[STEPS];
+        for (i32 round = 0; round << log_threads < STEPS; ++round) {
+            i32 mine = (round << log_threads) + own;
+            u32 most = 0;
+#pragma unroll
+            for (i32 step = 0; step < STEPS; ++step) most = step == mine ? amax[step] : most;
+            Shared shared = share(most, level, scaling);
+            u32 cared = care_of(most, shared, scaling);
+            if (mine < STEPS && place(mine) < eights)
+                store_scale(scales, wide, (row * eights + place(mine)) >> log_threads, shared.scale);
+#pragma unroll
+            for (i32 step = 0; step < STEPS; ++step) {
+                if (step >> log_threads != round) continue;
+                factor[step] = __shfl_sync(ALL, shared.factor, step & (threads - 1), threads);
+                care[step] = __shfl_sync(ALL, cared, step & (threads - 1), threads);
+            }
+        }
+        // 3. The elements. Minus 0 plus 0 is 0, plus minus 0 it is itself.
+#pragma unroll
+        for (i32 step = 0; step < STEPS; ++step) {
+            if (place(step) >= eights) continue;
+            auto one = [&](i32 k) { return Float::widened(values[step].lane[k]); };
+            Out codes{};
+            if (care[step] == ANY_NUMBER && !scaling.divides) {
+                codes = packed<WORDS>(
+                    [&](i32 k) { return Codes::code(add_rn(multiply_rn(one(k), factor[step]), zero)); });
+            } else if (care[step] != VOID_BLOCK) {
+                codes = packed<WORDS>([&](i32 k) {
+                    float value = add_rn(scaled(one(k), factor[step], scaling), zero);
+                    return is_nan(value) ? recipe.nan : Codes::code(value);
+                });
+            }
+            reinterpret_cast<Out*>(elements)[row * eights + place(step)] = codes;
+        }
+    }
+}
+
+}  // namespace rn
+
+#define RN_QUANTIZE_ROWS(DTYPE, FLOAT, NAME, CODES)                                                              \
+    extern "C" __global__ void rn_quantize_rows_##DTYPE##_##NAME(                                                \
+        const __grid_constant__ rn::Rows x, rn::i32 log_threads, const __grid_constant__ rn::Recipe recipe,  \
+        float zero, const float* tensor, rn::u8* elements, void* scales, rn::i32 wide) {                         \
+        rn::quantize_rows<rn::FLOAT, rn::CODES>(x, log_threads, recipe, zero, tensor, elements, scales, wide); \
+    }
+
+#define RN_OF_DTYPES(NAME, CODES)                       \
+    RN_QUANTIZE_ROWS(float32, Float32, NAME, CODES)     \
+    RN_QUANTIZE_ROWS(bfloat16, BFloat16, NAME, CODES)   \
+    RN_QUANTIZE_ROWS(float16, Float16, NAME, CODES)
+
+RN_OF_DTYPES(e2m1, E2M1)
+RN_OF_DTYPES(e2m3, E2M3)
+RN_OF_DTYPES(e3m2, E3M2)
+RN_OF_DTYPES(e4m3, E4M3)
+RN_OF_DTYPES(e5m2, E5M2)
+RN_OF_DTYPES(int8, Int8)
+
+// ---- elements and scales -> values ---------------------------------------------------------------
+
+namespace rn {
+
+enum ScaleKind : i32 { POWERS, CODES_OF_E4M3, FLOATS };  // in the order of refnum_cuda.blocks.SCALES
+
+// What is stored, and how it is read.
+struct Stored {
+    const u8* elements;
+    const void* scales;
+    const float* tensor;
+    Element element;
+    i32 scale;  // ScaleKind
+    i32 wide;   // products are made in float64, which holds them
+};
+
+RN_HD float scale_at(const Stored& from, i64 place) {
+    switch (from.scale) {
+        case POWERS:
+            return power_of(static_cast<const u8*>(from.scales)[place]);
+        case CODES_OF_E4M3:
+            return scale_value(static_cast<const u8*>(from.scales)[place]);
+        default:
+            return static_cast<const float*>(from.scales)[place];
+    }
+}
+
+// Element times scale times the tensor's scale, rounded once: float32 holds the first product where it is used.
+template <class To>
+RN_HD typename To::Bits product(float element, float scale, float level, i32 wide) {
+    return wide ? To::of(static_cast<double>(element) * scale * level)
+                : To::of(multiply_rn(multiply_rn(element, scale), level));
+}
+
+RN_HD void store(void* out, i32 dtype, i64 i, float element, float scale, float level, i32 wide) {
+    switch (dtype) {
+        case FLOAT32:
+            static_cast<u32*>(out)[i] = product<ToFloat32>(element, scale, level, wide);
+            break;
+        case BFLOAT16:
+            static_cast<u16*>(out)[i] = product<ToBFloat16>(element, scale, level, wide);
+            break;
+        case FLOAT16:
+            static_cast<u16*>(out)[i] = product<ToFloat16>(element, scale, level, wide);
+            break;
+        default:
+            static_cast<u64*>(out)[i] = product<ToFloat64>(element, scale, level, wide);
+    }
+}
+
+}  // namespace rn
+
+// Any blocks, anywhere: a value a thread. Values lie in the order outer, rows, columns, inner.
+extern "C" __global__ void rn_dequantize_blocks(const __grid_constant__ rn::Stored from,
+                                                const __grid_constant__ rn::Strides element_stride,
+                                                const __grid_constant__ rn::Strides scale_stride,
+                                                const __grid_constant__ rn::Extent size, const rn::Tile tile,
+                                                void* out, rn::i32 dtype) {
+    using namespace rn;
+    i64 count = size.outer * size.rows * size.columns * size.inner;
+    float level = from.tensor ? *from.tensor : 1.f;
+    for_each(count, [&](i64 i) {
+        i64 inner = i % size.inner, column = i / size.inner % size.columns;
+        i64 row = i / size.inner / size.columns % size.rows, outer = i / size.inner / size.columns / size.rows;
+        u32 byte = from.elements[element_stride.place(outer, row, column / tile.packed, inner)];
+        u32 code = byte >> 4 * (column % tile.packed);
+        float scale = scale_at(from, scale_stride.place(outer, row / tile.rows, column / tile.columns, inner));
+        store(out, dtype, i, value_of(code, from.element), scale, level, from.wide);
+    });
+}
+
+namespace rn {
+
+// Whole blocks one behind the other: eight values a thread, of 2**log_threads threads a block.
+template <class To, i32 PACKED>
+__device__ void dequantize_rows(const Stored& from, i64 eights, i32 log_threads, void* out) {
+    using In = Vector<u32, 2 / PACKED>;
+    float level = from.tensor ? *from.tensor : 1.f;
+    for_each(eights, [&](i64 i) {
+        In codes = reinterpret_cast<const In*>(from.elements)[i];
+        float scale = scale_at(from, i >> log_threads);
+        Vector<typename To::Bits, EIGHT> values;
+#pragma unroll
+        for (i32 k = 0; k < EIGHT; ++k) {
+            constexpr i32 BITS = 8 / PACKED;
+            u32 code = codes.lane[k * BITS / 32] >> (k * BITS % 32);
+            values.lane[k] = product<To>(value_of(code, from.element), scale, level, from.wide);
+        }
+        static_cast<Vector<typename To::Bits, EIGHT>*>(out)[i] = values;
+    });
+}
+
+}  // namespace rn
+
+#define RN_DEQUANTIZE_ROWS(DTYPE, TO, PACKED)                                                                      \
+    extern "C" __global__ void rn_dequantize_rows_##DTYPE##_##PACKED(                                              \
+        const __grid_constant__ rn::Stored from, rn::i64 eights, rn::i32 log_threads, void* out) {                 \
+        rn::dequantize_rows<rn::TO, PACKED>(from, eights, log_threads, out);                                       \
+    }
+
+RN_DEQUANTIZE_ROWS(float32, ToFloat32, 1)
+RN_DEQUANTIZE_ROWS(float32, ToFloat32, 2)
+RN_DEQUANTIZE_ROWS(bfloat16, ToBFloat16, 1)
+RN_DEQUANTIZE_ROWS(bfloat16, ToBFloat16, 2)
+RN_DEQUANTIZE_ROWS(float16, ToFloat16, 1)
+RN_DEQUANTIZE_ROWS(float16, ToFloat16, 2)
+RN_DEQUANTIZE_ROWS(float64, ToFloat64, 1)
+RN_DEQUANTIZE_ROWS(float64, ToFloat64, 2)

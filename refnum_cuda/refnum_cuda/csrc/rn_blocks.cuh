@@ -1,0 +1,338 @@
+// Blocks that share a scale: amax -> scale, scaled value -> code, code -> value. As refnum/mx, whose choices have the
+// same names. Nothing here is wider than float32 but the definition, which goes through Exact.
+#pragma once
+#include "rn_halves.cuh"
+#include "rn_minifloat.cuh"
+
+namespace rn {
+
+constexpr u32 INF_BITS = 0x7f800000, MAGNITUDE_BITS = 0x7fffffff, FRACTION_BITS = 0x7fffff, NORMAL_BITS = 0x800000;
+constexpr u32 ONE_BITS = 0x3f800000;
+constexpr i32 FLOAT_MANTISSA = 23, FLOAT_BIAS = 127;
+constexpr u32 NAN_SCALE = 255, TOP_SCALE = 254;  // codes of E8M0: of NaN, and the largest of a number
+constexpr u32 TOP_E4M3 = 0x7e;                   // the same of E4M3
+
+RN_HD constexpr Minifloat float32_row() { return {8, FLOAT_MANTISSA, FLOAT_BIAS, IEEE, TO_INF, 1, 1}; }
+
+RN_HD float least_of(float a, float b) { return a < b ? a : b; }
+RN_HD float most_of(float a, float b) { return a > b ? a : b; }
+RN_HD u32 most_of(u32 a, u32 b) { return a > b ? a : b; }
+RN_HD float magnitude_of(float x) { return float_of(bits_of(x) & MAGNITUDE_BITS); }
+
+// ---- elements ------------------------------------------------------------------------------------
+
+// Minifloats, or two's complement integers in units of 2**-fraction.
+struct Element {
+    i32 is_fixed;
+    Minifloat minifloat;
+    i32 width;      // of a code, in bits
+    i32 fraction;   // of integers
+    i32 symmetric;  // integers whose least code is never written
+    float unit;     // 2**-fraction, or 2**(127 - bias): what a code counts, read as the upper bits of a float32
+
+    RN_HD u32 mask() const { return (1u << width) - 1; }
+};
+
+// An integer magnitude, and what follows it.
+RN_HD Wide pack_integer(Exact x) {
+    i32 rest = x.exponent < LIMB - 1 ? LIMB - 1 - x.exponent : 0;
+    u64 head = rest < 64 ? x.significand >> rest : 0;
+    u64 tail = rest <= TAIL_BITS ? x.significand << (TAIL_BITS - rest) & (WHOLE - 1)
+                                 : shift_right_jam(x.significand, rest - TAIL_BITS);
+    return {x.sign, head, tail, x.significand != 0, x.kind};
+}
+
+// The definition: any element, any rounding.
+RN_HD u32 encode(Exact x, const Element& element, i32 rounding, u32 random) {
+    if (!element.is_fixed) {
+        Wide wide = pack(x, element.minifloat);
+        return static_cast<u32>(round_wide(wide, element.minifloat, rounding, random));
+    }
+    x.exponent += element.fraction;
+    Wide wide = pack_integer(x);
+    u64 largest = (1ull << (element.width - 1)) - (element.symmetric || !x.sign);
+    u64 magnitude = wide.head + carry(wide, rounding, random);
+    if (magnitude > largest || x.kind == INFINITE) magnitude = largest;
+    if (x.kind == NOT_A_NUMBER) magnitude = 0;
+    return static_cast<u32>(x.sign ? 0 - magnitude : magnitude) & element.mask();
+}
+
+// The value of a code, which float32 holds.
+RN_HD float value_of(u32 code, const Element& element) {
+    if (element.is_fixed) {
+        i32 above = 32 - element.width;
+        return multiply_rn(static_cast<float>(static_cast<i32>(code << above) >> above), element.unit);
+    }
+    const Minifloat& row = element.minifloat;
+    u32 magnitude = code & static_cast<u32>(row.top()), sign = (code >> row.magnitude_bits() & 1) << 31;
+    // 1. Fields at float32's places, under another bias: subnormal ones are subnormal there, too.
+    float value = multiply_rn(float_of(magnitude << (FLOAT_MANTISSA - row.mantissa)), element.unit);
+    // 2. What lies beyond the largest number, or stands for -0.
+    i32 kind = minifloat_kind(-static_cast<i32>(sign >> 31), magnitude, row);
+    u32 special = kind == INFINITE ? INF_BITS : 0x7fc00000;
+    return float_of((kind == NUMBER ? bits_of(value) : special) | sign);
+}
+
+// ---- elements of the formats that have names, to nearest even, in float32 ------------------------
+
+// A code is the magnitude in units of its binade, and what units there are below that binade.
+template <i32 EXPONENT, i32 BITS, i32 SPECIALS>
+struct MinifloatCodes {
+    static constexpr i32 WIDTH = 1 + EXPONENT + BITS, FIRST = 2 - (1 << (EXPONENT - 1));  // log2 of the least normal one
+    // The code of the largest number: the last but NaN, or but Inf and NaNs.
+    static constexpr i32 TOP = (1 << (EXPONENT + BITS)) - 1 - (SPECIALS == FN ? 1 : SPECIALS == IEEE ? 1 << BITS : 0);
+
+    static RN_HD u32 code(float x) { return magnitude_code(magnitude_of(x)) | bits_of(x) >> 31 << (WIDTH - 1); }
+
+    static RN_HD u32 magnitude_code(float x) {
+        if constexpr (EXPONENT == 2) {
+            // Three binades: codes grow along three lines, each flatter than the one before. The least one is right,
+            // and the product is rounded with the sum, once. 2**23 has the unit 1.
+            float first = fma_rn(x, 1 << BITS, 0x1p23f), second = fma_rn(x, (1 << BITS) / 2.f, 0x1p23f + (1 << BITS));
+            float third = fma_rn(x, (1 << BITS) / 4.f, 0x1p23f + (2 << BITS));
+            constexpr float top = 0x1p23f + TOP;
+            return bits_of(least_of(least_of(first, second), least_of(third, top))) - bits_of(0x1p23f);
+        } else {
+            // To add 2**(e + 23 - BITS) leaves a multiple of 2**(e - BITS), which is the unit from 2**e on.
+            constexpr float LEAST = power(FIRST), LARGEST = largest();
+            float bounded = least_of(x, LARGEST);
+            u32 binade = bits_of(most_of(bounded, LEAST)) & INF_BITS;
+            float lift = float_of(binade + ((FLOAT_MANTISSA - BITS) << FLOAT_MANTISSA));
+            u32 units = bits_of(add_rn(bounded, lift)) - bits_of(lift);
+            return units + (binade >> (FLOAT_MANTISSA - BITS)) - ((FLOAT_BIAS + FIRST) << BITS);
+        }
+    }
+
+    static RN_HD constexpr float power(i32 exponent) {
+        float result = 1;
+        for (i32 i = 0; i < exponent; ++i) result *= 2;
+        for (i32 i = 0; i > exponent; --i) result /= 2;
+        return result;
+    }
+
+    static RN_HD constexpr float largest() {
+        i32 integer = (TOP & ((1 << BITS) - 1)) | 1 << BITS;
+        return static_cast<float>(integer) * power((TOP >> BITS) - 1 + FIRST - BITS);
+    }
+};
+
+using E2M1 = MinifloatCodes<2, 1, NONE>;
+using E2M3 = MinifloatCodes<2, 3, NONE>;
+using E3M2 = MinifloatCodes<3, 2, NONE>;
+using E4M3 = MinifloatCodes<4, 3, FN>;
+using E5M2 = MinifloatCodes<5, 2, IEEE>;
+
+// Integers in units of 2**-6, without -128.
+struct Int8 {
+    static constexpr i32 WIDTH = 8;
+
+    static RN_HD u32 code(float x) {
+        float bounded = most_of(least_of(x, 127 / 64.f), -127 / 64.f);
+        return bits_of(add_rn(bounded, 1.5f * 0x1p17f)) & 0xff;
+    }
+};
+
+// ---- scales --------------------------------------------------------------------------------------
+
+enum Formula : i32 { RULE, OCP, STORED, UNROUNDED, FOLDED, UNFOLDED, RAISED, RATIO, CEILING, CAPPED_CEILING, HALF_UP };
+
+// How amax becomes a scale.
+struct Scaling {
+    i32 formula;
+    // Of rules, whose fields have the names of refnum.mx.scales.Rule.
+    i32 power;
+    u32 carry;
+    u32 least;     // 0: the formula alone says it
+    i32 overflow;  // the code where the carry takes amax to 2**128
+    i32 infinite;
+    i32 top;
+    // Of quotients.
+    float largest, reciprocal;  // of the elements
+    i32 in_bfloat16;            // operations in the dtype of the values round to bfloat16
+    i32 divides;
+};
+
+// What the elements of a block share.
+struct Shared {
+    u32 scale;     // as it is stored: a code, or a float32 pattern
+    float factor;  // by which elements are multiplied, or divided
+    bool is_void;  // elements are all code 0
+};
+
+// 1 over the value of a code of E8M0.
+RN_HD float reciprocal_of(u32 code) {
+    i32 field = 2 * FLOAT_BIAS - static_cast<i32>(code);
+    return float_of(field > 0 ? static_cast<u32>(field) << FLOAT_MANTISSA : NORMAL_BITS >> 1);
+}
+
+RN_HD u32 rule_code(u32 amax, const Scaling& by) {
+    i32 field = static_cast<i32>(((amax < INF_BITS ? amax : INF_BITS) + by.carry) >> FLOAT_MANTISSA);
+    i32 code = field - by.power;
+    code = code < 0 ? 0 : code > by.top ? by.top : code;
+    if (by.least) code = amax < by.least ? 0 : code < 1 ? 1 : code;
+    if (field == static_cast<i32>(NAN_SCALE)) code = by.overflow;
+    return amax >= INF_BITS + (by.infinite != 0) ? NAN_SCALE : static_cast<u32>(code);
+}
+
+// Positive numbers as codes of E4M3, and back.
+RN_HD u32 scale_code(float x) { return is_nan(x) ? 0x7f : E4M3::code(x); }
+
+RN_HD float scale_value(u32 code) {
+    float value = multiply_rn(float_of((code & 0x7f) << 20), 0x1p120f);
+    return float_of((code & 0x7f) == 0x7f ? 0x7fc00000 : bits_of(value) | (code & 0x80) << 24);
+}
+
+RN_HD float finite(float x) { return bits_of(x) == INF_BITS ? float_of(INF_BITS - 1) : x; }
+RN_HD float reciprocal_or_zero(float x) { return bits_of(x) == 0 ? 0.f : 1.f / x; }
+
+// The scale of a block by its largest magnitude, as a float32 pattern, and the tensor's: times 1 and over 1 change
+// nothing, so 1 stands for none.
+RN_HD Shared share(u32 amax_bits, float level, const Scaling& by) {
+    float amax = float_of(amax_bits), inverse = 1.f / level;
+    switch (by.formula) {
+        case RULE: {
+            u32 code = rule_code(amax_bits, by);
+            return {code, reciprocal_of(code), code == NAN_SCALE};
+        }
+        case OCP:
+        case STORED: {
+            float ratio = amax / by.largest / level;
+            u32 code = scale_code(ratio < 0x1p-6f ? 0x1p-6f : ratio);
+            return {code, inverse / scale_value(code), code > TOP_E4M3};
+        }
+        case UNROUNDED: {
+            float ratio = amax / by.largest;
+            u32 code = scale_code(ratio);
+            return {code, 1.f / ratio, code > TOP_E4M3};
+        }
+        case FOLDED: {
+            u32 code = scale_code(multiply_rn(amax, multiply_rn(level, by.reciprocal)));
+            float product = multiply_rn(scale_value(code), inverse);
+            return {code, finite(1.f / product), code > TOP_E4M3};
+        }
+        case UNFOLDED: {
+            u32 code = scale_code(multiply_rn(multiply_rn(amax, by.reciprocal), level));
+            float product = multiply_rn(scale_value(code), reciprocal_or_zero(level));
+            return {code, reciprocal_or_zero(product), code > TOP_E4M3};
+        }
+        case RAISED: {
+            float ratio = amax / by.largest;
+            if (by.in_bfloat16) ratio = BFloat16::widened(BFloat16::rounded(ratio));
+            u32 code = scale_code(multiply_rn(ratio, level));
+            code = code == 0 ? 0x20 : code;
+            return {code, scale_value(code) / level, code > TOP_E4M3};
+        }
+        case RATIO: {
+            u32 scale = bits_of(finite(amax / by.largest));
+            scale = (scale & MAGNITUDE_BITS) > INF_BITS ? 0x7fc00000 : scale == 0 ? ONE_BITS : scale;
+            return {scale, float_of(scale), scale > INF_BITS};
+        }
+        case CEILING: {
+            float ratio = multiply_rn(amax, by.reciprocal);
+            u32 code = is_nan(ratio) ? 0 : (bits_of(ratio) + FRACTION_BITS) >> FLOAT_MANTISSA;
+            return {code, code == 0 || code == NAN_SCALE ? 0.f : reciprocal_of(code), code > TOP_SCALE};
+        }
+        case CAPPED_CEILING: {
+            u32 ratio = bits_of(amax / by.largest);
+            u32 code = (ratio + FRACTION_BITS) >> FLOAT_MANTISSA;
+            code = code > TOP_SCALE ? TOP_SCALE : code;
+            if (ratio <= NORMAL_BITS >> 1 || is_nan(float_of(ratio))) code = 0;
+            return {code, code == 0 ? 0.f : reciprocal_of(code), false};
+        }
+        default: {  // HALF_UP: to two bits, ties up
+            u32 field = (amax_bits + (1u << (FLOAT_MANTISSA - 2))) >> FLOAT_MANTISSA;
+            i32 code = static_cast<i32>(field) - by.power;
+            code = code < 0 ? 0 : code;
+            bool lost = field >= NAN_SCALE;
+            u32 divisor = lost ? INF_BITS : code ? static_cast<u32>(code) << FLOAT_MANTISSA : NORMAL_BITS >> 1;
+            u32 scale = amax_bits > INF_BITS ? NAN_SCALE : static_cast<u32>(lost ? FLOAT_BIAS : code);
+            return {scale, float_of(divisor), scale > TOP_SCALE};
+        }
+    }
+}
+
+// ---- values -> codes -----------------------------------------------------------------------------
+
+// All that is to be known of a quantization, but the values.
+struct Recipe {
+    Element element;
+    Scaling scaling;
+    i32 rounding;   // Rounding
+    i32 underflow;  // log2 of the largest scaled value that counts as 0, without sign; far below that of 0: there is none
+    u32 nan;        // the code of an element that is NaN
+};
+
+RN_HD float scaled(float x, float factor, const Scaling& by) {
+    return by.divides ? x / factor : multiply_rn(x, factor);
+}
+
+// The definition: the code of a float32 in a block with this scale.
+RN_HD u32 element_code(float x, const Shared& shared, const Recipe& recipe, u32 random) {
+    if (shared.is_void) return 0;
+    Exact value;
+    if (recipe.scaling.formula == RULE) {
+        value = decode(bits_of(x), float32_row());  // over a power of two: the same significand with another exponent
+        value.exponent -= static_cast<i32>(shared.scale) - FLOAT_BIAS;
+    } else {
+        value = decode(bits_of(scaled(x, shared.factor, recipe.scaling)), float32_row());
+    }
+    bool half = value.exponent == recipe.underflow && value.significand == HIDDEN;
+    if (half || value.exponent < recipe.underflow) return 0;
+    return encode(value, recipe.element, recipe.rounding, random);
+}
+
+enum Care : u32 { ANY_NUMBER, NAN_AMONG_THEM, VOID_BLOCK };
+
+// What a block's elements have to be told from numbers for. Powers of two make no NaN, but in void blocks.
+RN_HD u32 care_of(u32 amax, const Shared& shared, const Scaling& by) {
+    u32 factor = bits_of(shared.factor) & MAGNITUDE_BITS;
+    bool nan = by.formula != RULE && (amax >= INF_BITS || factor >= INF_BITS || factor == 0);
+    return shared.is_void ? VOID_BLOCK : nan ? NAN_AMONG_THEM : ANY_NUMBER;
+}
+
+// ---- codes -> values -----------------------------------------------------------------------------
+
+// The values of a code of E8M0.
+RN_HD float power_of(u32 code) {
+    return float_of(code == NAN_SCALE ? 0x7fc00000 : code ? code << FLOAT_MANTISSA : NORMAL_BITS >> 1);
+}
+
+// Truncated, the last bit 1 where something was cut off: rounded again to fewer bits, it gives what x gives.
+RN_HD float to_odd(double x) {
+    float nearest = static_cast<float>(x);
+    if (static_cast<double>(nearest) == x || is_nan(nearest)) return nearest;
+    bool beyond = x < 0 ? static_cast<double>(nearest) < x : static_cast<double>(nearest) > x;
+    return float_of((bits_of(nearest) - beyond) | 1);
+}
+
+// Values rounded to what lies in memory, NaN as the quiet one without a sign.
+struct ToFloat32 {
+    using Bits = u32;
+    static RN_HD u32 of(float x) { return is_nan(x) ? 0x7fc00000 : bits_of(x); }
+    static RN_HD u32 of(double x) { return of(static_cast<float>(x)); }
+};
+
+struct ToBFloat16 {
+    using Bits = u16;
+    static RN_HD u16 of(float x) { return is_nan(x) ? u16{0x7fc0} : BFloat16::rounded(x); }
+    static RN_HD u16 of(double x) { return of(to_odd(x)); }
+};
+
+struct ToFloat16 {
+    using Bits = u16;
+    static RN_HD u16 of(float x) { return is_nan(x) ? u16{0x7e00} : Float16::rounded(x); }
+    static RN_HD u16 of(double x) { return of(to_odd(x)); }
+};
+
+struct ToFloat64 {
+    using Bits = u64;
+    static RN_HD u64 of(double x) {
+        union {
+            double value;
+            u64 bits;
+        } same{x};
+        return x != x ? 0x7ff8000000000000 : same.bits;
+    }
+};
+
+}  // namespace rn

@@ -1,0 +1,32 @@
+// Where things lie: vectors, axes that are split and put in another order, and which of them are a thread's.
+#pragma once
+#include "rn_port.cuh"
+
+namespace rn {
+
+// Some numbers side by side, loaded and stored together.
+template <class T, i32 COUNT>
+struct alignas(COUNT * sizeof(T) < 16 ? COUNT * sizeof(T) : 16) Vector {
+    T lane[COUNT];
+};
+
+// An axis split in three factors, from the outermost on, and how far apart their digits lie in the order.
+struct Axis {
+    i32 size[3];
+    i64 stride[3];
+};
+
+RN_HD i64 place(u32 index, const Axis& axis) {
+    u32 last = static_cast<u32>(axis.size[2]), middle = static_cast<u32>(axis.size[1]);
+    u32 rest = index / last;
+    return rest / middle * axis.stride[0] + rest % middle * axis.stride[1] + index % last * axis.stride[2];
+}
+
+// f(i) for the numbers below count that are this thread's.
+template <class F>
+__device__ void for_each(i64 count, F f) {
+    i64 threads = static_cast<i64>(gridDim.x) * blockDim.x;
+    for (i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += threads) f(i);
+}
+
+}  // namespace rn
