@@ -41,6 +41,8 @@ def warmup(device: torch.device | int | None = None) -> None:
     BackendError
         When the device is not served, or a kernel's bits are not the reference's.
     """
+    import refnum  # noqa: F401 - registers the kernels, if nobody has imported it before
+
     from .operations import warmup
 
     warmup(device)
