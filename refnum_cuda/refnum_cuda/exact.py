@@ -168,7 +168,8 @@ def moduli_for(bits: int, dtype: torch.dtype) -> int:
     """
     narrow = FORMATS[dtype].significand_bits <= FORMATS[torch.float16].significand_bits
     rows = {4: (5, 5), 8: (7, 7), 16: (8, 9), 32: (9, 11)}
-    return MOST_MODULI if dtype == torch.float64 else rows[bits][0 if narrow else 1]
+    row = next(row for most, row in rows.items() if bits <= most)
+    return MOST_MODULI if dtype == torch.float64 else row[0 if narrow else 1]
 
 
 # ---- launches ------------------------------------------------------------------------------------
@@ -188,6 +189,10 @@ class Side:
         scales = None if self.scales is None else self.scales.expand(batches, -1, -1)
         return Lines(self.values.expand(batches, -1, -1), scales, self.block)
 
+    def scaled(self, scales: Tensor, block: int) -> Side:
+        """The same times scales [.., line, block], codes of e8m0, of so many terms each."""
+        return replace(self, scales=_one_batch(scales if scales.stride(-1) == 1 else scales.contiguous()), block=block)
+
     def one_matrix(self) -> Side:
         """The lines of all matrices as those of one."""
         return self._of(lambda x: x.reshape(1, x.shape[:-1].numel(), x.shape[-1]))
@@ -204,11 +209,11 @@ class Side:
         return replace(self, values=view(self.values), scales=None if self.scales is None else view(self.scales))
 
 
-def side(x: Tensor) -> Side:
-    """Floats [.., line, term] as an operand; copied where they are not float32 side by side."""
+def side(x: Tensor, bits: int | None = None) -> Side:
+    """Floats [.., line, term], perhaps of so few bits, as an operand; copied where not float32 side by side."""
     values = widened(x.detach().resolve_neg())
     values = values if values.stride(-1) == 1 else values.contiguous()
-    return Side(_one_batch(values), FORMATS[x.dtype].width)
+    return Side(_one_batch(values), bits or FORMATS[x.dtype].width)
 
 
 def _one_batch(x: Tensor) -> Tensor:

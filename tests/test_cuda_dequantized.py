@@ -1,0 +1,168 @@
+"""Products of blocks, and of floats of 8 bits, by kernels as they are on the CPU: against the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from cuda.simulate import Kernels  # before refnum_cuda, which it finds
+from float_sums import Draw, operands
+from torch import Tensor
+
+import refnum
+from refnum import mx
+from refnum.formats import Block, FixedPoint, e2m1, e4m3, e5m2, e8m0, float32
+from refnum.mx.blocks import Blocks, stored_shapes
+from refnum.sums.blocks import Flat, flat, mx_mm_reference
+from refnum.sums.operands import FP8
+from refnum.sums.products import gemm_reference
+from refnum.testing import assert_bit_equal
+from refnum_cuda import dequantized, exact, ordered
+
+ORDERS = ("chain/v1", "tree/v1(Kc=10)")
+CONTRACTS = ("exact/v1", *ORDERS)
+FORMATS = (refnum.mxfp4, refnum.mxfp6_e2m3, refnum.mxfp8_e4m3, refnum.mxfp8_e5m2, refnum.mxint8, refnum.nvfp4)
+
+
+@pytest.fixture(scope="module")
+def libraries() -> dict[str, Kernels]:
+    return {
+        "exact": Kernels.of_file("exact.cu", *(kernel.name for kernel in exact.KERNELS)),
+        "ordered": Kernels.of_file("ordered.cu", *(kernel.name for kernel in ordered.KERNELS.values())),
+    }
+
+
+@pytest.fixture(params=["words", "residues"])
+def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, libraries: dict[str, Kernels]) -> str:
+    """Launches go to the CPU, and exact/v1 by this route."""
+
+    def launched(kernel: Any, grid: Any, block: Any, shared: int, *arguments: Any) -> None:
+        libraries[kernel.stem].run(kernel.name, grid, block, *arguments, shared=shared)
+
+    monkeypatch.setattr(exact.launch, "launch", launched)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(multi_processor_count=1))
+    monkeypatch.setattr(exact, "SMALLEST", 1)
+    monkeypatch.setattr(exact, "FEWEST", 1 if request.param == "residues" else 1 << 40)
+    return str(request.param)
+
+
+def blocks(draw: Draw, shape: tuple[int, ...], fmt: Block, codes: tuple[int, int] = (117, 137)) -> Blocks:
+    """Random codes of elements, and of scales between two."""
+    of_elements, of_scales = stored_shapes(torch.Size(shape), -1, fmt)
+    scales = draw.whole(*codes, *of_scales).to(torch.uint8)
+    return Blocks(draw.whole(0, 256, *of_elements).to(torch.uint8), scales, fmt, torch.Size(shape))
+
+
+def flattened(a: Blocks | Tensor, b: Blocks | Tensor, bias: Tensor | None, *how: Any) -> tuple[Any, ...]:
+    return *flat(a), *flat(b), bias, *how
+
+
+def check(*arguments: Any) -> None:
+    assert dequantized.mx_covered(*arguments)
+    assert_bit_equal(dequantized.mx_mm(*arguments), mx_mm_reference(*arguments))
+
+
+# ---- mx_mm -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fmt", FORMATS, ids=str)
+def test_every_format(route: str, fmt: Block) -> None:
+    draw = Draw(3)
+    # Scales of nvfp4 are e4m3: all codes.
+    narrow = blocks(draw, (5, 96), fmt, (100, 140) if fmt.scale == e8m0 else (0, 256))
+    other, plain = blocks(draw, (7, 96), refnum.mxfp4), draw.normal(7, 96)
+    for i, contract in enumerate(CONTRACTS * 2):
+        dtype = (torch.float32, torch.bfloat16, torch.float16)[i % 3]
+        bias = (None, draw.normal(7), draw.normal(5, 1).half())[i % 3]
+        check(*flattened(narrow, other, bias, contract, dtype))
+        check(*flattened(plain.bfloat16() if i % 2 else plain, narrow, None, contract, dtype))
+
+
+def test_scales_of_all_sizes(route: str) -> None:
+    """Values that float32 does not hold, of both ends; NaN as a scale."""
+    draw = Draw(4)
+    for low, high in ((0, 256), (250, 255), (0, 5), (253, 256)):
+        a, b = blocks(draw, (6, 64), refnum.mxfp8_e5m2, (low, high)), blocks(draw, (5, 64), refnum.mxfp4, (low, high))
+        turned = blocks(draw, (5, 64), refnum.mxfp8_e4m3, (254 - high, 254 - low) if high < 255 else (0, 2))
+        for side in (b, turned):
+            for bias in (None, draw.normal(5)):
+                check(*flattened(a, side, bias, "exact/v1", torch.float32))
+
+
+def test_tiles_batches_and_ragged_lines(route: str) -> None:
+    draw = Draw(5)
+    tiles = Block(e4m3, e8m0, (4, 16))
+    a, b = blocks(draw, (2, 3, 6, 40), tiles), blocks(draw, (3, 5, 40), refnum.mxfp8_e4m3)
+    one, bias = blocks(draw, (1, 7, 40), tiles), draw.normal(3, 1, 5)
+    for contract in CONTRACTS:
+        check(*flattened(a, b, bias, contract, torch.float32))
+        check(*flattened(a, one, None, contract, torch.bfloat16))
+        check(*flattened(one, b, None, contract, torch.bfloat16))
+    turned = Blocks(b.elements.mT.contiguous().mT, b.scales.mT.contiguous().mT, b.fmt, b.shape)
+    check(*flattened(turned, one, None, "exact/v1", torch.float32))
+
+
+def test_quantized_operands(route: str) -> None:
+    draw = Draw(6)
+    a, b = (mx.quantize(draw.normal(m, 128), refnum.mxfp8_e4m3) for m in (20, 30))
+    for contract in CONTRACTS:
+        check(*flattened(a, b, None, contract, torch.float32))
+
+
+def test_what_has_kernels() -> None:
+    def covered(fmt: Block, contract: str = "exact/v1", factor: Tensor | None = None) -> bool:
+        side = Flat(torch.empty(0), torch.empty(0), factor, str(fmt), [1, 1])
+        return dequantized.mx_covered(*side, *side, None, contract, torch.float32)
+
+    one = torch.ones(())
+    assert covered(refnum.nvfp4)
+    assert not covered(refnum.nvfp4, factor=one)
+    assert covered(refnum.nvfp4, "chain/v1", one)
+    assert not covered(Block(e2m1, float32, 32))
+    assert not covered(Block(FixedPoint(8, 20), e8m0, 32))
+    assert not covered(Block(FixedPoint(8, -20), e8m0, 32))
+    assert covered(Block(e5m2, e8m0, 7))
+    assert not covered(refnum.mxfp4, "tc.blackwell.mxf4/v1")
+
+
+# ---- floats of 8 bits in orders of float32 ---------------------------------------------------------
+
+
+def pairs() -> Iterator[tuple[torch.dtype, torch.dtype]]:
+    dtypes = (*FP8, torch.float32)
+    yield from zip(dtypes, dtypes[1:] + dtypes[:1], strict=True)
+
+
+@pytest.mark.parametrize("route", ["words"], indirect=True)
+@pytest.mark.parametrize("contract", ORDERS)
+@pytest.mark.parametrize("out_dtype", [*FP8, torch.float32, torch.bfloat16], ids=str)
+def test_products_of_8_bits(route: str, contract: str, out_dtype: torch.dtype) -> None:
+    for kind in ("normal", "bits", "ties of a chain", "overflow"):
+        a, b, bias = operands(kind, 6, 40, 7)
+        for left, right in pairs():
+            x, y = a.to(left), b.to(right)
+            if dequantized.covered(x, y, bias, contract, out_dtype):
+                got = dequantized.gemm(x, y, bias, contract, out_dtype)
+                assert_bit_equal(got, gemm_reference(x, y, bias, contract, out_dtype))
+
+
+def test_which_products_of_8_bits_have_kernels() -> None:
+    x, eighth = torch.empty(2, 2), torch.empty(2, 2, dtype=torch.float8_e5m2)
+    assert dequantized.covered(eighth, eighth, None, "chain/v1", torch.float32)
+    assert dequantized.covered(x, x, None, "tree/v1(Kc=256)", torch.float8_e4m3fn)
+    assert not dequantized.covered(x, x, None, "chain/v1", torch.float32)
+    assert not dequantized.covered(eighth, eighth, None, "exact/v1", torch.float32)
+
+
+# ---- examples --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("route", ["residues"], indirect=True)
+def test_examples_of_the_self_tests(route: str) -> None:
+    for operation in (dequantized.OPERATION, dequantized.MX_OPERATION):
+        for example in operation.examples():
+            assert operation.covers(*example)
+            assert_bit_equal(operation.kernel(*example), operation.reference(*example))
