@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from . import bridge
 
-#: setjmp of glibc, fortified, takes a fiber for a smashed stack; a float4 is read where floats were written
-FLAGS = ("-U_FORTIFY_SOURCE", "-fno-strict-aliasing")
+#: setjmp of glibc, fortified, takes a fiber for a smashed stack; a float4 is read where floats were written; sources
+#: that are loaded side by side have kernels, sites and threads of their own
+FLAGS = ("-U_FORTIFY_SOURCE", "-fno-strict-aliasing", "-fno-gnu-unique")
 
 Size = tuple[int, int, int] | int
 
