@@ -140,6 +140,66 @@ def test_decode_posits(kernels: places.Kernels) -> None:
                 assert same(got, refnum.decode(codes, fmt, dtype=torch.float32)), fmt
 
 
+# ---- arithmetic ------------------------------------------------------------------------------------
+
+ADDED = [
+    fmt for fmt in POSITS if fmt.n <= 16 and any(packed.SERVES[name](fmt) for name in packed.SERVES)
+]  #: in one of the two
+
+
+def combined(
+    kernels: places.Kernels, name: str, fmt: Posit, a: Tensor, b: Tensor, grid: tuple[int, int] = GRID
+) -> Tensor:
+    """What the kernel that is chosen makes of two posits."""
+    kernel = packed.arithmetic(name, fmt, (a, b))
+    assert kernel is not None
+    out = torch.zeros(len(a), dtype=a.dtype, device=kernels.device)
+    x, y = (places.placed(side, kernels.device) for side in (a, b))
+    kernels.run(kernel, *grid, x, y, out, len(a), parameters.posit(fmt))
+    return out.cpu()
+
+
+def pairs(fmt: Posit) -> tuple[Tensor, Tensor]:
+    """All pairs of up to 8 bits; of others some, among them those whose exponents are apart, and that nearly cancel."""
+    if fmt.n <= 8:
+        every = torch.arange(fmt.nar, fmt.maxpos + 1).to(torch.int8)
+        return every.repeat_interleave(len(every)), every.repeat(len(every))
+    random = torch.Generator().manual_seed(fmt.n)
+    a, b = (torch.randint(fmt.nar, fmt.maxpos + 1, (1 << 14,), generator=random) for _ in range(2))
+    short = a >> 5 << 5
+    near = torch.arange(1 << 14) % 7 - 3
+    left, right = torch.cat([a, short, a, a, a]), torch.cat([b, b, -a + near, a + near, short])
+    codes = ((x + (1 << (fmt.n - 1))) % (1 << fmt.n) - (1 << (fmt.n - 1)) for x in (left, right))
+    x, y = (each.to(container(fmt)) for each in codes)
+    return x, y
+
+
+@pytest.mark.parametrize("name", packed.SERVES)
+def test_arithmetic(kernels: places.Kernels, name: str) -> None:
+    found = [fmt for fmt in ADDED if packed.SERVES[name](fmt)]
+    assert {Posit(8), Posit(16)} <= {*found}
+    for fmt in found:
+        a, b = pairs(fmt)
+        assert torch.equal(combined(kernels, name, fmt, a, b), getattr(refnum.posit, name)(a, b, fmt)), fmt
+
+
+def test_arithmetic_of_every_length(kernels: places.Kernels) -> None:
+    a, b = (x[:700] for x in pairs(Posit(16)))
+    for length in (*range(1, 40), 127, 128, 129, 333, 700):
+        want = refnum.posit.add(a[:length], b[:length], Posit(16))
+        assert torch.equal(combined(kernels, "add", Posit(16), a[:length], b[:length], (3, 5)), want), length
+
+
+def test_which_arithmetic_is_served() -> None:
+    codes, wide = torch.zeros(32, dtype=torch.int16), torch.zeros(32, dtype=torch.int64)
+    assert packed.arithmetic("add", Posit(16), (codes, codes)) is not None
+    assert packed.arithmetic("add", Posit(16), (codes, codes.expand(2, 32)[0, :1].expand(32))) is None
+    assert packed.arithmetic("add", Posit(16), (codes, wide)) is None
+    assert packed.arithmetic("div", Posit(16), (codes, codes)) is None
+    assert packed.arithmetic("mul", Posit(16, 0), (codes, codes)) is None, "products of 28 bits"
+    assert packed.arithmetic("add", Posit(12, 4), (codes, codes)) is None, "sums that round otherwise"
+
+
 # ---- lengths and places ----------------------------------------------------------------------------
 
 
@@ -179,6 +239,11 @@ def test_long_vectors_have_the_references_bits(length: int) -> None:
                 codes = refnum.encode(values, fmt)
                 assert torch.equal(refnum.encode(values.cuda(), fmt).cpu(), codes), fmt
                 assert same(refnum.quantize(values.cuda(), fmt).cpu(), refnum.quantize(values, fmt)), fmt
+            if isinstance(fmt, Posit):
+                for name in ("add", "sub", "mul", "div"):
+                    want = getattr(refnum.posit, name)(codes, codes.flip(0), fmt)
+                    there = codes.cuda()
+                    assert same(getattr(refnum.posit, name)(there, there.flip(0), fmt).cpu(), want), (name, fmt)
             if holds(float32, fmt):
                 want = refnum.decode(codes, fmt, dtype=torch.float32)
                 assert same(refnum.decode(codes.cuda(), fmt, dtype=torch.float32).cpu(), want), fmt

@@ -51,7 +51,7 @@ def _converted(
     if rounding == "nearest_even" and packed.takes(x):
         fmt = parse_scalar(formats[0] if operation == "decode" else formats[1])
         if kernel := packed.kernel(operation, x.dtype, dtype, fmt):
-            packed.run(kernel, x, result, source, target)
+            packed.run(kernel, (x,), result, source, target)
             return result
     tensors = (x,) if random is None else (x, random.to(torch.int16).expand(x.shape))  # the low 16 bits are read
     kernel = QUANTIZE if operation == "quantize" else CONVERT
@@ -99,11 +99,15 @@ def _covers(x: Tensor, fmt: str, *_: Any) -> bool:
     return not isinstance(found, Posit) or found.n <= WIDEST_POSIT
 
 
-def _arithmetic(kernel: launch.Kernel, *arguments: Any) -> Tensor:
+def _arithmetic(name: str, *arguments: Any) -> Tensor:
     *tensors, fmt = arguments
-    result = torch.empty(tensors[0].shape, dtype=container(fmt), device=tensors[0].device)
-    if result.numel():
-        _launch(kernel, tensors, 3, result, parameters.posit(_posit(fmt)))
+    result, record = torch.empty(tensors[0].shape, dtype=container(fmt), device=tensors[0].device), _posit(fmt)
+    if result.numel() == 0:
+        return result
+    if kernel := packed.arithmetic(name, record, tensors):
+        packed.run(kernel, tensors, result, parameters.posit(record))
+    else:
+        _launch(POSITS[name], tensors, 3, result, parameters.posit(record))
     return result
 
 
@@ -208,9 +212,9 @@ def _arithmetic_row(name: str) -> Operation:
     return Operation(
         f"posit_{name}",
         partial(_arithmetic_reference, name),
-        partial(_arithmetic, POSITS[name]),
+        partial(_arithmetic, name),
         _arithmetic_covers,
-        (POSITS[name],),
+        (POSITS[name], *packed.KERNELS),
         partial(_patterns, ARITHMETIC[name]),
     )
 

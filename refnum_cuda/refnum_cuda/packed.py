@@ -1,25 +1,26 @@
-"""The host's side of csrc/packed.cu: which conversions it has."""
+"""The host's side of csrc/packed.cu: which conversions, sums and products it has."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from ctypes import c_int64, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from refnum.boundary import container
 from refnum.formats import Format, Minifloat, Posit, float32
 
-from . import launch
-from .parameters import Format as Parameter
+from . import launch, parameters
 
 BLOCK = 256
 BLOCKS_EACH = 16  #: of a multiprocessor, of which it has a third to a half at a time
 ALIGNMENT = 16  #: bytes
 
-PARAMETERS = (c_void_p, c_void_p, c_int64, Parameter, Parameter)
+PARAMETERS = (c_void_p, c_void_p, c_int64, parameters.Format, parameters.Format)
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 HEADS = (torch.float32, torch.bfloat16)  #: whose bits are the upper ones of a float32
 
@@ -101,7 +102,26 @@ def _conversions() -> Iterator[Conversion]:
 
 
 CONVERSIONS = tuple(_conversions())
-KERNELS = tuple(each.kernel for each in CONVERSIONS)
+
+
+def _sums_round_alike(fmt: Posit) -> bool:
+    """Whether a sum of posits rounds as does its float32, which was found to be so for every pair."""
+    return _by_steps(fmt) and fmt.es <= 3 and fmt.n <= (16 if fmt.es == 2 else 12)
+
+
+def _products_are_exact(fmt: Posit) -> bool:
+    """Whether float32 holds products of posits, with no subnormal one among them."""
+    exact = 2 * fmt.significand_bits <= float32.significand_bits and -2 * fmt.max_scale >= float32.min_scale
+    return _by_steps(fmt) and exact
+
+
+SERVES = {"add": _sums_round_alike, "sub": _sums_round_alike, "mul": _products_are_exact}
+ARITHMETIC = {
+    (name, bits): launch.Kernel("packed", f"rn_{name}_{bits}", (*(c_void_p,) * 3, c_int64, parameters.Posit))
+    for name in SERVES
+    for bits in (8, 16)
+}
+KERNELS = (*(each.kernel for each in CONVERSIONS), *ARITHMETIC.values())
 
 
 @lru_cache(maxsize=256)
@@ -112,13 +132,20 @@ def kernel(operation: str, x: torch.dtype, out: torch.dtype, fmt: Format) -> lau
     return next((each.kernel for each in fitting if each.serves(fmt)), None)
 
 
+def arithmetic(name: str, fmt: Posit, operands: Sequence[Tensor]) -> launch.Kernel | None:
+    """The kernel of a function of two posits in containers of the format, if there is one."""
+    kernel = ARITHMETIC.get((name, fmt.container_bits))
+    contained = all(x.dtype == container(fmt) and takes(x) for x in operands)
+    return kernel if kernel and contained and SERVES[name](fmt) else None
+
+
 def takes(x: Tensor) -> bool:
     """Whether elements follow one another from an aligned address on."""
     return x.is_contiguous() and x.data_ptr() % ALIGNMENT == 0
 
 
-def run(kernel: launch.Kernel, x: Tensor, out: Tensor, source: Parameter, target: Parameter) -> None:
-    """Convert what `takes` took to ``out``, which is not empty."""
-    processors = torch.cuda.get_device_properties(x.device).multi_processor_count
+def run(kernel: launch.Kernel, operands: Sequence[Tensor], out: Tensor, *formats: Any) -> None:
+    """Convert, or add, operands that were taken to ``out``, which is not empty."""
+    processors = torch.cuda.get_device_properties(out.device).multi_processor_count
     grid = min(-(-out.numel() // BLOCK), BLOCKS_EACH * processors), 1, 1
-    launch.launch(kernel, grid, (BLOCK, 1, 1), 0, x, out, out.numel(), source, target)
+    launch.launch(kernel, grid, (BLOCK, 1, 1), 0, *operands, out, out.numel(), *formats)

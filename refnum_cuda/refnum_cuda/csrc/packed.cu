@@ -14,34 +14,67 @@ struct alignas(N * sizeof(T)) Pack {
     T lane[N];
 };
 
-template <class Target, class Source, class F>
-__device__ __forceinline__ Target each(const Source& some, F f) {
-    Target result;
+// As many operands.
+template <i32 ARITY>
+struct Operands {
+    const void* data[ARITY];
+
+    template <class T>
+    __device__ __forceinline__ const T* of(i32 k) const {
+        return static_cast<const T*>(data[k]);
+    }
+};
+
+// out[i] = f(x, i) for operands x and the numbers i of packs that are this thread's; those of some are read together.
+template <class Source, class Target, i32 ARITY, class F>
+__device__ __forceinline__ void map_packs(const Operands<ARITY>& x, Target* out, i64 packs, F f) {
+    constexpr i32 TOGETHER = AHEAD / ARITY;
+    i64 threads = static_cast<i64>(gridDim.x) * blockDim.x;
+    i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+    for (; i + (TOGETHER - 1) * threads < packs; i += TOGETHER * threads) {
+        Source some[TOGETHER][ARITY];
 #pragma unroll
-    for (i32 j = 0; j < static_cast<i32>(sizeof some.lane / sizeof some.lane[0]); ++j) result.lane[j] = f(some.lane[j]);
-    return result;
+        for (i32 j = 0; j < TOGETHER; ++j)
+#pragma unroll
+            for (i32 k = 0; k < ARITY; ++k) some[j][k] = x.template of<Source>(k)[i + j * threads];
+#pragma unroll
+        for (i32 j = 0; j < TOGETHER; ++j) out[i + j * threads] = f(some[j]);
+    }
+    for (; i < packs; i += threads) {
+        Source some[ARITY];
+#pragma unroll
+        for (i32 k = 0; k < ARITY; ++k) some[k] = x.template of<Source>(k)[i];
+        out[i] = f(some);
+    }
 }
 
-// out[i] = f(x[i]).
-template <class In, class Out, class F>
-__device__ __forceinline__ void map(const void* x, void* out, i64 count, F f) {
+// out[i] = f(x[i]), where f takes an array of one element of each operand.
+template <class In, class Out, i32 ARITY, class F>
+__device__ __forceinline__ void map(const Operands<ARITY>& x, void* out, i64 count, F f) {
     constexpr i32 LANES = ACCESS / static_cast<i32>(sizeof(In) > sizeof(Out) ? sizeof(In) : sizeof(Out));
     using Source = Pack<In, LANES>;
     using Target = Pack<Out, LANES>;
-    const Source* from = static_cast<const Source*>(x);
-    Target* to = static_cast<Target*>(out);
-    i64 threads = static_cast<i64>(gridDim.x) * blockDim.x, packs = count / LANES;
-    i64 first = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x, i = first;
-    for (; i + (AHEAD - 1) * threads < packs; i += AHEAD * threads) {
-        Source some[AHEAD];
+    map_packs<Source>(x, static_cast<Target*>(out), count / LANES, [&](const Source(&some)[ARITY]) {
+        Target result;
 #pragma unroll
-        for (i32 j = 0; j < AHEAD; ++j) some[j] = from[i + j * threads];
+        for (i32 j = 0; j < LANES; ++j) {
+            In lanes[ARITY];
 #pragma unroll
-        for (i32 j = 0; j < AHEAD; ++j) to[i + j * threads] = each<Target>(some[j], f);
-    }
-    for (; i < packs; i += threads) to[i] = each<Target>(from[i], f);
-    for (i = packs * LANES + first; i < count; i += threads)
-        static_cast<Out*>(out)[i] = f(static_cast<const In*>(x)[i]);
+            for (i32 k = 0; k < ARITY; ++k) lanes[k] = some[k].lane[j];
+            result.lane[j] = f(lanes);
+        }
+        return result;
+    });
+    i64 rest = count / LANES * LANES;
+    Operands<ARITY> last;
+    for (i32 k = 0; k < ARITY; ++k) last.data[k] = x.template of<In>(k) + rest;
+    map_packs<In>(last, static_cast<Out*>(out) + rest, count - rest, [&](const In(&lanes)[ARITY]) { return f(lanes); });
+}
+
+// The same for one operand, of which f takes an element.
+template <class In, class Out, class F>
+__device__ __forceinline__ void map(const void* x, void* out, i64 count, F f) {
+    map<In, Out>(Operands<1>{{x}}, out, count, [&](const In(&lane)[1]) { return static_cast<Out>(f(lane[0])); });
 }
 
 // table[i] = f(i), for the whole block.
@@ -50,6 +83,29 @@ __device__ __forceinline__ void tabulate(T* table, i32 size, F f) {
     for (i32 i = static_cast<i32>(threadIdx.x); i < size; i += static_cast<i32>(blockDim.x)) table[i] = f(i);
     __syncthreads();
 }
+
+// The float32 of posits in codes of so many bits.
+template <i32 BITS>
+struct Values {
+    Posit fmt;
+
+    __device__ explicit Values(Posit fmt) : fmt(fmt) {}
+
+    __device__ float operator[](u32 code) const { return float_of(decode_bits(code, fmt)); }
+};
+
+template <>
+struct Values<8> {
+    float* table;
+
+    __device__ explicit Values(Posit fmt) {
+        __shared__ float all[256];
+        table = all;
+        tabulate(table, 256, [&](i32 code) { return float_of(decode_bits(static_cast<u32>(code), fmt)); });
+    }
+
+    __device__ float operator[](u32 code) const { return table[code]; }
+};
 
 }  // namespace rn
 
@@ -67,7 +123,7 @@ __device__ __forceinline__ void tabulate(T* table, i32 size, F f) {
         __shared__ Step steps[STEPS];                                                                         \
         tabulate(steps, STEPS, [&](i32 i) { return step_of(i, to.posit); });                                  \
         map<TRAITS::Bits, OUT>(x, out, count, [&](TRAITS::Bits code) {                                        \
-            return static_cast<OUT>(encode_by_steps(TRAITS::widened(code), steps));                           \
+            return encode_by_steps(TRAITS::widened(code), steps);                           \
         });                                                                                                   \
     }                                                                                                         \
     RN_PACKED(encode_minifloat_##ROW##_##BITS) {                                                              \
@@ -152,3 +208,27 @@ RN_PACKED(quantize_head_float32) {
     i32 below = MANTISSA - to.minifloat.mantissa;
     map<u32, u32>(x, out, count, [&](u32 bits) { return round_head(bits, below); });
 }
+
+// ---- arithmetic of posits ------------------------------------------------------------------------
+// Of two operands: exact in float32, or so near that it rounds to the same posit.
+
+#define RN_ARITHMETIC(NAME, BITS, TYPE, RESULT)                                                               \
+    extern "C" __global__ void __launch_bounds__(rn::BLOCK)                                                   \
+        rn_##NAME##_##BITS(const void* a, const void* b, void* out, rn::i64 count, const rn::Posit fmt) {     \
+        using namespace rn;                                                                                   \
+        __shared__ Step steps[STEPS];                                                                         \
+        tabulate(steps, STEPS, [&](i32 i) { return step_of(i, fmt); });                                       \
+        Values<BITS> values(fmt);                                                                             \
+        map<TYPE, TYPE>(Operands<2>{{a, b}}, out, count, [&](const TYPE(&codes)[2]) {                         \
+            float x = values[codes[0]], y = values[codes[1]];                                                 \
+            return static_cast<TYPE>(encode_by_steps(RESULT, steps));                                         \
+        });                                                                                                   \
+    }
+
+#define RN_ARITHMETIC_OF(BITS, TYPE)                \
+    RN_ARITHMETIC(add, BITS, TYPE, add_rn(x, y))    \
+    RN_ARITHMETIC(sub, BITS, TYPE, add_rn(x, -y))   \
+    RN_ARITHMETIC(mul, BITS, TYPE, multiply_rn(x, y))
+
+RN_ARITHMETIC_OF(8, u8)
+RN_ARITHMETIC_OF(16, u16)
