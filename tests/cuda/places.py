@@ -21,7 +21,8 @@ class Simulated:
     device = torch.device("cpu")
 
     def __init__(self, kernels: Sequence[launch.Kernel]) -> None:
-        self._kernels = simulate.Kernels.of_file(f"{kernels[0].stem}.cu", *(kernel.name for kernel in kernels))
+        names = sorted(kernel.name for kernel in kernels)  # as the stage has them, with which it is compiled once
+        self._kernels = simulate.Kernels.of_file(f"{kernels[0].stem}.cu", *names)
 
     def run(self, kernel: launch.Kernel, grid: int, block: int, *arguments: Any) -> None:
         """Run one of the kernels."""
