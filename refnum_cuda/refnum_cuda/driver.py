@@ -6,7 +6,7 @@ import ctypes
 import os
 import threading
 from collections.abc import Sequence
-from ctypes import c_char_p, c_int, c_uint, c_void_p
+from ctypes import c_char_p, c_int, c_uint, c_uint64, c_void_p
 from typing import Any
 
 from refnum.errors import BackendError
@@ -16,6 +16,7 @@ Handle = int  #: of a context, module, function or stream
 
 _POINTER = ctypes.POINTER(c_void_p)
 _SIZE = (c_uint,) * 3
+_LONGS, _INTS = ctypes.POINTER(c_uint64), ctypes.POINTER(c_uint)
 #: Function -> types of its arguments. Handles are pointers: undeclared, ctypes would cut them to 32 bits.
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuInit": (c_uint,),
@@ -28,10 +29,13 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "cuModuleGetFunction": (_POINTER, c_void_p, c_char_p),
     "cuFuncSetAttribute": (c_void_p, c_int, c_int),
     "cuLaunchKernel": (c_void_p, *_SIZE, *_SIZE, c_uint, c_void_p, _POINTER, c_void_p),
+    "cuTensorMapEncodeTiled": (c_void_p, c_int, c_uint, c_void_p, _LONGS, _LONGS, _INTS, _INTS, *(c_int,) * 4),
     "cuGetErrorName": (c_int, ctypes.POINTER(c_char_p)),
 }
 CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+TENSOR_MAP, ALIGNED = 128, 64  #: bytes of a CUtensorMap, and of what it is aligned to
+UINT16, NOT_INTERLEAVED, SWIZZLE_128B, L2_256B, ZEROS = 1, 0, 3, 3, 0  # CU_TENSOR_MAP_*
 BAD_IMAGE, NO_IMAGE, NEWER_PTX = 200, 209, 222  #: codes of cuModuleLoadData that say something of the file
 
 
@@ -145,3 +149,21 @@ def launch(
     """Put a kernel on a stream. ``values`` are ctypes objects, which the driver copies before it returns."""
     addresses = (c_void_p * len(values))(*map(ctypes.addressof, values))
     _call("cuLaunchKernel", function, *grid, *block, shared, stream, addresses, None)
+
+
+def tensor_map(data: int, sizes: Sequence[int], strides: Sequence[int], box: Sequence[int]) -> bytes:
+    """A CUtensorMap of elements of 16 bits, the innermost dimension first: boxes of it go to rows of 128 bytes.
+
+    ``strides`` are those of the other dimensions, in bytes; beyond the sizes there are zeros.
+    """
+    room = ctypes.create_string_buffer(TENSOR_MAP + ALIGNED)
+    start = -ctypes.addressof(room) % ALIGNED
+    rank = len(sizes)
+    _call(
+        "cuTensorMapEncodeTiled",
+        *(ctypes.addressof(room) + start, UINT16, rank, data),
+        *((c_uint64 * rank)(*sizes), (c_uint64 * (rank - 1))(*strides)),
+        *((c_uint * rank)(*box), (c_uint * rank)(*[1] * rank)),
+        *(NOT_INTERLEAVED, SWIZZLE_128B, L2_256B, ZEROS),
+    )
+    return room.raw[start : start + TENSOR_MAP]

@@ -9,13 +9,14 @@
    A handle of a module is 1; of a function, its name. A context belongs to a thread, as in CUDA.  */
 #include <dlfcn.h>
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { SUCCESS = 0, INVALID_CONTEXT = 201, BAD_IMAGE = 200, LAUNCH_FAILED = 719 };
+enum { SUCCESS = 0, INVALID_VALUE = 1, INVALID_CONTEXT = 201, BAD_IMAGE = 200, LAUNCH_FAILED = 719 };
 
 typedef struct { unsigned x, y, z; } size3;
 typedef struct { int order, late, without; } options;
@@ -140,8 +141,28 @@ EXPORT int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz,
     return error ? LAUNCH_FAILED : SUCCESS;
 }
 
+/* A map is what hopper.h reads: base, sizes, strides, box. Others than those of refnum_cuda are not known. */
+EXPORT int cuTensorMapEncodeTiled(void *map, int type, unsigned rank, void *base, const uint64_t *sizes,
+                                  const uint64_t *strides, const unsigned *box, const unsigned *steps, int interleave,
+                                  int swizzle, int promotion, int fill) {
+    struct { void *base; uint64_t sizes[3], strides[2]; unsigned box[3]; } it = {base, {0}, {0}, {0}};
+    (void)promotion;
+    BEGIN("cuTensorMapEncodeTiled");
+    if (type != 1 || rank != 3 || interleave || swizzle != 3 || fill || (size_t)map % 64) return INVALID_VALUE;
+    if (((size_t)base | strides[0] | strides[1]) % 16 || box[0] != 64) return INVALID_VALUE;
+    for (unsigned i = 0; i < rank; i++) {
+        if (!sizes[i] || sizes[i] >> 32 || !box[i] || box[i] > 256 || steps[i] != 1) return INVALID_VALUE;
+    }
+    memcpy(it.sizes, sizes, sizeof it.sizes);
+    memcpy(it.strides, strides, sizeof it.strides);
+    memcpy(it.box, box, sizeof it.box);
+    memcpy(map, &it, sizeof it);
+    return SUCCESS;
+}
+
 EXPORT int cuGetErrorName(int code, const char **name) {
     switch (code) {
+        case 1: *name = "CUDA_ERROR_INVALID_VALUE"; break;
         case 100: *name = "CUDA_ERROR_NO_DEVICE"; break;
         case 200: *name = "CUDA_ERROR_INVALID_IMAGE"; break;
         case 201: *name = "CUDA_ERROR_INVALID_CONTEXT"; break;

@@ -17,6 +17,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -68,7 +69,7 @@ struct Copy {
     void land() const { std::memcpy(to, from, size); }
 };
 
-enum class State { READY, AT_WARP, AT_BLOCK, FAILED, DONE };
+enum class State { READY, AT_WARP, AT_BLOCK, AT_EVENT, FAILED, DONE };
 
 struct Thread {
     ucontext_t start;
@@ -82,6 +83,8 @@ struct Thread {
     unsigned mask;                          // the lanes it waits for
     std::uint64_t offered;                  // to a shuffle
     std::vector<std::vector<Copy>> copies;  // groups; the last one is open
+    std::function<bool()> event;            // for which it waits
+    std::vector<std::vector<std::function<void()>>> sums;  // that tensor cores make, as the copies
     std::string error;
 };
 
@@ -134,6 +137,12 @@ inline void wait(State state, Site site, unsigned mask) {
     pause(state);
 }
 
+// Until something has happened that other threads of the block do.
+inline void wait_for(std::function<bool()> event, Site site) {
+    self->event = std::move(event), self->site = site;
+    pause(State::AT_EVENT);
+}
+
 inline std::uint64_t exchange(std::uint64_t value, unsigned source, Site site, unsigned mask) {
     if (!(mask >> self->lane & 1) || !(mask >> source & 1)) fail(site.text() + " names a lane that is not in its mask");
     self->offered = value;
@@ -158,6 +167,9 @@ inline void fiber() {
         body(arguments);
         for (const auto& group : self->copies) {
             if (!group.empty()) fail("a thread returns while copies are on their way");
+        }
+        for (const auto& group : self->sums) {
+            if (!group.empty()) fail("a thread returns while its sums are made");
         }
         pause(State::DONE);
     }
@@ -208,11 +220,23 @@ inline void run_warp(Thread* warp, unsigned lanes) {
             if (warp[lane].state == State::FAILED) throw std::runtime_error(warp[lane].error);
         }
     } while (release_lanes(warp, lanes));
+    if (std::any_of(warp, warp + lanes, [](const Thread& thread) { return thread.state == State::AT_EVENT; })) return;
     for (unsigned lane = 0; lane < lanes; lane++) {
         if (warp[lane].state != State::AT_WARP) continue;
         throw std::runtime_error("divergent: lane " + std::to_string(lane) + " waits for others at " +
                                  warp[lane].site.text());
     }
+}
+
+// Threads go on whose event has happened.
+inline bool release_events(unsigned count) {
+    bool any = false;
+    for (unsigned i = 0; i < count; i++) {
+        if (threads[i].state != State::AT_EVENT || !threads[i].event()) continue;
+        threads[i].state = State::READY;
+        any = true;
+    }
+    return any;
 }
 
 // All threads of a block wait at one barrier, or have returned; true as long as it goes on.
@@ -237,6 +261,8 @@ inline thread_local float4 rn_shared[sim::SHARED / sizeof(float4)];
 
 namespace sim {
 
+void begin_block();  // in hopper.h
+
 inline void run_block(std::size_t shared) {
     auto* memory = reinterpret_cast<unsigned char*>(rn_shared);
     std::memset(memory, NAN_BYTE, SHARED);
@@ -247,12 +273,18 @@ inline void run_block(std::size_t shared) {
         thread.index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
         thread.lane = i % 32;
         thread.copies.assign(1, {});
+        thread.sums.assign(1, {});
     }
+    begin_block();
     do {
         for (unsigned warp : ordered((count + 31) / 32)) {
             run_warp(&threads[warp * 32], std::min(32u, count - warp * 32));
         }
-    } while (release_block(count));
+    } while (release_events(count) || release_block(count));
+    for (unsigned i = 0; i < count; i++) {
+        if (threads[i].state == State::DONE) continue;
+        throw std::runtime_error("thread " + std::to_string(i) + " waits for ever at " + threads[i].site.text());
+    }
     if (std::any_of(memory + shared, memory + SHARED, [](unsigned char byte) { return byte != NAN_BYTE; })) {
         throw std::runtime_error("the kernel writes beyond its " + std::to_string(shared) + " bytes of shared memory");
     }
@@ -408,6 +440,7 @@ void wait_copies(SIM_HERE) {
 
 #include "integers.h"
 #include "tensorcore.h"  // tensor cores
+#include "hopper.h"  // those of sm_90a, and what feeds them
 
 // ---- from Python ---------------------------------------------------------------------------------
 
