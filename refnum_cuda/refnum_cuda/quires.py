@@ -73,10 +73,14 @@ class Extent(ctypes.Structure):
     _fields_ = tuple((name, c_int64) for name in ("batches", "lines", "terms"))
 
 
+Room = c_int32 * GROUPS
+ROOM = Room(*(residues.room(4 * groups) for groups in range(1, GROUPS + 1)))
+
+
 class Scheme(ctypes.Structure):
     """rn::Scheme."""
 
-    _fields_ = (("spans", c_void_p), ("growth", c_int32), ("room", c_int32 * GROUPS))
+    _fields_ = (("spans", c_void_p), ("growth", c_int32), ("room", Room))
 
 
 class Sums(ctypes.Structure):
@@ -146,8 +150,7 @@ class ByResidues:
         self.count = 4 * groups_for(fmt, a.shape[-1])
         self.spans = torch.zeros(7, dtype=torch.int32, device=out.device)  # the last one is how many numbers there are
         self.nar = [torch.zeros(x.shape[:-1], dtype=torch.uint8, device=out.device) for x in (a, b)]
-        room = (c_int32 * GROUPS)(*(residues.room(4 * i) for i in range(1, GROUPS + 1)))
-        self.scheme = Scheme(self.spans.data_ptr(), _growth(a.shape[-1]), room)
+        self.scheme = Scheme(self.spans.data_ptr(), _growth(a.shape[-1]), ROOM)
 
     def launches(self) -> Iterator[tuple[Any, ...]]:
         """All that is to be launched, one after the other."""

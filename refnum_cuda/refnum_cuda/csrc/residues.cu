@@ -109,7 +109,6 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS, 1)
         const i8* from = stages + stage % STAGES * STAGE;
         if (!idle) sums.add(from, from + ROWS * TERMS, row, column, lane);
     }
-    wait_copies<0>();
 
     // 3. Modulo m: 16 neighbouring columns of a row together.
     if (idle) return;

@@ -1,0 +1,543 @@
+"""The kernels of posit_quire/v1, as they are, on the CPU: against refnum.posit_mm and quire_dot, and on a GPU."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any
+
+import pytest
+import torch
+from cuda import bridge
+from cuda.simulate import CHOICES, Choice, Kernels, SimulationError  # before refnum_cuda, which it finds
+from torch import Tensor
+
+import refnum
+from refnum import Posit
+from refnum.boundary import container
+from refnum.posit import Quire
+from refnum.sums import quires as definition
+from refnum.testing import assert_bit_equal
+from refnum_cuda import launch, parameters, quires, residues
+
+Files = dict[str, Kernels]
+Launches = Iterator[tuple[Any, ...]]
+
+BY_RESIDUES = [Posit(8), Posit(16), Posit(3), Posit(5), Posit(8, 0), Posit(9, 1), Posit(13), Posit(9, 3), Posit(24, 0)]
+BY_REGISTERS = [*BY_RESIDUES, Posit(2, 0), Posit(20), Posit(32), Posit(32, 0), Posit(27, 1), Posit(16, 3), Posit(9, 4)]
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+@pytest.fixture(scope="module")
+def files() -> Files:
+    names = {stem: sorted({k.name for k in quires.KERNELS if k.stem == stem}) for stem in ("quires", "residues")}
+    return {stem: Kernels.of_file(f"{stem}.cu", *found) for stem, found in names.items()}
+
+
+# ---- how they are run ------------------------------------------------------------------------------
+
+
+def run(files: Files, launches: Launches, choice: Choice = CHOICES[0]) -> None:
+    for kernel, grid, block, shared, *arguments in launches:
+        files[kernel.stem].run(kernel.name, grid, block, *arguments, shared=shared, choice=choice)
+
+
+def guarded(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A result, and what is around it."""
+    size = torch.Size(shape).numel()
+    around = torch.full((size + 64,), 7, dtype=dtype)
+    return around[32 : 32 + size].view(shape), around
+
+
+def multiplied(
+    files: Files,
+    way: str,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor | None,
+    fmt: Posit,
+    dtype: torch.dtype | None = None,
+    choice: Choice = CHOICES[0],
+) -> Tensor:
+    """Products of matrices, by residues or by registers."""
+    dtype = dtype or (a.dtype if a.is_floating_point() else container(fmt))
+    out, around = guarded((a.shape[-2], b.shape[-1]), dtype)
+    x, y, to, z = a[None], b.mT[None], out[None], None if c is None else c[None]
+    launches = (
+        quires.ByResidues(x, y, z, to, fmt, 2).launches()
+        if way == "residues"
+        else quires.by_registers(x, y, z, to, fmt)
+    )
+    run(files, launches, choice)
+    assert torch.cat([around[:32], around[-32:]]).eq(7).all(), "it writes the result alone"
+    return out
+
+
+def wanted(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit, dtype: torch.dtype | None = None) -> Tensor:
+    dtype = dtype or (a.dtype if a.is_floating_point() else None)
+    return definition.mm_by_registers(a, b, c, fmt, dtype)
+
+
+def patterns(fmt: Posit, *shape: int, seed: int = 0, nar: bool = False) -> Tensor:
+    """Random patterns of all magnitudes."""
+    draw = torch.Generator().manual_seed(seed)
+    bits = torch.randint(-(1 << (fmt.n - 1)) + (not nar), 1 << (fmt.n - 1), shape, generator=draw)
+    return bits.to(container(fmt))
+
+
+def cancelling(fmt: Posit, rows: int, terms: int, columns: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Operands whose products cancel but for minpos squared."""
+    a, b = patterns(fmt, rows, terms, seed=seed), patterns(fmt, terms, columns, seed=seed + 1)
+    one = torch.ones(1, 1, dtype=a.dtype)
+    return torch.cat([a, one.expand(rows, 1), -a], 1), torch.cat([b, one.expand(1, columns), b])
+
+
+WAYS = [
+    *(pytest.param("residues", fmt, marks=() if fmt.n in (3, 16) else pytest.mark.slow) for fmt in BY_RESIDUES),
+    *(("registers", fmt) for fmt in BY_REGISTERS),
+]
+
+
+# ---- bits ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("way", "fmt"), WAYS, ids=str)
+def test_every_kind_of_operands(files: Files, way: str, fmt: Posit) -> None:
+    c = patterns(fmt, 5, 6, seed=3)
+    least, most = torch.ones(1, 1, dtype=c.dtype), torch.full((1, 1), fmt.nar + 1, dtype=c.dtype)
+    mixed = torch.cat([least, most, -least, -most], 1)
+    kinds = {
+        "all patterns": (patterns(fmt, 5, 40, seed=1, nar=True), patterns(fmt, 40, 6, seed=2)),
+        "cancelling": cancelling(fmt, 5, 9, 6),
+        "maxpos": (most.expand(5, 9), most.expand(9, 6)),
+        "minpos": (least.expand(5, 9), -least.expand(9, 6)),
+        "ends": (mixed.repeat(5, 3), mixed.mT.flip(0).repeat(3, 6)),
+        "zero": (0 * patterns(fmt, 5, 3), patterns(fmt, 3, 6)),
+        "zeros": (0 * patterns(fmt, 5, 3), 0 * patterns(fmt, 3, 6)),
+        "NaR": (torch.where(patterns(fmt, 5, 3) == 1, 0, fmt.nar).to(c.dtype), 0 * patterns(fmt, 3, 6)),
+    }
+    for i, (name, (a, b)) in enumerate(kinds.items()):
+        for addend in [(None, c), (c, 0 * c + fmt.nar), (None, 0 * c)][i % 3]:
+            got = multiplied(files, way, a, b, addend, fmt, choice=CHOICES[i % len(CHOICES)])
+            assert torch.equal(got, wanted(a, b, addend, fmt)), name
+
+
+@pytest.mark.parametrize("way", ["residues", "registers"])
+def test_all_products_and_ties_of_posit8(files: Files, way: str) -> None:
+    """Every product of two posits; with minpos squared, halves of the pattern's last place go up or down."""
+    fmt = Posit(8)
+    every = torch.arange(-128, 128).to(torch.int8)
+    a, b = (every if way == "residues" else every[::9])[:, None], every[None, :]
+    assert torch.equal(multiplied(files, way, a, b, None, fmt), wanted(a, b, None, fmt))
+    part = every[:: 7 if way == "residues" else 31, None]
+    for sign in (-1, 1):
+        x = torch.cat([part, torch.full_like(part, sign)], 1)
+        y = torch.cat([b, torch.ones_like(b)])
+        assert torch.equal(multiplied(files, way, x, y, None, fmt), wanted(x, y, None, fmt))
+
+
+@pytest.mark.parametrize("way", ["residues", "registers"])
+@pytest.mark.parametrize("fmt", [Posit(8), Posit(16)], ids=str)
+def test_between_neighbours(files: Files, way: str, fmt: Posit) -> None:
+    """Half of both, and the least that there is more or less."""
+    lower = torch.arange(1, (1 << (fmt.n - 1)) - 1, 1 if fmt.n == 8 else 211).to(container(fmt))
+    half, one = (refnum.encode(torch.tensor(x), fmt) for x in (0.5, 1.0))
+    b = torch.stack([half, half, one.new_tensor(1)])[:, None]
+    for least in (-1, 0, 1):
+        for sign in (-1, 1):
+            a = torch.stack([sign * lower, sign * (lower + 1), torch.full_like(lower, least)], 1)
+            assert torch.equal(multiplied(files, way, a, b, None, fmt), wanted(a, b, None, fmt))
+
+
+def test_integers_up_to_half_of_the_product(files: Files) -> None:
+    """For every count of groups, what is next to 0, to half of P less its spare part, and to ties of the result."""
+    fmt, unit = Posit(32), -200
+    for groups in range(1, quires.GROUPS + 1):
+        room = residues.room(4 * groups)
+        powers = [1 << i for i in range(0, room + 1, 7)] + [1 << room]
+        magnitudes = sorted({x + d for x in powers for d in (-1, 0, 1) if x + d <= 1 << room})
+        magnitudes += [(1 << room) // 3, (1 << room) // 7 * 5]
+        integers = [sign * x for x in magnitudes for sign in (-1, 1)]
+        rows, columns = 128, 128
+        sums = torch.zeros(residues.MOST, rows, columns, dtype=torch.uint8)
+        for number, plane in zip(residues.NUMBERS[: 4 * groups], sums, strict=False):
+            plane.view(-1)[: len(integers)] = torch.tensor([x % number for x in integers], dtype=torch.uint8)
+        # Spans of operands whose sums just need so many groups.
+        bits = room if groups < quires.GROUPS else residues.room(4 * groups - 4) + 1
+        spans = torch.tensor([1024 - unit, 1024 + bits + unit, 1024, 1024, 0, 0], dtype=torch.int32)
+        scheme = quires.Scheme(spans.data_ptr(), 0, quires.ROOM)
+        out, nar = torch.empty(1, rows, columns, dtype=torch.int32), torch.zeros(128, dtype=torch.uint8)
+        given = quires.Sums(sums.data_ptr(), rows, columns, nar.data_ptr(), nar.data_ptr())
+        files["quires"].run(
+            *("rn_quire_reconstruct", 4, 256, given, quires.Numbers(None), quires.Numbers(out), rows, columns),
+            *(parameters.posit(fmt), scheme, quires.basis()),
+        )
+        shifted = [x << (unit + 2 * fmt.max_scale) for x in integers]
+        data = b"".join(x.to_bytes(64, "little", signed=True) for x in shifted)
+        quire = Quire.from_bytes(torch.frombuffer(bytearray(data), dtype=torch.uint8).view(-1, 64), fmt, order="little")
+        assert torch.equal(out.view(-1)[: len(integers)], quire.to_posit()), groups
+
+
+@pytest.mark.parametrize("way", ["residues", "registers"])
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_floats(files: Files, way: str, dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(1)
+    a = torch.randn(9, 20, generator=draw) * 2.0 ** torch.randint(-80, 80, (9, 20), generator=draw)
+    a[0, 3], a[1, 4], a[2, 5], a[3, 6], a[4, 7] = torch.nan, torch.inf, -0.0, 2.0**-149, -(2.0**127)
+    b, c = torch.randn(20, 7, generator=draw), torch.randn(9, 7, generator=draw)
+    b[:, 0] = 0.0
+    x, y, z = (side.to(dtype) for side in (a, b, c))
+    for fmt in (Posit(8), Posit(16), Posit(9, 1), Posit(7, 0)):
+        for out_dtype in (None, *FLOATS):
+            if not refnum.formats.holds(refnum.boundary.FLOAT_ROWS[out_dtype or dtype], fmt):
+                continue
+            got = multiplied(files, way, x, y, z, fmt, out_dtype)
+            assert_bit_equal(got, wanted(x, y, z, fmt, out_dtype))
+
+
+def shapes() -> Iterator[tuple[int, int, int]]:
+    """M, K, N: all around tiles, and short sums."""
+    yield from ((1, k, 1) for k in range(1, 10))
+    yield from ((127, 63, 129), (128, 64, 128), (129, 65, 127), (9, 127, 255), (9, 129, 257))
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_every_shape_around_a_tile(files: Files, order: int) -> None:
+    fmt = Posit(5)
+    for i, (m, k, n) in enumerate(shapes()):
+        if i % 3 != order:
+            continue
+        a, b = patterns(fmt, m, k, seed=i), patterns(fmt, k, n, seed=i + 1)
+        c = patterns(fmt, m, n, seed=i + 2)
+        choice = Choice(order, late=bool(i % 2))
+        assert torch.equal(multiplied(files, "residues", a, b, c, fmt, choice=choice), refnum.posit_mm(a, b, fmt, c=c))
+
+
+def test_parts_of_large_products(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Terms beyond those whose sums fit, rows and columns beyond those whose residues are kept."""
+    for name, value in (("PANEL", 1), ("SIDE", 128)):
+        monkeypatch.setattr(quires, name, value)
+    monkeypatch.setattr(residues, "MOST_TERMS", 128)
+    fmt = Posit(6)
+    for k in (128, 300):
+        a, b, c = patterns(fmt, 150, k, nar=True), patterns(fmt, k, 140, seed=1), patterns(fmt, 150, 140, seed=2)
+        a[1:] = torch.where(a[1:] == fmt.nar, 1, a[1:])
+        assert torch.equal(multiplied(files, "residues", a, b, c, fmt), refnum.posit_mm(a, b, fmt, c=c))
+
+
+# ---- layouts ---------------------------------------------------------------------------------------
+
+
+def spread(x: Tensor) -> Tensor:
+    """Every other element of a larger tensor that has NaR or 7 around."""
+    larger = torch.full([2 * size + 1 for size in x.shape], 7, dtype=x.dtype)
+    larger[tuple(slice(1, None, 2) for _ in x.shape)] = x
+    return larger[tuple(slice(1, None, 2) for _ in x.shape)]
+
+
+@pytest.mark.parametrize("way", ["residues", "registers"])
+def test_strides_and_batches(files: Files, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    monkeypatch.setattr(quires, "SMALLEST", 0 if way == "residues" else 1 << 60)
+    fmt = Posit(5)
+    a, b = patterns(fmt, 2, 2, 9, 11), patterns(fmt, 2, 2, 11, 7, seed=1)
+    pairs = [(a, b), (a[:, :1], b), (a[0, 0], b), (a, b[:1]), (a, b[0, 0]), (spread(a), spread(b).flip(-1))]
+    pairs += [(x.mT.contiguous().mT, y.mT.contiguous().mT) for x, y in pairs[:2]]
+    for i, (x, y) in enumerate(pairs):
+        shape = quires.product_shape(x, y)
+        c = (None, patterns(fmt, *shape, seed=2), patterns(fmt, 1, 7, seed=3).expand(shape))[i % 3]
+        out, around = guarded(shape, torch.int8)
+        run(files, quires.launches(x, y, c, out, fmt, 2), CHOICES[i % len(CHOICES)])
+        assert torch.equal(out, refnum.posit_mm(x, y, fmt, c=c))
+        assert torch.cat([around[:32], around[-32:]]).eq(7).all()
+
+
+@pytest.mark.parametrize("terms", [0, 1, 31, 32, 33, 255, 512, 1025])
+def test_dot_products_in_segments(files: Files, terms: int) -> None:
+    for fmt in (Posit(8), Posit(32)):
+        a, b = patterns(fmt, 3, 1, terms, seed=terms), patterns(fmt, 3, terms, 1, seed=terms + 1)
+        out, _ = guarded((3, 1, 1), container(fmt))
+        run(files, quires.launches(a, b, None, out, fmt, 2))
+        assert torch.equal(out.view(3), refnum.quire_dot(a.view(3, terms), b.view(3, terms), fmt))
+
+
+def test_many_results_by_registers(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quires, "AT_ONCE", 50)
+    fmt = Posit(32)
+    a, b, c = patterns(fmt, 9, 20), patterns(fmt, 20, 13, seed=1), patterns(fmt, 9, 13, seed=2)
+    assert torch.equal(multiplied(files, "registers", a, b, c, fmt), wanted(a, b, c, fmt))
+
+
+def test_codes_in_wider_integers(files: Files) -> None:
+    fmt = Posit(6)
+    a, b = patterns(fmt, 5, 9), patterns(fmt, 9, 6, seed=1)
+    for dtype in (torch.uint8, torch.int16, torch.int32, torch.int64):
+        x, y = a.to(dtype), b.to(dtype)
+        for way in ("residues", "registers"):
+            assert torch.equal(multiplied(files, way, x, y, None, fmt, torch.int8), wanted(a, b, None, fmt))
+
+
+# ---- products of residues --------------------------------------------------------------------------
+
+
+def of_residues(
+    files: Files,
+    a: Tensor,
+    b: Tensor,
+    count: int | None,
+    before: Tensor | None = None,
+    choice: Choice = CHOICES[3],
+) -> Tensor:
+    shape = len(a), a.shape[1], b.shape[1]
+    out = torch.full(shape, 5, dtype=torch.uint8) if before is None else before.clone()
+    number = None if count is None else torch.tensor([count], dtype=torch.int32)
+    run(files, iter([residues.multiplied(a, b, out, number, continued=before is not None)]), choice)
+    return out
+
+
+def test_products_of_residues_are_those_of_torch(files: Files) -> None:
+    draw = torch.Generator().manual_seed(2)
+    for (m, k, n), low in (((128, 192, 128), -128), ((256, 64, 384), 127)):
+        a, b = (torch.randint(low, 128, (3, lines, k), generator=draw).to(torch.int8) for lines in (m, n))
+        a[0], b[0] = -128, -128
+        numbers = residues.NUMBERS[:3]
+        want = torch.stack([torch._int_mm(x, y.mT) % number for x, y, number in zip(a, b, numbers, strict=True)])
+        got = of_residues(files, a, b, None)
+        assert torch.equal(got, want.to(torch.uint8))
+        got = of_residues(files, a, b, 2)
+        assert torch.equal(got[:2], want[:2].to(torch.uint8))
+        assert got[2].eq(5).all(), "as many as there are to do"
+        twice = of_residues(files, a, b, None, want.to(torch.uint8))
+        assert torch.equal(twice, (2 * want % torch.tensor(numbers)[:, None, None]).to(torch.uint8))
+
+
+def test_sums_of_the_most_terms_are_reduced_in_32_bits() -> None:
+    most = residues.MOST_TERMS * 128 * 128
+    moduli = residues.moduli()
+    for number, reciprocal, offset in zip(moduli.number, moduli.reciprocal, moduli.offset, strict=True):
+        assert offset % number == 0
+        assert offset >= most
+        assert offset + most + 255 < 1 << 32
+        for x in (0, offset - most, offset + most + 255, (1 << 32) - 1, number - 1, number, 2**24 * 255):
+            assert x // number - (x * reciprocal >> 32) in (0, 1)
+
+
+@pytest.mark.slow
+def test_the_most_terms_of_the_largest_residues(files: Files) -> None:
+    a = torch.full((1, 128, residues.MOST_TERMS), -128, dtype=torch.int8)
+    assert of_residues(files, a, a, None).eq((1 << 30) % 256).all()
+
+
+# ---- who serves ------------------------------------------------------------------------------------
+
+
+def test_residues_serve_what_they_have_room_for() -> None:
+    worst = {Posit(8): 4, Posit(16): 8, Posit(16, 1): 5, Posit(26, 0): 4, Posit(9, 3): 8}
+    assert {fmt: quires.groups_for(fmt, 4096) for fmt in worst} == worst
+    assert quires.groups_for(Posit(16), (1 << 31) - 1) == quires.GROUPS
+    out = torch.empty(1, 128, 128)
+    assert quires.residues_pay(out, 128, Posit(16))
+    assert not quires.residues_pay(out, 127, Posit(16))
+    assert not quires.residues_pay(out, 128, Posit(20))
+    for count in range(4, residues.MOST + 1, 4):
+        assert 100 << residues.room(count) <= 48 * prod(residues.NUMBERS[:count])
+
+
+def test_what_has_kernels() -> None:
+    x = torch.zeros(2, 2, dtype=torch.int32)
+    rest = None, "rounded", 1.0, 0.0, 8
+    for fmt in BY_REGISTERS:
+        assert quires.covered(x, x, None, fmt.n, fmt.es, "quire", *rest)
+        assert quires.dot_covered(x, x, fmt.n, fmt.es)
+    assert not quires.covered(x, x, None, 16, 2, "products", *rest)
+    for fmt in (Posit(40), Posit(32, 3), Posit(33, 2)):
+        assert not quires.covered(x, x, None, fmt.n, fmt.es, "quire", *rest)
+    assert all(quires.covered(*each) for each in quires.examples())
+    assert all(quires.dot_covered(*each) for each in quires.dot_examples())
+
+
+def test_examples_of_the_self_test(files: Files) -> None:
+    ways = set()
+    for a, b, c, n, es, _, out_dtype, *_ in quires.examples():
+        fmt = Posit(n, es)
+        out, _ = guarded(quires.product_shape(a, b), out_dtype or container(fmt))
+        ways.add(quires.residues_pay(out[None], a.shape[-1], fmt))
+        run(files, quires.launches(a, b, c, out, fmt, 2))
+        assert_bit_equal(out, refnum.posit_mm(a, b, fmt, c=c, out_dtype=out_dtype))
+    assert ways == {False, True}
+
+
+# ---- mutants ---------------------------------------------------------------------------------------
+
+
+def nothing_is_idle(kernels: Kernels, count: int, call: Callable[[Choice], Tensor], want: Tensor) -> None:
+    """Each barrier, commit and wait that orders something is missed, by some order of threads."""
+
+    def differs(choice: Choice) -> bool:
+        try:
+            return not torch.equal(call(choice), want)
+        except SimulationError:
+            return True
+
+    assert not any(differs(choice) for choice in CHOICES)
+    sites = {i: what for i, what in kernels.sites().items() if "__syncthreads" in what or "_copies" in what}
+    assert len(sites) == count
+    for number, what in sites.items():
+        assert any(differs(choice._replace(without=number)) for choice in CHOICES), f"nothing needs {what}"
+
+
+def test_no_barrier_of_the_residues_is_idle(files: Files) -> None:
+    fmt, kernels = Posit(8), files["quires"]
+    x = patterns(fmt, 1, 40, 100)
+    form = quires.ByResidues(x, x, None, torch.empty(1, 40, 40, dtype=torch.int8), fmt, 1)
+    form.spans[:4] = torch.tensor([1024 + 24, 1024 - 20] * 2)  # of small sums, for which four numbers are enough
+
+    def made(choice: Choice) -> Tensor:
+        room = torch.zeros(form.count, 128, 128, dtype=torch.int8)
+        _, (kernel, _, block, shared, *rest) = form._residues(x, room, 0)
+        kernels.run(kernel.name, 1, block, *rest, shared=shared, choice=choice)
+        return room
+
+    nothing_is_idle(kernels, 2, made, made(CHOICES[0]))
+
+
+def test_no_barrier_commit_or_wait_of_the_products_is_idle(files: Files) -> None:
+    draw = torch.Generator().manual_seed(3)
+    a, b = (torch.randint(-128, 128, (1, 128, 512), generator=draw).to(torch.int8) for _ in range(2))
+    want = (torch._int_mm(a[0], b[0].mT) % 256).to(torch.uint8)[None]
+    nothing_is_idle(files["residues"], 3, lambda choice: of_residues(files, a, b, None, choice=choice), want)
+
+
+MUTANTS = {
+    "of residues that are not centred": ("rest - (2 * rest >= moduli.number[i] ? moduli.number[i] : 0)", "rest"),
+    "of residues without a sign": ("((centred ^ sign) - sign) & 0xff", "centred & 0xff"),
+    "of quotients cut": ("float quotient = 0.5f", "float quotient = 0.0f"),
+    "of NaR in a column": ("sums.a_nar[row] | sums.b_nar[first + j]", "sums.a_nar[row]"),
+    "of a span without its largest fractions": ("OFFSET + scale + (trailing < MANTISSA)", "OFFSET + scale - 9"),
+    "of a unit that c is not in": ("a_unit < unit(2) - b_unit ? a_unit : unit(2) - b_unit", "a_unit"),
+    "of sums without growth": ("bound(0) + bound(1) + scheme.growth", "bound(0) + bound(1) - 24"),
+    "of integers cut where they are small": (
+        "if (shift < 0) significand >>= -shift, shift = 0;",
+        "if (shift < 0) shift = 0;",
+    ),
+    "of c left out": ("if (c.data) sum.add(decode(load(c, c.place(0", "if (!c.data) sum.add(decode(load(c, c.place(0"),
+    "of the last segment left out": (
+        "segment < work.segments; segment++, from",
+        "segment + 1 < work.segments; segment++, from",
+    ),
+    "of half a warp": (
+        "for (i32 half = 16; half; half /= 2) {\n            Register",
+        "for (i32 half = 8; half; half /= 2) {\n            Register",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutants_have_other_bits(files: Files, name: str) -> None:
+    text, (right, wrong) = (bridge.CSRC / "quires.cu").read_text(), MUTANTS[name]
+    assert text.count(right) == 1
+    names = sorted({kernel.name for kernel in quires.KERNELS if kernel.stem == "quires"})
+    mutant = {**files, "quires": Kernels(text.replace(right, wrong), *names)}
+
+    def cases() -> Iterator[tuple[str, Posit, Tensor, Tensor, Tensor | None]]:
+        for fmt, way in itertools.product((Posit(8), Posit(16)), ("residues", "registers")):
+            small = patterns(fmt, 5, 6, seed=2) % 3
+            yield way, fmt, *cancelling(fmt, 5, 300, 6), None
+            yield way, fmt, *cancelling(fmt, 5, 9, 6), patterns(fmt, 5, 6, seed=3)
+            one = refnum.encode(torch.ones(5, 8), fmt)
+            yield way, fmt, one, one[0, 0].expand(8, 6), small
+            nar = patterns(fmt, 8, 6, seed=4)
+            nar[:, 2] = fmt.nar
+            yield way, fmt, one, nar, None
+
+    assert any(
+        not torch.equal(multiplied(mutant, way, a, b, c, fmt), wanted(a, b, c, fmt)) for way, fmt, a, b, c in cases()
+    )
+
+
+# ---- on a GPU --------------------------------------------------------------------------------------
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nox -s cuda, on one")
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("fmt", [Posit(8), Posit(16), Posit(32), Posit(9, 1)], ids=str)
+def test_a_gpu_has_the_references_bits_in_every_layout(fmt: Posit) -> None:
+    """Small ones, by registers and by residues."""
+    for m, k, n in ((3, 70, 5), (129, 130, 127)):
+        a, b = cancelling(fmt, m, k // 2, n)
+        c = patterns(fmt, m, n, seed=4)
+        want = refnum.posit_mm(a, b, fmt, c=c)
+        for x, y in ((a, b), (a.mT.contiguous().mT, b.mT.contiguous().mT), (spread(a), spread(b))):
+            with refnum.use_backend("cuda"):
+                got = refnum.posit_mm(x.cuda(), y.cuda(), fmt, c=c.cuda())
+            assert torch.equal(got.cpu(), want)
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("dtype", FLOATS, ids=str)
+def test_a_gpu_has_the_references_bits_of_floats(dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(6)
+    a, b = torch.randn(2, 150, 300, generator=draw).to(dtype), torch.randn(300, 200, generator=draw).to(dtype)
+    a[0, 7, 8], a[1, 3, 2], b[5, 9] = torch.nan, 2.0**-14, -0.0
+    for fmt in (Posit(8), Posit(12)):
+        want = refnum.posit_mm(a, b, fmt, out_dtype=torch.float64)
+        with refnum.use_backend("cuda"):
+            got = refnum.posit_mm(a.cuda(), b.cuda(), fmt, out_dtype=torch.float64)
+            batched = refnum.posit_mm(a.cuda(), torch.stack([b, b]).cuda(), fmt, out_dtype=torch.float64)
+        assert_bit_equal(got.cpu(), want)
+        assert_bit_equal(batched.cpu(), want)
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("fmt", [Posit(8), Posit(16)], ids=str)
+@pytest.mark.parametrize("spread_of", [0, 1, 8, 40])
+def test_a_gpu_sums_cancelling_terms_by_every_count_of_groups(fmt: Posit, spread_of: int) -> None:
+    draw = torch.Generator(device="cuda").manual_seed(7)
+
+    def floats(*shape: int) -> Tensor:
+        scale = torch.randint(-spread_of, spread_of + 1, shape, generator=draw, device="cuda")
+        return torch.randn(shape, generator=draw, device="cuda") * 2.0**scale
+
+    a, b, tiny = floats(600, 1000), floats(1000, 700), floats(600, 700) * 2.0**-20
+    x, y = torch.cat([a, -a, a], 1), torch.cat([b, b, 0 * b])
+    with refnum.use_backend("cuda"):
+        nothing = refnum.posit_mm(x, y, fmt)
+        rest = refnum.posit_mm(x, y, fmt, c=tiny)
+        whole = refnum.posit_mm(a, b, fmt)
+        dots = refnum.quire_dot(a[:64, None, :], b.mT[None, :64], fmt)  # by registers
+    assert nothing.eq(0).all()
+    assert_bit_equal(rest, refnum.quantize(tiny, fmt))
+    assert_bit_equal(whole[:64, :64], dots)
+    assert_bit_equal(whole[:8].cpu(), refnum.posit_mm(a[:8].cpu(), b.cpu(), fmt))
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_a_gpu_adds_more_terms_than_one_product_has() -> None:
+    fmt, terms = Posit(16), residues.MOST_TERMS + 200
+    a, b = patterns(fmt, 130, terms // 2 - 50), patterns(fmt, terms // 2 - 50, 140, seed=1)
+    x, y = torch.cat([a, a[:, :100], -a], 1), torch.cat([b, b[:100], b])
+    want = refnum.posit_mm(a[:, :100], b[:100], fmt)
+    with refnum.use_backend("cuda"):
+        assert torch.equal(refnum.posit_mm(x.cuda(), y.cuda(), fmt).cpu(), want)
+        got = refnum.quire_dot(x.cuda(), y.mT[:130].cuda(), fmt)
+    assert torch.equal(got.cpu(), want.diagonal())
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_a_gpu_multiplies_residues_as_torch_does() -> None:
+    draw = torch.Generator(device="cuda").manual_seed(8)
+    for m, k, n in ((128, 64, 128), (384, 4096, 640), (128, residues.MOST_TERMS, 128)):
+        a, b = (torch.randint(-128, 128, (2, x, k), generator=draw, device="cuda").to(torch.int8) for x in (m, n))
+        a[1, :5], b[1, :5] = -128, -128
+        out = torch.empty(2, m, n, dtype=torch.uint8, device="cuda")
+        with launch.place(a.device):
+            launch.launch(*residues.multiplied(a, b, out, None))
+        for number, x, y, got in zip(residues.NUMBERS, a, b, out, strict=False):
+            assert torch.equal(torch._int_mm(x, y.mT) % number, got.int())
