@@ -16,7 +16,7 @@ from torch import Tensor
 
 import refnum
 from refnum.testing import assert_bit_equal
-from refnum_cuda import build, ordered
+from refnum_cuda import build, launch, ordered
 
 DTYPES = ordered.RESULTS
 CONTRACTS = ("chain/v1", "tree/v1(Kc=256)", "tree/v1(Kc=10)")
@@ -58,7 +58,8 @@ def gemm(
 
 def within_nan(x: Tensor, margin: int = 3) -> Tensor:
     """The matrices with NaN all around, of the same strides between elements: what is read beyond them shows."""
-    around = torch.full((*x.shape[:-2], *(size + 2 * margin for size in x.shape[-2:])), torch.nan, dtype=x.dtype)
+    shape = *x.shape[:-2], *(size + 2 * margin for size in x.shape[-2:])
+    around = torch.full(shape, torch.nan, dtype=x.dtype, device=x.device)
     inside = around[..., margin:-margin, margin:-margin]
     return inside.copy_(x)
 
@@ -110,17 +111,15 @@ def test_every_pair_of_dtypes(kernels: Kernels, dtype: torch.dtype, out_dtype: t
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_every_value_of_16_bits_is_widened_and_rounded(kernels: Kernels, dtype: torch.dtype) -> None:
-    plan = ordered.SQUARE, False
     x = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32).to(torch.int16).view(dtype).view(-1, 1)
     one, minus_zero = torch.ones(1, 1, dtype=dtype), torch.tensor(-0.0)
-    for out in (torch.float32, dtype):
-        want = refnum.gemm(x, one, minus_zero, out_dtype=out)
-        assert_bit_equal(gemm(kernels, x, one, minus_zero, dtype=out, plan=plan), want)
-    # Values between two of them, and what is next to those.
+    got = gemm(kernels, x, one, minus_zero, dtype=torch.float32, plan=(ordered.SQUARE, False))
+    assert_bit_equal(got, refnum.gemm(x, one, minus_zero, out_dtype=torch.float32))
+    # Values between two of them, and what is next to those, as sums of no term.
     bits = x.float().view(torch.int32).view(-1, 1) + torch.tensor([0, 1, 0xFFF, 0x1000, 0x1001, 0x7FFF, 0x8000, 0x8001])
-    near, one, bias = bits.to(torch.int32).view(torch.float32).view(-1, 1), torch.ones(1, 1), torch.tensor(-0.0)
-    want = refnum.gemm(near, one, bias, out_dtype=dtype)
-    assert_bit_equal(gemm(kernels, near, one, bias, dtype=dtype, plan=plan), want)
+    near = bits.to(torch.int32).view(torch.float32).view(-1, 128)
+    a, b = torch.empty(len(near), 0), torch.empty(0, 128)
+    assert_bit_equal(gemm(kernels, a, b, near, dtype=dtype), refnum.gemm(a, b, near, out_dtype=dtype))
 
 
 def test_recorded_chains(kernels: Kernels) -> None:
@@ -364,6 +363,10 @@ def test_mutants_have_other_bits(name: str) -> None:
     assert any(differs(*case) for case in itertools.product(kinds, shapes, ("chain/v1", "tree/v1(Kc=10)")))
 
 
+#: a stage unrolled, and a term by itself; of few rows also for the first row alone
+FUSED = {"square": 128 * (8 + 1), "middle": 32 * (8 + 1), "slim": (4 + 1) * (64 + 1)}
+
+
 @pytest.mark.slow
 def test_fused_where_it_is_written_and_nowhere_else() -> None:
     try:
@@ -373,5 +376,108 @@ def test_fused_where_it_is_written_and_nowhere_else() -> None:
     text = build.Nvrtc().compile(build.SOURCES / "ordered.cu", "compute_80").decode()
     assert ".ftz" not in text
     for kernel in text.split(".visible .entry ")[1:]:
-        fused = 64 * (2 + 1) if "_square" in kernel.partition("(")[0] else 4 * (8 + 1)  # a stage unrolled, and its rest
-        assert kernel.count("fma.rn.f32") == fused
+        assert kernel.count("fma.rn.f32") == FUSED[kernel.partition("(")[0].rpartition("_")[2]]
+
+
+# ---- on a GPU --------------------------------------------------------------------------------------
+
+on_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nox -s cuda, on one")
+
+
+def launched(
+    a: Tensor, b: Tensor, bias: Tensor | None, contract: str, dtype: torch.dtype, plan: ordered.Plan
+) -> Tensor:
+    """refnum.gemm by a plan's kernel, of tensors that lie on the GPU as they should."""
+    out = torch.full(ordered.product_shape(a, b), -7.0, dtype=dtype, device=a.device)
+    processors = torch.cuda.get_device_properties(a.device).multi_processor_count
+    with launch.place(a.device):
+        launch.launch(*ordered.prepared(a, b, bias, out, contract, plan, processors))
+    return out
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@EACH_TILING
+def test_layouts_on_a_gpu(tiling: ordered.Tiling, dtype: torch.dtype) -> None:
+    a, b, bias = operands("ties of a chain", tiling.rows + 8, 2 * tiling.terms + 8, tiling.columns + 8)
+    for i, (left, right) in enumerate(itertools.product(LAYOUTS.values(), LAYOUTS.values())):
+        contract, plan = ("chain/v1", "tree/v1(Kc=24)")[i % 5 // 4], (tiling, i % 7 == 0)
+        x, y = left(a.cuda().to(dtype)), right(b.cuda().to(dtype))
+        got = launched(x, y, bias.cuda(), contract, dtype, plan)
+        assert_bit_equal(got.cpu(), refnum.gemm(x.cpu(), y.cpu(), bias, contract=contract))
+
+
+@pytest.mark.gpu
+@on_gpu
+@EACH_PLAN
+def test_every_shape_on_a_gpu(plan: ordered.Plan) -> None:
+    for i, (m, k, n) in enumerate(shapes(plan)):
+        a, b, bias = operands("ties of a chain" if i % 2 else "normal", m, k, n, seed=i)
+        x, y = (within_nan(side.cuda(), 3 + 5 * (i % 2)) for side in (a, b))
+        got = launched(x, y, bias.cuda(), CONTRACTS[i % 3], torch.float32, plan)
+        assert_bit_equal(got.cpu(), refnum.gemm(a, b, bias, contract=CONTRACTS[i % 3]))
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("kind", DATA)
+def test_every_kind_of_operands_on_a_gpu(kind: str) -> None:
+    a, b, bias = operands(kind, 70, 300, 90)
+    for i, (dtype, out_dtype, contract) in enumerate(itertools.product(DTYPES, DTYPES, CONTRACTS)):
+        x, y = a.to(dtype), b.to(dtype)
+        want = refnum.gemm(x, y, bias, contract=contract, out_dtype=out_dtype)
+        plan = PLANS[i % len(PLANS)]
+        assert_bit_equal(launched(x.cuda(), y.cuda(), bias.cuda(), contract, out_dtype, plan).cpu(), want)
+
+
+@pytest.mark.gpu
+@on_gpu
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("contract", ["chain/v1", "tree/v1(Kc=256)"])
+def test_large_products_on_a_gpu_have_the_same_bits_in_every_plan(dtype: torch.dtype, contract: str) -> None:
+    draw = torch.Generator().manual_seed(3)
+    a, b = torch.randn(1500, 1100, generator=draw).to(dtype), torch.randn(1300, 1100, generator=draw).to(dtype)
+    x, y = a.cuda(), b.cuda().mT
+    products = [launched(x, y, None, contract, torch.float32, plan) for plan in PLANS]
+    for product in products[1:]:
+        assert_bit_equal(product, products[0])
+    rows = torch.arange(0, 1500, 47)
+    assert_bit_equal(products[0].cpu()[rows], refnum.gemm(a[rows], b.mT, contract=contract, out_dtype=torch.float32))
+    with refnum.use_backend("cuda"):
+        for m in (1, 4, 16, 17, 64, 100, 300):
+            got = refnum.gemm(x[:m], y, contract=contract, out_dtype=torch.float32)
+            assert_bit_equal(got, products[0][:m])
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_elements_beyond_31_bits_on_a_gpu() -> None:
+    if torch.cuda.mem_get_info()[0] < 6 << 30:
+        pytest.skip("the GPU has no 6 GB to spare")
+    whole = torch.zeros((1 << 31) + (1 << 16), dtype=torch.bfloat16, device="cuda")
+    ends = whole.as_strided((2, 64), (1 << 31, 1)).copy_(torch.randn(2, 64))
+    y = torch.randn(64, 40, dtype=torch.bfloat16, device="cuda")
+    for plan in PLANS:
+        want = refnum.gemm(ends.cpu(), y.cpu())
+        assert_bit_equal(launched(ends, y, None, "chain/v1", torch.bfloat16, plan).cpu(), want)
+        out = whole.as_strided((2, 40), (1 << 31, 1), 128)
+        kernel, *rest = ordered.prepared(ends, y, None, out, "chain/v1", plan, 132)
+        launch.launch(kernel, *rest)
+        assert_bit_equal(out.cpu(), want)
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_a_captured_product_gives_the_bits_again() -> None:
+    draw = torch.Generator().manual_seed(4)
+    a, b = torch.randn(40, 300, generator=draw), torch.randn(300, 200, generator=draw)
+    x, y, graph = torch.zeros_like(a, device="cuda"), b.cuda(), torch.cuda.CUDAGraph()
+    for contract in CONTRACTS:
+        refnum.gemm(x, y, contract=contract)  # loads and tries what a capture may not
+    with torch.cuda.graph(graph):
+        products = [refnum.gemm(x, y, contract=contract) for contract in CONTRACTS]
+    x.copy_(a)
+    graph.replay()
+    for contract, product in zip(CONTRACTS, products, strict=True):
+        assert_bit_equal(product.cpu(), refnum.gemm(a, b, contract=contract))

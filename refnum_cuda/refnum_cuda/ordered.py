@@ -40,7 +40,7 @@ class Operand(ctypes.Structure):
 
 
 def _comes_in_units(x: Tensor, along_terms: bool, chunk: int) -> bool:
-    """Whether neighbours lie together in units, each aligned, and inside the matrix and its chunk or beyond it as one."""
+    """Whether neighbours lie together in aligned units, each inside the matrix and its chunk or beyond it as one."""
     unit = UNIT // x.element_size()
     near, far = (2, 1) if along_terms else (1, 2)
     aligned = x.data_ptr() % UNIT == 0 and all(x.stride(i) % unit == 0 for i in (0, far) if x.shape[i] > 1)
@@ -90,7 +90,7 @@ class Tiling:
     threads: int
     terms: int  #: at a time
     by_line: bool  #: terms of a line lie side by side, else lines of a term
-    slots: int  #: for float32; as many bytes for others
+    ahead: int  #: how many times before they are added: of float32, and as many bytes of others
     blocks: int  #: of a multiprocessor, at a time
     cycles: int  #: about, for a term of a tile on a multiprocessor
 
@@ -99,19 +99,19 @@ class Tiling:
         return self._panel(self.rows, dtype.itemsize) + self._panel(self.columns, dtype.itemsize)
 
     def _panel(self, lines: int, size: int) -> int:
-        """rn::Panel::BYTES: slots, and two tiles for what is not in its place when it lands."""
+        """rn::Panel::BYTES: tiles that are copied into, or what lands on its way to two of them."""
         tile = 4 * (lines * (self.terms + 4) if self.by_line else self.terms * (lines + 4))
-        slot = tile if size == 4 else lines * self.terms * size
-        return self.slots * 4 // size * slot + 2 * tile
+        ahead = self.ahead * 4 // size
+        return max((ahead + 1) * tile * (size == 4), ahead * lines * self.terms * size + 2 * tile)
 
     def tiles(self, batches: int, rows: int, columns: int) -> int:
         """How many make the matrices."""
         return batches * -(-rows // self.rows) * -(-columns // self.columns)
 
 
-SQUARE = Tiling("square", 128, 128, 128, 16, by_line=False, slots=2, blocks=2, cycles=140)
-MIDDLE = Tiling("middle", 64, 64, 128, 16, by_line=False, slots=4, blocks=3, cycles=44)
-SLIM = Tiling("slim", 16, 32, 128, 64, by_line=True, slots=5, blocks=2, cycles=9)
+SQUARE = Tiling("square", 128, 128, 128, 32, by_line=False, ahead=1, blocks=2, cycles=140)
+MIDDLE = Tiling("middle", 64, 64, 128, 32, by_line=False, ahead=2, blocks=3, cycles=44)
+SLIM = Tiling("slim", 16, 32, 128, 64, by_line=True, ahead=5, blocks=2, cycles=9)
 TILINGS = (SQUARE, MIDDLE, SLIM)
 
 #: by order, dtype of the operands and tiling

@@ -9,23 +9,28 @@ namespace rn {
 // ---- tilings -------------------------------------------------------------------------------------
 
 // How a tile is shared out: M x N elements, TM x TN a thread, a warp's threads LANES abreast. TERMS come at a time, by
-// line or by term as the threads take them, up to SLOTS times; BLOCKS blocks find room on a multiprocessor.
-template <i32 M_, i32 N_, i32 TM_, i32 TN_, i32 LANES_, i32 TERMS_, bool BY_LINE_, i32 SLOTS_, i32 BLOCKS_>
+// line or by term as the threads take them, AHEAD times before they are added; BLOCKS blocks find room on a
+// multiprocessor.
+template <i32 M_, i32 N_, i32 TM_, i32 TN_, i32 LANES_, i32 TERMS_, bool BY_LINE_, i32 AHEAD_, i32 BLOCKS_>
 struct Tiling {
     static constexpr i32 M = M_, N = N_, TM = TM_, TN = TN_, LANES = LANES_, TERMS = TERMS_, BLOCKS = BLOCKS_;
     static constexpr bool BY_LINE = BY_LINE_;
     static constexpr i32 THREADS = (M / TM) * (N / TN);
 
     template <class Format>
-    static constexpr i32 SLOTS = SLOTS_ * 4 / sizeof(typename Format::Bits);  // as many bytes
+    static constexpr i32 AHEAD = AHEAD_ * 4 / sizeof(typename Format::Bits);  // as many bytes
 
     template <class Format, i32 LINES>
-    using Side = Panel<Format, LINES, TERMS, THREADS, BY_LINE, SLOTS<Format>>;
+    using Side = Panel<Format, LINES, TERMS, THREADS, BY_LINE, AHEAD<Format>>;
 };
 
-using Square = Tiling<128, 128, 16, 8, 8, 16, false, 2, 2>;  // many products for each element that is read
-using Middle = Tiling<64, 64, 8, 4, 8, 16, false, 4, 3>;     // where squares are too few for all multiprocessors
+using Square = Tiling<128, 128, 16, 8, 8, 32, false, 1, 2>;  // many products for each element that is read
+using Middle = Tiling<64, 64, 8, 4, 8, 32, false, 2, 3>;     // where squares are too few for all multiprocessors
 using Slim = Tiling<16, 32, 4, 1, 32, 64, true, 5, 2>;       // for few rows: what counts is how much is on its way
+
+using Broad = Tiling<128, 256, 16, 8, 8, 32, false, 1, 1>;
+using Short = Tiling<128, 128, 16, 8, 8, 16, false, 1, 2>;
+using Long = Tiling<16, 32, 4, 1, 32, 128, true, 2, 2>;
 
 constexpr i64 BAND = 16;  // rows of tiles that are made column by column: what blocks read at a time overlaps
 
@@ -186,16 +191,18 @@ RN_HD void add_four_terms(Sums<Tile>& sums, const float* left, const float* righ
 template <i32 ROWS, class Tile, class Left, class Right>
 RN_HD void add_few_rows(Sums<Tile>& sums, const float* left, const float* right, i32 count, Place<Tile> place) {
     static_assert(Tile::TN == 1, "a column a thread");
-    const i32 rest = count % 4;
-#pragma unroll 4
-    for (i32 k = 0; k < count - rest; k += 4) {
-        add_four_terms<ROWS, Tile, Left, Right>(sums, left, right, k, place);
-    }
-#pragma unroll 1
-    for (i32 k = count - rest; k < count; k++) {
-        const float y = right[Right::place(place.column(0), k)];
+    if (count == Tile::TERMS) {
 #pragma unroll
-        for (i32 i = 0; i < ROWS; i++) add_product(sums.of[i][0], left[Left::place(place.row(i), k)], y);
+        for (i32 k = 0; k < Tile::TERMS; k += 4) {
+            add_four_terms<ROWS, Tile, Left, Right>(sums, left, right, k, place);
+        }
+    } else {
+#pragma unroll 1
+        for (i32 k = 0; k < count; k++) {
+            const float y = right[Right::place(place.column(0), k)];
+#pragma unroll
+            for (i32 i = 0; i < ROWS; i++) add_product(sums.of[i][0], left[Left::place(place.row(i), k)], y);
+        }
     }
 }
 
@@ -267,7 +274,7 @@ __device__ __forceinline__ void product(const Operand& a, const Operand& b, cons
                                         i32 result, const Size& size, const Workspace& workspace, char* memory) {
     using Left = typename Tile::template Side<Format, Tile::M>;
     using Right = typename Tile::template Side<Format, Tile::N>;
-    constexpr i32 TERMS = Tile::TERMS, SLOTS = Tile::template SLOTS<Format>;
+    constexpr i32 TERMS = Tile::TERMS, AHEAD = Tile::template AHEAD<Format>;
     const i32 thread = static_cast<i32>(threadIdx.x);
     const Place<Tile> place(thread);
 
@@ -279,8 +286,8 @@ __device__ __forceinline__ void product(const Operand& a, const Operand& b, cons
         const i64 row = (band * BAND + number % high) * Tile::M, column = number / high * Tile::N;
         const i32 rows_here = static_cast<i32>(least(size.rows - row, Tile::M));
         const i32 columns_here = static_cast<i32>(least(size.columns - column, Tile::N));
-        const Left left(memory, a, batch, row, rows_here, thread);
-        const Right right(memory + Left::BYTES, b, batch, column, columns_here, thread);
+        Left left(memory, a, batch, row, rows_here, thread);
+        Right right(memory + Left::BYTES, b, batch, column, columns_here, thread);
         auto inside = [&](i32 r, i32 c) { return r < rows_here && c < columns_here; };
         auto addend = [&](i32 r, i32 c) { return *bias.at<Float32>(batch, row + r, column + c); };
 
@@ -292,29 +299,25 @@ __device__ __forceinline__ void product(const Operand& a, const Operand& b, cons
 
         // 3. Terms: while one stage is added the next ones are on their way.
         Terms<TREE> asked(size), at(size);
-        auto request = [&](i32 slot) {
-            const i32 next = asked.next(TERMS);
-            left.request(slot, asked.first, next);
-            right.request(slot, asked.first, next);
+        auto request = [&] {
+            const i32 count = asked.next(TERMS);
+            left.request(count);
+            right.request(count);
             commit_copies();  // an empty one at the end, too: groups are counted
             asked.advance(TERMS);
         };
         const bool idle = !inside(place.row(0), place.column(0));
 #pragma unroll 1
-        for (i32 slot = 0; slot < SLOTS - 1; slot++) request(slot);
-        for (i32 slot = 0, turn = 0; !at.done(); slot = slot == SLOTS - 1 ? 0 : slot + 1, turn ^= 1) {
-            wait_copies<SLOTS - 2>();
-            left.put(slot, turn);
-            right.put(slot, turn);
-            __syncthreads();  // all of this slot is there, and the one before it is free
-            request(slot == 0 ? SLOTS - 1 : slot - 1);
-            if (!idle) {
-                add_terms<Tile, Left, Right>(sums, left.tile(slot, turn), right.tile(slot, turn), at.next(TERMS),
-                                             rows_here, place);
-            }
+        for (i32 i = 0; i < AHEAD; i++) request();
+        while (!at.done()) {
+            wait_copies<AHEAD - 1>();
+            const float *x = left.put(), *y = right.put();
+            __syncthreads();  // all of this stage is there, and the one before it is free
+            request();
+            if (!idle) add_terms<Tile, Left, Right>(sums, x, y, at.next(TERMS), rows_here, place);
             if (at.advance(TERMS)) tree.join(sums, at.done());
         }
-        __syncthreads();  // the last slot is free for the next tile
+        __syncthreads();  // the last stage is free for the next tile
 
         // 4. Rounded once.
         sums.each_by_row(place, inside, [&](float x, i32 r, i32 c) {
@@ -345,6 +348,10 @@ __device__ __forceinline__ void product(const Operand& a, const Operand& b, cons
     RN_ORDERED(name##_slim, tree, format, Slim)
 
 RN_TILINGS(rn_chain_float32, false, Float32)
+RN_ORDERED(rn_chain_float32_broad, false, Float32, Broad)
+RN_ORDERED(rn_chain_float32_short, false, Float32, Short)
+RN_ORDERED(rn_chain_float32_long, false, Float32, Long)
+RN_ORDERED(rn_chain_bfloat16_long, false, BFloat16, Long)
 RN_TILINGS(rn_chain_bfloat16, false, BFloat16)
 RN_TILINGS(rn_chain_float16, false, Float16)
 RN_TILINGS(rn_tree_float32, true, Float32)

@@ -31,103 +31,118 @@ RN_HD void unpack(float (&to)[16 / sizeof(typename Format::Bits)], uint4 unit) {
     }
 }
 
-// In the tile, terms of a line (BY_LINE) or lines of a term are side by side.
-template <class Format, i32 LINES, i32 TERMS, i32 THREADS, bool BY_LINE, i32 SLOTS>
+RN_HD constexpr i32 largest(i32 x, i32 y) { return x > y ? x : y; }
+
+// In the tile, terms of a line (BY_LINE) or lines of a term are side by side. Panels come one after the other, with
+// AHEAD of them on their way.
+template <class Format, i32 LINES, i32 TERMS, i32 THREADS, bool BY_LINE, i32 AHEAD>
 struct Panel {
     using Bits = typename Format::Bits;
-    static constexpr i32 UNIT = 16 / sizeof(Bits), UNITS = LINES * TERMS / UNIT / THREADS;
+    static constexpr i32 SIZE = sizeof(Bits), UNIT = 16 / SIZE, UNITS = LINES * TERMS / UNIT / THREADS;
+    static constexpr i32 LINES_APART = THREADS * UNIT / TERMS, TERMS_APART = THREADS * UNIT / LINES;  // a thread's units
     static constexpr i32 PITCH = (BY_LINE ? TERMS : LINES) + 4;  // fewer conflicts of banks; vectors stay aligned
-    static constexpr i32 TILE = (BY_LINE ? LINES : TERMS) * PITCH * 4;
-    static constexpr i32 SLOT = sizeof(Bits) == 4 ? TILE : LINES * TERMS * 2;
-    static constexpr i32 BYTES = SLOTS * SLOT + 2 * TILE;
+    static constexpr i32 TILE = (BY_LINE ? LINES : TERMS) * PITCH * 4, LANDED = LINES * TERMS * SIZE;
+    // Tiles that are copied into, one more than are on their way; or what lands on its way to two tiles, in turns.
+    static constexpr i32 BYTES = largest(SIZE == 4 ? (AHEAD + 1) * TILE : 0, AHEAD * LANDED + 2 * TILE);
     static_assert(UNITS * UNIT * THREADS == LINES * TERMS, "every thread has as much to do");
 
     char* memory;
-    const Bits* from;  // the first line's term 0
-    i64 line_stride, term_stride;
     bool along_terms, wide, straight;
-    i32 lines;  // those there are
-    i32 thread;
+    i64 line_stride, term_stride;  // in bytes, as all that follows
+    i32 lines;                     // those there are
+    i32 line, term;                // of this thread's first unit: neighbours in memory go to neighbouring threads
+    const char* from;              // where it lies, of the next panel
+    i64 apart;                     // from there to the next one
+    i32 slot, slots;               // where panels land: the next panel's, and its end
+    i32 to, hops;                  // in a slot, where the first unit lands, and from there to the next one
+    i32 arrived, turn;             // slot and tile of the panel that comes next
 
-    RN_HD Panel(char* memory, const Operand& x, i64 batch, i64 line, i32 lines, i32 thread)
-        : memory(memory), from(static_cast<const Bits*>(x.data) + batch * x.batch + line * x.line),
-          line_stride(x.line), term_stride(x.term), along_terms(x.along_terms), wide(x.wide),
-          straight(sizeof(Bits) == 4 && along_terms == BY_LINE), lines(lines), thread(thread) {}
-
-    // ---- places ----
-
-    static RN_HD i32 place(i32 line, i32 term) { return BY_LINE ? line * PITCH + term : term * PITCH + line; }
-
-    // Of what has landed in a slot: that slot, or one of two further ones, which take turns.
-    RN_HD float* tile(i32 slot, i32 turn) const {
-        return reinterpret_cast<float*>(memory + (straight ? slot * SLOT : SLOTS * SLOT + turn * TILE));
+    RN_HD Panel(char* memory, const Operand& x, i64 batch, i64 first, i32 lines, i32 thread)
+        : memory(memory), along_terms(x.along_terms), wide(x.wide), straight(SIZE == 4 && along_terms == BY_LINE),
+          line_stride(x.line * SIZE), term_stride(x.term * SIZE), lines(lines), slot(0), arrived(0), turn(0) {
+        line = along_terms ? thread / (TERMS / UNIT) : thread % (LINES / UNIT) * UNIT;
+        term = along_terms ? thread % (TERMS / UNIT) * UNIT : thread / (LINES / UNIT);
+        from = static_cast<const char*>(x.data) + batch * x.batch * SIZE + (first + line) * line_stride +
+               term * term_stride;
+        apart = along_terms ? LINES_APART * line_stride : TERMS_APART * term_stride;
+        slots = straight ? (AHEAD + 1) * TILE : AHEAD * LANDED;
+        to = straight ? place(line, term) * 4 : thread * 16;
+        hops = straight ? (BY_LINE ? place(LINES_APART, 0) : place(0, TERMS_APART)) * 4 : THREADS * 16;
     }
 
-    RN_HD Bits* own(i32 slot, i32 unit) const {
-        return reinterpret_cast<Bits*>(memory + slot * SLOT) + (unit * THREADS + thread) * UNIT;
-    }
+    static RN_HD constexpr i32 place(i32 line, i32 term) { return BY_LINE ? line * PITCH + term : term * PITCH + line; }
 
-    // Call use(i, line, term) for each of this thread's units, by their first elements: neighbours in memory go to
-    // neighbouring threads.
-    template <class Use>
-    RN_HD void each(Use use) const {
-        const i32 per = along_terms ? TERMS / UNIT : LINES / UNIT;
-        const i32 first = thread % per * UNIT, other = thread / per;
-        if (along_terms) {
-#pragma unroll
-            for (i32 i = 0; i < UNITS; i++) use(i, other + i * (THREADS * UNIT / TERMS), first);
-        } else {
-#pragma unroll
-            for (i32 i = 0; i < UNITS; i++) use(i, first, other + i * (THREADS * UNIT / LINES));
-        }
+    RN_HD i32 after(i32 slot) const {
+        slot += straight ? TILE : LANDED;
+        return slot == slots ? 0 : slot;
     }
-
-    // ---- what a thread does ----
 
     // Start to bring so many terms. Nothing is read beyond the operand; what is not brought is not used.
-    RN_HD void request(i32 slot, i64 first, i32 count) const {
-        each([&](i32 i, i32 line, i32 term) {
-            auto* to = straight ? reinterpret_cast<Bits*>(tile(slot, 0) + place(line, term)) : own(slot, i);
-            const Bits* one = from + line * line_stride + (first + term) * term_stride;
-            if (wide) {
-                if (line >= lines || term >= count) return;
-                copy_async(reinterpret_cast<uint4*>(to), reinterpret_cast<const uint4*>(one));
-            } else {
-                const i32 there = along_terms ? (line < lines ? count - term : 0) : (term < count ? lines - line : 0);
-                const i64 step = along_terms ? term_stride : line_stride;
+    RN_HD void request(i32 count) {
+        const char* one = from;
+        char* place = memory + slot + to;
+        const i32 units = along_terms ? (lines - line + LINES_APART - 1) / LINES_APART
+                                      : (count - term + TERMS_APART - 1) / TERMS_APART;
+        const i32 elements = along_terms ? count - term : lines - line;
+        if (wide) {
+            const i32 whole = elements > 0 ? units : 0;
+#pragma unroll
+            for (i32 i = 0; i < UNITS; i++, one += apart, place += hops) {
+                if (i < whole) copy_async(reinterpret_cast<uint4*>(place), reinterpret_cast<const uint4*>(one));
+            }
+        } else {
+            const i64 step = along_terms ? term_stride : line_stride;
+#pragma unroll 1
+            for (i32 i = 0; i < UNITS && i < units; i++, one += apart, place += hops) {
 #pragma unroll
                 for (i32 j = 0; j < UNIT; j++) {
-                    if (j < there) bring(to + j, one + j * step);
+                    if (j < elements) bring(place + j * SIZE, one + j * step);
                 }
             }
-        });
+        }
+        from += count * term_stride;
+        slot = after(slot);
     }
 
-    static RN_HD void bring(Bits* to, const Bits* one) {
-        if constexpr (sizeof(Bits) == 4) {
-            copy_async(to, one);
+    static RN_HD void bring(char* to, const char* one) {
+        if constexpr (SIZE == 4) {
+            copy_async(reinterpret_cast<Bits*>(to), reinterpret_cast<const Bits*>(one));
         } else {
-            *to = *one;
+            *reinterpret_cast<Bits*>(to) = *reinterpret_cast<const Bits*>(one);
         }
     }
 
-    // What this thread has requested has landed, and is put into the tile.
-    RN_HD void put(i32 slot, i32 turn) const {
-        if (straight) return;
-        each([&](i32 i, i32 line, i32 term) {
+    // The tile of the next panel: what this thread has requested has landed, and is put there.
+    RN_HD const float* put() {
+        char* landed = memory + arrived;
+        arrived = after(arrived);
+        if (straight) return reinterpret_cast<const float*>(landed);
+        float* tile = reinterpret_cast<float*>(memory + AHEAD * LANDED + turn);
+        turn = TILE - turn;
+        if (along_terms) {
+            put_units<BY_LINE, place(LINES_APART, 0)>(landed + to, tile + place(line, term));
+        } else {
+            put_units<!BY_LINE, place(0, TERMS_APART)>(landed + to, tile + place(line, term));
+        }
+        return tile;
+    }
+
+    template <bool SIDE_BY_SIDE, i32 APART>
+    static RN_HD void put_units(const char* units, float* to) {
+#pragma unroll
+        for (i32 i = 0; i < UNITS; i++) {
             float values[UNIT];
-            unpack<Format>(values, *reinterpret_cast<const uint4*>(own(slot, i)));
-            float* to = tile(slot, turn) + place(line, term);
-            if (along_terms == BY_LINE) {
+            unpack<Format>(values, *reinterpret_cast<const uint4*>(units + i * THREADS * 16));
 #pragma unroll
-                for (i32 j = 0; j < UNIT; j += 4) {
-                    *reinterpret_cast<float4*>(to + j) = {values[j], values[j + 1], values[j + 2], values[j + 3]};
+            for (i32 j = 0; j < UNIT; j += SIDE_BY_SIDE ? 4 : 1) {
+                float* place = to + i * APART + j * (SIDE_BY_SIDE ? 1 : PITCH);
+                if constexpr (SIDE_BY_SIDE) {
+                    *reinterpret_cast<float4*>(place) = {values[j], values[j + 1], values[j + 2], values[j + 3]};
+                } else {
+                    *place = values[j];
                 }
-            } else {
-#pragma unroll
-                for (i32 j = 0; j < UNIT; j++) to[j * PITCH] = values[j];
             }
-        });
+        }
     }
 };
 
