@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import refnum  # noqa: F401 - first: it looks for kernels, and refnum_cuda's rooms import parts of it
+import refnum.codec  # noqa: F401 - first, for it looks for kernels, and their rooms import parts of refnum
 import torch
 from refnum_cuda.tensorcores import comparison
 from refnum_cuda.tensorcores.comparison import Report
@@ -115,9 +115,10 @@ def print_properties(properties: dict[str, dict[str, tuple[str, str]]]) -> None:
         groups: dict[tuple[str, str], list[str]] = {}
         for name, pairs in properties.items():
             groups.setdefault(pairs[measure], []).append(name)
+        most = max(groups.values(), key=len)
         for (hardware, expected), names in groups.items():
             beside = "" if hardware == expected else f"    MODEL: {expected}"
-            print(f"    {hardware}{beside}    [{' '.join(names)}]")
+            print(f"    {hardware}{beside}    [{'all others' if names is most else ' '.join(names)}]")
     print()
 
 
