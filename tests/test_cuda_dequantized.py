@@ -166,3 +166,62 @@ def test_examples_of_the_self_tests(route: str) -> None:
         for example in operation.examples():
             assert operation.covers(*example)
             assert_bit_equal(operation.kernel(*example), operation.reference(*example))
+
+
+# ---- on a GPU --------------------------------------------------------------------------------------
+
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nox -s cuda, on one")
+
+
+def moved(x: Blocks | Tensor) -> Blocks | Tensor:
+    """The operand on the GPU."""
+    return x.cuda() if isinstance(x, Tensor) else Blocks(x.elements.cuda(), x.scales.cuda(), x.fmt, x.shape)
+
+
+def check_on_gpu(
+    a: Blocks | Tensor, b: Blocks | Tensor, bias: Tensor | None, contract: str, dtype: torch.dtype
+) -> None:
+    with refnum.use_backend("cuda"):
+        got = refnum.mx_mm(
+            *map(moved, (a, b)), None if bias is None else bias.cuda(), contract=contract, out_dtype=dtype
+        )
+    assert_bit_equal(got.cpu(), refnum.mx_mm(a, b, bias, contract=contract, out_dtype=dtype))
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_layouts_of_blocks_on_a_gpu(contract: str) -> None:
+    draw = Draw(7)
+    tiles = Block(e4m3, e8m0, (4, 16))
+    a, b = blocks(draw, (2, 3, 6, 40), tiles), blocks(draw, (3, 5, 40), refnum.mxfp8_e5m2)
+    check_on_gpu(a, b, draw.normal(3, 1, 5), contract, torch.float32)
+    check_on_gpu(draw.normal(4, 40), b, None, contract, torch.bfloat16)
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@pytest.mark.parametrize("fmt", FORMATS, ids=str)
+@pytest.mark.parametrize("contract", CONTRACTS)
+def test_blocks_on_a_gpu(fmt: Block, contract: str) -> None:
+    draw = Draw(8)
+    for m, k, n in ((5, 96, 7), (150, 512, 100)):
+        a, b = blocks(draw, (m, k), fmt, (100, 140)), mx.quantize(draw.normal(n, k), refnum.mxfp8_e4m3)
+        for dtype in (torch.float32, torch.bfloat16):
+            check_on_gpu(a, b, draw.normal(n), contract, dtype)
+            check_on_gpu(a, draw.normal(n, k).half(), None, contract, dtype)
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@pytest.mark.parametrize("contract", ORDERS)
+@pytest.mark.parametrize("out_dtype", [*FP8, torch.float32, torch.bfloat16], ids=str)
+def test_products_of_8_bits_on_a_gpu(contract: str, out_dtype: torch.dtype) -> None:
+    for kind in ("normal", "bits", "overflow"):
+        a, b, bias = operands(kind, 33, 100, 40)
+        for left, right in pairs():
+            x, y = a.to(left), b.to(right)
+            if dequantized.covered(x, y, bias, contract, out_dtype) and (left in FP8) == (right in FP8):
+                with refnum.use_backend("cuda"):
+                    got = refnum.gemm(x.cuda(), y.cuda(), bias.cuda(), contract=contract, out_dtype=out_dtype)
+                assert_bit_equal(got.cpu(), gemm_reference(x, y, bias, contract, out_dtype))

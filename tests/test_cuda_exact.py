@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import log2, prod
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +12,11 @@ import pytest
 import torch
 from cuda import bridge, simulate
 from cuda.simulate import CHOICES, Choice, Kernels, SimulationError  # before refnum_cuda, which it finds
-from float_sums import DATA, golden, operands
+from float_sums import DATA, Draw, golden, operands
 from torch import Tensor
 
 import refnum
+from refnum.nn import linear
 from refnum.testing import assert_bit_equal
 from refnum_cuda import exact
 
@@ -62,7 +62,7 @@ class Run:
         blocks = grid[0] if kernel is exact.RESIDUES else min(grid[0], self.most_blocks)
         self.kernels.run(kernel.name, blocks, block[0], *arguments, shared=shared, choice=self.choice)
         if kernel is exact.COMBINE:
-            self.doubts += ctypes.c_int32.from_address(arguments[-1].count).value
+            self.doubts += int(arguments[-1].count_tensor)
 
 
 def reference(a: Tensor, b: Tensor, bias: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -309,4 +309,112 @@ def test_mutants_have_other_bits(name: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 # ---- on a GPU --------------------------------------------------------------------------------------
 
-on_a_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nox -s cuda, on one")]
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nox -s cuda, on one")
+
+
+@pytest.fixture(params=ROUTES)
+def on_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Tensor]:
+    """A product by the kernels of a route, which raise where the reference would serve."""
+    monkeypatch.undo()  # of a small GPU
+    monkeypatch.setattr(exact, "SMALLEST", 1)
+    monkeypatch.setattr(exact, "FEWEST", 1 if request.param == "residues" else 1 << 40)
+
+    def gemm(a: Tensor, b: Tensor, bias: Tensor | None = None, dtype: torch.dtype = torch.float32) -> Tensor:
+        with refnum.use_backend("cuda"):
+            return refnum.gemm(a, b, bias, contract="exact/v1", out_dtype=dtype).cpu()
+
+    return gemm
+
+
+@pytest.mark.gpu
+@on_a_gpu
+def test_layouts_on_a_gpu(on_gpu: Callable[..., Tensor]) -> None:
+    for m, k, n in ((3, 5, 4), (17, 33, 9), (40, 0, 3)):
+        a, b, bias = operands("normal", m, k, n)
+        want, (x, y, z) = reference(a, b, bias), (side.cuda() for side in (a, b, bias))
+        for left, right in ((x, y), (x.mT.contiguous().mT, y.mT.contiguous().mT), (x.repeat(1, 2)[:, :k], y)):
+            assert_bit_equal(on_gpu(left, right, z), want)
+        batched = reference(a.expand(2, m, k), torch.stack([b, -b]), bias)
+        assert_bit_equal(on_gpu(x.expand(2, m, k), torch.stack([y, -y]), z), batched)
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@pytest.mark.parametrize("kind", DATA)
+def test_every_kind_of_operands_on_a_gpu(on_gpu: Callable[..., Tensor], kind: str) -> None:
+    for (m, k, n), dtype in itertools.product(((33, 100, 40), (1, 700, 20)), RESULTS[:5]):
+        a, b, bias = operands(kind, m, k, n)
+        for addend in (None, bias):
+            got = on_gpu(a.cuda(), b.cuda(), None if addend is None else addend.cuda(), dtype)
+            assert_bit_equal(got, reference(a, b, addend, dtype))
+
+
+@pytest.mark.gpu
+@on_a_gpu
+def test_every_value_of_8_bits_on_a_gpu(on_gpu: Callable[..., Tensor]) -> None:
+    codes = torch.arange(256, dtype=torch.uint8)
+    for dtype, other in itertools.product(exact.FP8, (*exact.FP8, torch.bfloat16)):
+        x, y = codes.view(dtype).view(-1, 1), codes[::3].view(torch.float8_e4m3fn).to(other).view(1, -1)
+        for out in (torch.float32, dtype):
+            assert_bit_equal(on_gpu(x.cuda(), y.cuda(), None, out), reference(x, y, None, out))
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_large_products_on_a_gpu(on_gpu: Callable[..., Tensor], dtype: torch.dtype) -> None:
+    for m, k, n in ((200, 777, 136), (40, 4096, 300), (257, 300, 515), (20, exact.MOST_TERMS + 2, 17)):
+        a, b = (Draw(m).normal(*shape).to(dtype) for shape in ((m, k), (k, n)))
+        for out in (torch.float32, dtype):
+            assert_bit_equal(on_gpu(a.cuda(), b.cuda(), None, out), reference(a, b, None, out))
+
+
+@pytest.mark.gpu
+@on_a_gpu
+def test_a_captured_graph_on_a_gpu(on_gpu: Callable[..., Tensor]) -> None:
+    a, b, bias = (x.cuda() for x in operands("wide", 64, 200, 72))
+    want = on_gpu(a, b, bias)
+    x, graph = torch.zeros_like(a), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph), refnum.use_backend("cuda"):
+        got = refnum.gemm(x, b, bias, contract="exact/v1")
+    x.copy_(a)
+    for _ in range(2):
+        graph.replay()
+        assert_bit_equal(got.cpu(), want)
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_few_results_are_in_doubt_on_a_gpu(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    monkeypatch.undo()
+    random = torch.Generator("cuda").manual_seed(7)
+    a, b = (torch.randn(2048, 4096, generator=random, device="cuda").to(dtype) for _ in range(2))
+    with refnum.use_backend("cuda"):
+        refnum.gemm(a[:64], b.mT, contract="exact/v1")  # loads and tries the kernels
+    for out_dtype in (torch.float32, dtype):
+        out, doubts = torch.empty(2048, 2048, device="cuda", dtype=out_dtype), 0
+        for call in exact.launches(exact.side(a), exact.side(b), None, out):
+            exact.launch.launch(*call)
+            doubts += int(call[-1].count_tensor) if call[0] is exact.COMBINE else 0
+        assert doubts < out.numel() / 500
+        rows = [0, 77, 2047]
+        assert_bit_equal(out[rows].cpu(), reference(a[rows].cpu(), b.mT.cpu(), None, out_dtype))
+
+
+@pytest.mark.gpu
+@on_a_gpu
+@pytest.mark.parametrize("contract", ["exact/v1", "chain/v1", "tree/v1(Kc=256)"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_linear_layer_on_a_gpu(on_gpu: Callable[..., Tensor], contract: str, dtype: torch.dtype) -> None:
+    """The triad: its output and the gradients of operands and bias, as on a CPU."""
+    x, w, bias = operands("normal", 70, 96, 40)
+
+    def trained(device: str) -> list[Tensor]:
+        leaves = [t.to(dtype).to(device).requires_grad_() for t in (x, w.mT, bias)]
+        y = linear(*leaves, contract=contract)
+        y.backward(torch.sin(torch.arange(70 * 40.0)).view(70, 40).to(dtype).to(device))
+        return [y.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+
+    for got, want in zip(trained("cuda"), trained("cpu"), strict=True):
+        assert_bit_equal(got.cpu(), want)

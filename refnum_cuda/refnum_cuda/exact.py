@@ -75,9 +75,13 @@ class Size(ctypes.Structure):
 
 
 class Doubts(ctypes.Structure):
-    """rn::Doubts."""
+    """rn::Doubts; it holds the tensors."""
 
     _fields_ = (("places", c_void_p), ("count", c_void_p))
+
+    def __init__(self, places: Tensor | None = None, count: Tensor | None = None) -> None:
+        super().__init__(*(None if x is None else x.data_ptr() for x in (places, count)))
+        self.places_tensor, self.count_tensor = places, count
 
 
 class Target(ctypes.Structure):
@@ -253,7 +257,7 @@ def launches(a: Side, b: Side, bias: Tensor | None, out: Tensor) -> Iterator[tup
         yield from by_residues(a.matrix(i), b.matrix(i), None if addend is None else addend[one], out[one])
 
 
-def _dots(a: Side, b: Side, bias: Tensor | None, out: Tensor, doubts: tuple[Tensor, Tensor] | None = None) -> Any:
+def _dots(a: Side, b: Side, bias: Tensor | None, out: Tensor, doubts: Doubts | None = None) -> Any:
     batches, rows, columns = out.shape
     blocks = min(-(-out.numel() // WARPS), MOST_BLOCKS)
     if doubts is not None:
@@ -261,12 +265,8 @@ def _dots(a: Side, b: Side, bias: Tensor | None, out: Tensor, doubts: tuple[Tens
     return (
         *(DOTS, (blocks, 1, 1), (THREADS, 1, 1), WORDS_SHARED),
         *(a.lines(batches), b.lines(batches), Bias(bias), out, target(out.dtype)),
-        *(Size(batches, rows, columns, a.values.shape[-1]), _doubts(doubts)),
+        *(Size(batches, rows, columns, a.values.shape[-1]), doubts or Doubts()),
     )
-
-
-def _doubts(doubts: tuple[Tensor, Tensor] | None) -> Doubts:
-    return Doubts() if doubts is None else Doubts(*(x.data_ptr() for x in doubts))
 
 
 def by_residues(a: Side, b: Side, bias: Tensor | None, out: Tensor) -> Iterator[tuple[Any, ...]]:
@@ -284,12 +284,12 @@ def _rows_by_residues(a: Side, right: Residues, bias: Tensor | None, out: Tensor
     left = Residues(a, right.count)
     yield left.launch()
     sums = left.times(right)
-    doubts = (torch.empty(out.numel(), dtype=torch.int32, device=out.device), torch.zeros_like(sums[0, 0, :1]))
+    doubts = Doubts(torch.empty(out.numel(), dtype=torch.int32, device=out.device), torch.zeros_like(sums[0, 0, :1]))
     terms = a.values.shape[-1]
     yield (
         *(COMBINE, (min(-(-out.numel() // THREADS), MOST_BLOCKS), 1, 1), (THREADS, 1, 1), 0),
         *(sums, sums.shape[2], sums.shape[1] * sums.shape[2], left.found, right.found, Bias(bias), out),
-        *(target(out.dtype), Size(*out.shape, terms), moduli(right.count), window(right.count, terms), _doubts(doubts)),
+        *(target(out.dtype), Size(*out.shape, terms), moduli(right.count), window(right.count, terms), doubts),
     )
     yield _dots(a, right.side, bias, out, doubts)
 
