@@ -26,7 +26,7 @@ INTERFACE = 1  #: of the tables below: one more whenever they, or what is passed
 #: What kernels may compute; sums.contracts defines those of sums. Changed bits are a new version.
 CONTRACTS = (
     *("encode/v1", "decode/v1", "quantize/v1", "chain/v1", "tree/v1", "exact/v1"),
-    *(f"posit_{function}/v1" for function in ("add", "sub", "mul", "div", "sqrt", "fma", "fmm")),
+    *(f"posit_{function}/v1" for function in ("add", "sub", "mul", "div", "sqrt", "fma", "fmm", "convert")),
     *(f"posit_{mode}/v1" for mode in ("products", "posit", "cuposit", "quire")),
     *(f"tc.{gpu}.{kind}/v1" for gpu in ("ampere", "ada", "hopper", "blackwell") for kind in ("bf16", "f16")),
     *(f"mx_{function}/v1" for function in ("quantize", "dequantize", "shuffle", "unshuffle")),

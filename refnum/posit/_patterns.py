@@ -20,7 +20,7 @@ def on_patterns(
 ) -> Tensor:
     """Check and broadcast the patterns, then run ``kernel(*patterns, fmt)`` on them."""
     operands = checked(function, fmt, **patterns)
-    return _in_pieces(lambda *x: kernel(*x, fmt), operands, fmt, dtype or container(fmt))
+    return in_pieces(lambda *x: kernel(*x, fmt), operands, fmt, dtype or container(fmt))
 
 
 def on_values(function: str, exact: Callable[..., Exact], fmt: Posit, **patterns: Tensor) -> Tensor:
@@ -47,10 +47,11 @@ def rounded_once(exact: Callable[..., Exact], fmt: Posit, *operands: Tensor) -> 
     def kernel(*pieces: Tensor) -> Tensor:
         return encode(exact(*(decode(x, fmt) for x in pieces), fmt), fmt)
 
-    return _in_pieces(kernel, operands, fmt, container(fmt))
+    return in_pieces(kernel, operands, fmt, container(fmt))
 
 
-def _in_pieces(kernel: Callable[..., Tensor], operands: tuple[Tensor, ...], fmt: Posit, dtype: torch.dtype) -> Tensor:
+def in_pieces(kernel: Callable[..., Tensor], operands: tuple[Tensor, ...], fmt: Posit, dtype: torch.dtype) -> Tensor:
+    """What the kernel makes of patterns of one shape."""
     chunk = CHUNK if fmt.n <= 32 else CHUNK // 2  # above, values have two limbs
     return elementwise(kernel, *operands, dtype=dtype, chunk=chunk)
 

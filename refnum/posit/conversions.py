@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import backend
 from ..boundary import (
     INTEGERS,
     SIGNED,
@@ -30,7 +31,7 @@ from ..core.round import RULES, encode
 from ..errors import DTypeError, FormatError
 from ..fast.chunks import elementwise
 from ..formats import Posit
-from ._patterns import on_patterns
+from ._patterns import checked, in_pieces, on_patterns
 
 WIDTHS = (8, 16, 32, 64)
 
@@ -55,11 +56,14 @@ def convert(bits: Tensor, from_fmt: Posit, to_fmt: Posit) -> Tensor:
     Cost: O(numel) time, result + 4 MB.
     """
     check_posit("posit.convert", to_fmt)
+    (x,) = checked("convert", from_fmt, bits=bits)
+    patterns: Tensor = (backend.kernel("posit_convert", x) or converted)(x, from_fmt, to_fmt)
+    return patterns
 
-    def kernel(x: Tensor, fmt: Posit) -> Tensor:
-        return encode(decode(x, fmt), to_fmt)
 
-    return on_patterns("convert", kernel, from_fmt, dtype=container(to_fmt), bits=bits)
+def converted(bits: Tensor, from_fmt: Posit, to_fmt: Posit) -> Tensor:
+    """The reference of `convert`, for patterns that were checked."""
+    return in_pieces(lambda x: encode(decode(x, from_fmt), to_fmt), (bits,), from_fmt, container(to_fmt))
 
 
 def to_float(bits: Tensor, fmt: Posit, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -82,7 +86,8 @@ def to_float(bits: Tensor, fmt: Posit, dtype: torch.dtype = torch.float64) -> Te
     check_posit("posit.to_float", fmt)
     check_codes("posit.to_float", "bits", bits, fmt)
     check_float_dtype("posit.to_float", dtype)
-    return floats_of(bits, fmt, dtype)
+    floats: Tensor = (backend.kernel("decode", bits) or floats_of)(bits, fmt, dtype)
+    return floats
 
 
 def to_int(bits: Tensor, fmt: Posit, width: int = 32, signed: bool = True) -> Tensor:

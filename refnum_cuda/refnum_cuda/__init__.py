@@ -17,7 +17,7 @@ INTERFACE = 1  #: the hooks of refnum.backend that this package fills
 #: What the kernels compute, by refnum's names: a contract of another version is another contract.
 CONTRACTS = (
     *("encode/v1", "decode/v1", "quantize/v1", "chain/v1", "tree/v1", "exact/v1"),
-    *(f"posit_{function}/v1" for function in ("add", "sub", "mul", "div", "sqrt", "fma", "fmm")),
+    *(f"posit_{function}/v1" for function in ("add", "sub", "mul", "div", "sqrt", "fma", "fmm", "convert")),
     *(f"posit_{mode}/v1" for mode in ("products", "posit", "cuposit", "quire")),
     *(f"tc.{gpu}.{kind}/v1" for gpu in ("ampere", "ada", "hopper", "blackwell") for kind in ("bf16", "f16")),
     *(f"mx_{function}/v1" for function in ("quantize", "dequantize", "shuffle", "unshuffle")),
@@ -41,7 +41,7 @@ def warmup(device: torch.device | int | None = None) -> None:
     BackendError
         When the device is not served, or a kernel's bits are not the reference's.
     """
-    import refnum  # noqa: F401 - registers the kernels, if nobody has imported it before
+    import refnum.codec  # noqa: F401 - it registers the kernels, if nobody has imported it before
 
     from .operations import warmup
 

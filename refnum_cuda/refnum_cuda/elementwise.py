@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from ctypes import c_int32
 from functools import lru_cache, partial
@@ -85,6 +86,10 @@ def _quantize(x: Tensor, fmt: str, rounding: str, random_bits: Tensor | None) ->
     return _converted("quantize", x, x.dtype, (_row(x.dtype), fmt), rounding, random_bits)
 
 
+def _convert(bits: Tensor, from_fmt: str, to_fmt: str) -> Tensor:
+    return _converted("convert", bits, container(to_fmt), (from_fmt, to_fmt))
+
+
 def _row(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
@@ -97,6 +102,10 @@ def container(fmt: str) -> torch.dtype:
 def _covers(x: Tensor, fmt: str, *_: Any) -> bool:
     found = parse_scalar(fmt)
     return not isinstance(found, Posit) or found.n <= WIDEST_POSIT
+
+
+def _convert_covers(bits: Tensor, *formats: str) -> bool:
+    return all(_posit(fmt).n <= WIDEST_POSIT for fmt in formats)
 
 
 def _arithmetic(name: str, *arguments: Any) -> Tensor:
@@ -140,6 +149,12 @@ def _quantize_reference(x: Tensor, fmt: str, rounding: str, random_bits: Tensor 
     from refnum import codec
 
     return codec.rounded(x, parse_scalar(fmt), rounding, random_bits)
+
+
+def _convert_reference(bits: Tensor, from_fmt: str, to_fmt: str) -> Tensor:
+    from refnum.posit.conversions import converted
+
+    return converted(bits, _posit(from_fmt), _posit(to_fmt))
 
 
 def _arithmetic_reference(name: str, *arguments: Any) -> Tensor:
@@ -208,6 +223,12 @@ def _patterns(arity: int) -> Iterator[tuple[Any, ...]]:
         yield *(a, -a + torch.where(every % 3 == 0, 1, 0).to(a.dtype), -a.roll(1))[:arity], fmt
 
 
+def _pairs_of_formats() -> Iterator[tuple[Any, ...]]:
+    bits = torch.arange(-(1 << 15), 1 << 15, 3, dtype=torch.int64, device="cpu")
+    for from_fmt, to_fmt in itertools.permutations(("posit8", "posit16", "posit32", "posit(12,1)", "posit(32,4)"), 2):
+        yield (bits * 65539).to(container(from_fmt)), from_fmt, to_fmt
+
+
 def _arithmetic_row(name: str) -> Operation:
     return Operation(
         f"posit_{name}",
@@ -223,5 +244,6 @@ OPERATIONS = (
     Operation("encode", _encode_reference, _encode, _covers, (CONVERT, *packed.KERNELS), _from_floats),
     Operation("decode", _decode_reference, _decode, _covers, (CONVERT, *packed.KERNELS), _codes),
     Operation("quantize", _quantize_reference, _quantize, _covers, (QUANTIZE, *packed.KERNELS), _kept),
+    Operation("posit_convert", _convert_reference, _convert, _convert_covers, (CONVERT,), _pairs_of_formats),
     *map(_arithmetic_row, ARITHMETIC),
 )

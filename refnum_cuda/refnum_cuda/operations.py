@@ -97,6 +97,11 @@ OPAQUE = {
         lambda bits, fmt, dtype: _ops.decode(bits, fmt.name, dtype),
     ),
     "quantize": Opaque(_FROM_FLOATS, _like, lambda x, fmt, *rest: _ops.quantize(x, fmt.name, *rest)),
+    "posit_convert": Opaque(
+        "(Tensor bits, str from_fmt, str to_fmt) -> Tensor",
+        _patterns_like,
+        lambda bits, from_fmt, to_fmt: _ops.posit_convert(bits, from_fmt.name, to_fmt.name),
+    ),
     **{f"posit_{name}": _of_patterns(f"posit_{name}", arity) for name, arity in elementwise.ARITHMETIC.items()},
     **{name: Opaque(*row) for room in (quantizer, dequantizer, layouts) for name, row in room.OPAQUE.items()},
 }
@@ -158,6 +163,8 @@ def note() -> str:
 
 def warmup(device: torch.device | int | None) -> None:
     """Try every operation on a device, by default torch's current one."""
+    if why := obstacle():
+        raise backend.refusal(why)
     place = torch.device(torch.cuda.current_device() if device is None else device)
     if why := serving.obstacle(place):
         raise backend.refusal(why)
