@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from cuda.stage import told
 
 import refnum
-from refnum import Posit, codec, posit
+from refnum import Posit, codec, mx, posit
 from refnum.posit.arithmetic import by_definition
 from refnum_cuda import driver, launch, modules, operations, serving
 
@@ -243,3 +244,33 @@ def while_capturing() -> dict[str, Any]:
     encoded()
     torch.cuda.is_current_stream_capturing = lambda: True
     return {"cold": cold, "warm": told(encoded)}
+
+
+def block_formats() -> list[str]:
+    """Calls of refnum.mx that kernels do not answer as the reference does."""
+    random = torch.Generator(device="cpu").manual_seed(11)
+    x = torch.randn((32, 96), generator=random, dtype=torch.float32)
+    bits = torch.randint(0, 1 << 16, (96,), generator=random)
+    calls = {
+        "mxfp4": lambda: mx.quantize(x, refnum.mxfp4),
+        "mxfp4 along columns": lambda: mx.quantize(x, refnum.mxfp4, axis=0, profile="aiter", scale="rceil"),
+        "padded": lambda: mx.quantize(x[:, :70], refnum.mxint8, pad=True),
+        "stochastic": lambda: mx.quantize(x, refnum.mxfp8_e5m2, rounding="stochastic", random_bits=bits),
+        "two levels": lambda: mx.quantize(x, refnum.nvfp4, tensor_scale=mx.tensor_scale(x, refnum.nvfp4)),
+        "without a kernel": lambda: mx.quantize(x, refnum.mxfp4, profile="microxcaling"),
+        "nothing": lambda: mx.quantize(x[:0], refnum.mxfp4),
+    }
+
+    def answers(call: Callable[[], mx.Blocks]) -> list[torch.Tensor]:
+        found = call()
+        order = mx.to_blocked(found.scales)
+        values = [mx.dequantize(found, dtype) for dtype in (torch.float32, torch.bfloat16, torch.float64)]
+        return [found.elements, found.scales, order, mx.from_blocked(order, found.scales.shape), *values]
+
+    wrong = []
+    for name, call in calls.items():
+        got = answers(call)
+        with refnum.use_backend("reference"):
+            want = answers(call)
+        wrong += [name] * any(serving._differing(ours, theirs) for ours, theirs in zip(got, want, strict=True))
+    return wrong
