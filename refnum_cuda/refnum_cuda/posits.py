@@ -206,7 +206,7 @@ def _packed(
 ) -> Panels:
     """An operand [.., lines, terms] in panels; one of a single batch serves all of them."""
     one = prod(x.shape[:-2]) == 1
-    x = _batched(x, torch.Size((1,)) if one else batch)
+    x = _batched(x, x.shape[:-2] if one else batch)
     batches, lines, terms = x.shape
     panels = -(-lines // lane.lines) * -(-(terms + gap[1]) // TERMS)
     data = torch.empty(batches * panels * lane.lines * TERMS, dtype=lane.dtype, device=x.device)

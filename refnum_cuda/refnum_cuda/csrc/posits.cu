@@ -249,7 +249,6 @@ __device__ __forceinline__ void product(Mode mode, const Panels& a, const Panels
             for (; term < end; term += Tile::LINES) sums.add_any_term(mode, term, term + Tile::PANEL);
         }
     }
-    wait_copies<0>();
 
     // 4. Written.
     sums.each_inside(inside, [&](Value sum, i32 r, i32 c) { here(out, r, c) = finish(sum, here, r, c); });
