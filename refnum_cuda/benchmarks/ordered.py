@@ -74,7 +74,7 @@ def rows() -> Iterator[Row]:
 
 
 def _beside_the_reference() -> Row:
-    """A small one beside the definition, as torch's operations on the GPU, and beside what torch.compile makes of it."""
+    """A small one beside the definition in torch's operations, and beside what torch.compile makes of its steps."""
     a, b = _random(256, 64), _random(64, 256)
     columns, lines = ([x.contiguous() for x in side.unbind()] for side in (a.mT[..., None], b[:, None, :]))
     step = torch.compile(chain.fma_by_definition, dynamic=False)
