@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import refnum.codec  # noqa: F401 - first, for it looks for kernels, and their rooms import parts of refnum
 import torch
 from refnum_cuda.tensorcores import comparison
 from refnum_cuda.tensorcores.comparison import Report
@@ -37,6 +36,8 @@ from refnum_cuda.tensorcores.instructions import (
 from refnum_cuda.tensorcores.measures import measured
 from refnum_cuda.tensorcores.operands import KINDS
 from refnum_cuda.tensorcores.others import others
+
+import refnum.codec  # noqa: F401 - first, for it looks for kernels, and their rooms import parts of refnum
 
 LARGEST = 8_000_000  #: bytes of a file of vectors
 

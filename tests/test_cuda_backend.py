@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +18,13 @@ from cuda.stage import stage as the_stage
 
 import refnum
 import refnum_cuda
-from refnum import Posit, backend
+from refnum import Posit, backend, posit
 from refnum.errors import BackendError
+from refnum.posit.arithmetic import EXACT, by_definition
 from refnum.sums import contracts, posits
-from refnum_cuda import operations
+from refnum_cuda import elementwise, operations
 
+PACKAGE = Path(refnum_cuda.__file__).parents[1]
 X = torch.tensor([1.0, -0.75, 3.0], dtype=torch.float32)
 
 
@@ -89,6 +94,23 @@ def test_both_name_the_same_interface_and_contracts() -> None:
     for name in backend.CONTRACTS:
         if name.split("/")[0] not in functions and name not in posits.NAMES:
             assert contracts.find("gemm", name).name.startswith(name)
+
+
+@pytest.mark.parametrize("name", ["ExactPartial", "functions", "testing"])
+def test_kernels_are_found_whatever_is_imported_first(name: str, tmp_path: Path) -> None:
+    metadata = tmp_path / "refnum_cuda-0.1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: refnum-cuda\nVersion: 0.1.0\n")
+    (metadata / "entry_points.txt").write_text("[refnum.backends]\ncuda = refnum_cuda:register\n")
+    code = f"import sys; sys.path[:0] = {[str(tmp_path), str(PACKAGE)]}; import refnum; refnum.{name}"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU to try them on")
+def test_nothing_is_tried_without_a_gpu() -> None:
+    with pytest.raises(BackendError, match="finds no GPU"):
+        refnum_cuda.warmup()
 
 
 def test_the_package_is_not_imported_where_the_reference_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,6 +189,42 @@ def test_a_kernel_is_called_once_the_arguments_were_checked(
     with pytest.raises(refnum.DTypeError):
         call(X.to(torch.complex64))
     assert len(seen) == 1
+
+
+CODES = torch.tensor([64, -60, 76], dtype=torch.int8)
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "arguments"),
+    [
+        ("posit_add", lambda x: posit.add(x, CODES[:1], Posit(8)), (Posit(8),)),
+        ("posit_sqrt", lambda x: posit.sqrt(x, Posit(8)), (Posit(8),)),
+        ("posit_fma", lambda x: posit.fma(x, x, x, Posit(8)), (Posit(8),)),
+        ("posit_convert", lambda x: posit.convert(x, Posit(8), Posit(16)), (Posit(8), Posit(16))),
+        ("decode", lambda x: posit.to_float(x, Posit(8), torch.float16), (Posit(8), torch.float16)),
+    ],
+)
+def test_a_kernel_of_posits_gets_patterns_of_one_shape(
+    name: str, call: Callable[[torch.Tensor], torch.Tensor], arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = recorded(name, CODES, monkeypatch)
+    assert call(CODES) is CODES
+    (given,) = seen
+    patterns = given[: len(given) - len(arguments)]
+    assert given[len(patterns) :] == arguments
+    assert {x.shape for x in patterns} == {CODES.shape}
+    with pytest.raises(refnum.DTypeError):
+        call(X)
+    assert len(seen) == 1
+
+
+def test_every_function_of_posits_with_a_kernel_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, arity in elementwise.ARITHMETIC.items():
+        seen = recorded(f"posit_{name}", CODES, monkeypatch)
+        getattr(posit, name)(*[CODES] * arity, Posit(8))
+        assert len(seen) == 1
+        assert by_definition(name, Posit(8), *[CODES] * arity).shape == CODES.shape
+    assert set(elementwise.ARITHMETIC) == set(EXACT)
 
 
 def test_a_kernel_gets_random_bits_in_the_shape_of_x(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ bfloat16, float32 or float64, reads the values exactly, and gives values of the 
 hold them all. Operands broadcast as torch does. There are no gradients.
 """
 
+from .. import codec  # noqa: F401 - first, for it looks for kernels, and their rooms import rooms of this one
 from .activations import gelu, sigmoid, silu, softmax_exp
 from .exponentials import exp, exp2, exp2m1, exp10, exp10m1, expm1, log, log1p, log2, log2p1, log10, log10p1
 from .hyperbolics import acosh, asinh, atanh, cosh, sinh, tanh
