@@ -166,9 +166,9 @@ def test_integers_up_to_half_of_the_product(files: Files) -> None:
         # Spans of operands whose sums just need so many groups.
         bits = room if groups < quires.GROUPS else residues.room(4 * groups - 4) + 1
         spans = torch.tensor([1024 - unit, 1024 + bits + unit, 1024, 1024, 0, 0], dtype=torch.int32)
-        scheme = quires.Scheme(spans.data_ptr(), 0, quires.ROOM)
+        scheme = quires.Scheme(spans, 1)
         out, nar = torch.empty(1, rows, columns, dtype=torch.int32), torch.zeros(128, dtype=torch.uint8)
-        given = quires.Sums(sums.data_ptr(), rows, columns, nar.data_ptr(), nar.data_ptr())
+        given = quires.Sums(sums, nar, nar)
         files["quires"].run(
             *("rn_quire_reconstruct", 4, 256, given, quires.Numbers(None), quires.Numbers(out), rows, columns),
             *(parameters.posit(fmt), scheme, quires.basis()),

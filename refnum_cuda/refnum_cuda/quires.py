@@ -78,21 +78,26 @@ ROOM = Room(*(residues.room(4 * groups) for groups in range(1, GROUPS + 1)))
 
 
 class Scheme(ctypes.Structure):
-    """rn::Scheme."""
+    """rn::Scheme; it holds the spans."""
 
     _fields_ = (("spans", c_void_p), ("growth", c_int32), ("room", Room))
 
+    def __init__(self, spans: Tensor, terms: int) -> None:
+        super().__init__(spans.data_ptr(), _growth(terms), ROOM)
+        self.tensor = spans
+
 
 class Sums(ctypes.Structure):
-    """rn::Sums."""
+    """rn::Sums; it holds the tensors."""
 
     _fields_ = (
-        ("residues", c_void_p),
-        ("rows", c_int32),
-        ("columns", c_int32),
-        ("a_nar", c_void_p),
-        ("b_nar", c_void_p),
+        *(("residues", c_void_p), ("rows", c_int32), ("columns", c_int32)),
+        *(("a_nar", c_void_p), ("b_nar", c_void_p)),
     )
+
+    def __init__(self, product: Tensor, a_nar: Tensor, b_nar: Tensor) -> None:
+        super().__init__(product.data_ptr(), *product.shape[1:], a_nar.data_ptr(), b_nar.data_ptr())
+        self.tensors = product, a_nar, b_nar
 
 
 class Work(ctypes.Structure):
@@ -150,7 +155,7 @@ class ByResidues:
         self.count = 4 * groups_for(fmt, a.shape[-1])
         self.spans = torch.zeros(7, dtype=torch.int32, device=out.device)  # the last one is how many numbers there are
         self.nar = [torch.zeros(x.shape[:-1], dtype=torch.uint8, device=out.device) for x in (a, b)]
-        self.scheme = Scheme(self.spans.data_ptr(), _growth(a.shape[-1]), ROOM)
+        self.scheme = Scheme(self.spans, a.shape[-1])
 
     def launches(self) -> Iterator[tuple[Any, ...]]:
         """All that is to be launched, one after the other."""
@@ -210,8 +215,7 @@ class ByResidues:
     def _reconstruct(self, product: Tensor, batch: int, rows: slice, columns: slice) -> tuple[Any, ...]:
         part = slice(batch, batch + 1), rows, columns
         out, c = self.out[part], None if self.c is None else self.c[part]
-        nar = self.nar[0][batch, rows], self.nar[1][batch, columns]
-        sums = Sums(product.data_ptr(), *product.shape[1:], *(x.data_ptr() for x in nar))
+        sums = Sums(product, self.nar[0][batch, rows], self.nar[1][batch, columns])
         blocks = min(-(-out.shape[1] * -(-out.shape[2] // 4) // THREADS), MOST_BLOCKS)
         return (
             *(RECONSTRUCT, (blocks, 1, 1), (THREADS, 1, 1), 0, sums, Numbers(c), Numbers(out), *out.shape[1:]),
@@ -224,7 +228,7 @@ def _parts(count: int, most: int) -> list[slice]:
 
 
 def _filled(part: slice, multiple: int) -> int:
-    return -(-(part.stop - part.start) // multiple) * multiple
+    return -(-int(part.stop - part.start) // multiple) * multiple
 
 
 # ---- by registers --------------------------------------------------------------------------------

@@ -22,13 +22,19 @@ MOST_TERMS = 1 << 16  #: for which sums of products of residues are at most 2**3
 
 
 class Product(ctypes.Structure):
-    """rn::Product."""
+    """rn::Product; it holds the tensors, which must live until the kernel has been launched."""
 
     _fields_ = (
         *((name, c_void_p) for name in ("a", "b", "out")),
         *((name, c_int32) for name in ("rows", "columns", "terms")),
         *(("moduli", c_void_p), ("continued", c_int32)),
     )
+
+    def __init__(self, a: Tensor, b: Tensor, out: Tensor, count: Tensor | None, continued: bool) -> None:
+        pointers = (x.data_ptr() for x in (a, b, out))
+        sizes = *out.shape[1:], a.shape[-1]
+        super().__init__(*pointers, *sizes, None if count is None else count.data_ptr(), continued)
+        self.tensors = a, b, out, count
 
 
 class Moduli(ctypes.Structure):
@@ -107,6 +113,4 @@ def multiplied(a: Tensor, b: Tensor, out: Tensor, count: Tensor | None, *, conti
     """
     number, rows, columns = out.shape
     grid = rows // ROWS * -(-columns // COLUMNS), number, 1
-    pointers = (x.data_ptr() for x in (a, b, out))
-    product = Product(*pointers, rows, columns, a.shape[-1], None if count is None else count.data_ptr(), continued)
-    return PRODUCTS, grid, (THREADS, 1, 1), SHARED, product, moduli()
+    return PRODUCTS, grid, (THREADS, 1, 1), SHARED, Product(a, b, out, count, continued), moduli()
