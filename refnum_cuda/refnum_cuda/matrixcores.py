@@ -24,7 +24,7 @@ from . import driver, launch, modules, warpgroups
 from .matrices import RESULTS, Extent, Matrix, Problem, Side, problem
 from .serving import Operation
 
-CONTRACT = re.compile(r"tc\.(\w+\.(bf16|f16))/v1")
+CONTRACT = re.compile(r"tc\.((?:ampere|ada|hopper|blackwell)\.(bf16|f16))/v1")
 KINDS = {torch.bfloat16: "bf16", torch.float16: "f16"}
 #: whose instructions a GPU has, by its compute capability, or by the first number of it
 ARCHITECTURES = {8: "ampere", (8, 9): "ada", 9: "hopper", 10: "blackwell", 12: "blackwell"}
@@ -87,7 +87,7 @@ def served(contract: str, capability: tuple[int, int]) -> Instruction | None:
     """
     found = CONTRACT.fullmatch(contract)
     architecture = ARCHITECTURES.get(capability, ARCHITECTURES.get(capability[0]))
-    if found is None or found[1] not in INSTRUCTIONS or architecture is None:
+    if found is None or architecture is None:
         return None
     asked, own = INSTRUCTIONS[found[1]], INSTRUCTIONS[f"{architecture}.{found[2]}"]
     return asked if replace(asked, name=own.name) == own else None
