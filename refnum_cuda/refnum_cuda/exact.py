@@ -33,9 +33,10 @@ WORDS_SHARED = 21 * 8 * THREADS  #: bytes of shared memory for a block's words
 MOST_BLOCKS = 1 << 16
 BLOCKS_EACH = 5  #: of a multiprocessor, where few results are in doubt
 
-FEWEST = 16  #: rows and columns for which residues pay,
-SMALLEST = 1 << 22  #: and products of factors,
+FEWEST = 6  #: rows and columns for which residues pay,
+SMALLEST = 1 << 24  #: and products of factors,
 MOST_TERMS = (1 << 16) - 1  #: and terms for which sums of products of residues stay below 2**30
+LEAST_LINES = 32  #: that torch multiplies on a GPU, in eights; terms in sixteens
 AREA = 1 << 30  #: bytes of such sums at a time
 
 
@@ -300,7 +301,7 @@ class Residues:
     def __init__(self, side: Side, count: int) -> None:
         _, lines, terms = side.values.shape
         self.side, self.count = side, count
-        padded, device = max(32, -(-lines // 8) * 8), side.values.device
+        padded, device = max(LEAST_LINES, -(-lines // 8) * 8), side.values.device
         self.residues = torch.empty(count, padded, -(-terms // 16) * 16, dtype=torch.int8, device=device)
         self.found = torch.empty(padded, 3, dtype=torch.int32, device=device)
 
@@ -344,13 +345,13 @@ def examples() -> Iterator[tuple[Any, ...]]:
         -0 * k,
     ]
     columns = [1 - k * 2.0**-23, k % 7 - 3, 2.0 ** -(k % 80), 1 + 0 * k]
-    a = torch.stack([*rows, *(torch.sin(k * i) for i in range(1, 122))])
-    b = torch.stack([*columns, *(torch.cos(k * i) for i in range(124))])
-    bias = torch.where(k[:128] % 2 == 0, -0.0, k[:128] - 64)
+    a = torch.stack([*rows, *(torch.sin(k * i) for i in range(1, 249))])
+    b = torch.stack([*columns, *(torch.cos(k * i) for i in range(252))])
+    bias = torch.where(k[:256] % 2 == 0, -0.0, k[:256] - 64)
     for dtype, out_dtype in ((torch.float32, torch.float32), (torch.bfloat16, torch.float16)):
         x, y = a.to(dtype), b.to(dtype)
         yield x, y.mT, None, CONTRACT, out_dtype
-        yield x[:9], y.mT, bias, CONTRACT, out_dtype
+        yield x[:9], y.mT, bias, CONTRACT, out_dtype  # by words
 
 
 KERNELS = DOTS, RESIDUES, COMBINE
