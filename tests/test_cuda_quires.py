@@ -422,12 +422,12 @@ MUTANTS = {
     ),
     "of c left out": ("if (c.data) sum.add(decode(load(c, c.place(0", "if (!c.data) sum.add(decode(load(c, c.place(0"),
     "of the last segment left out": (
-        "segment < work.segments; segment++, from",
-        "segment + 1 < work.segments; segment++, from",
+        "segment = lane; segment < work.segments;",
+        "segment = lane; segment + 1 < work.segments;",
     ),
     "of half a warp": (
-        "for (i32 half = 16; half; half /= 2) {\n            Register",
-        "for (i32 half = 8; half; half /= 2) {\n            Register",
+        "for (i32 half = 16; half; half /= 2) {\n        Register",
+        "for (i32 half = 8; half; half /= 2) {\n        Register",
     ),
 }
 

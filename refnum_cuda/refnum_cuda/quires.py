@@ -252,7 +252,7 @@ def by_registers(a: Tensor, b: Tensor, c: Tensor | None, out: Tensor, fmt: Posit
         block, form = (THREADS, 1, 1), parameters.posit(fmt)
         blocks = min(-(-count * segments // WARPS), MOST_BLOCKS)
         yield ADD[limbs], (blocks, 1, 1), block, 0, Numbers(a), Numbers(b), work, form, sums
-        blocks = -(-count // THREADS)
+        blocks = min(-(-count * (32 if segments > 1 else 1) // THREADS), MOST_BLOCKS)
         yield ROUND[limbs], (blocks, 1, 1), block, 0, sums, Numbers(c), Numbers(out), work, form
 
 

@@ -200,6 +200,19 @@ struct Place {
         : batch(number / work.columns / work.rows), row(number / work.columns % work.rows), column(number % work.columns) {}
 };
 
+// Halves of a warp are added until each lane has it all.
+template <i32 LIMBS>
+__device__ __forceinline__ void add_across_warp(Register<LIMBS>& sum) {
+#pragma unroll 1
+    for (i32 half = 16; half; half /= 2) {
+        Register<LIMBS> other(sum.lowest);
+#pragma unroll
+        for (i32 i = 0; i < LIMBS; i++) other.limb[i] = __shfl_xor_sync(~0u, sum.limb[i], half);
+        other.kind = __shfl_xor_sync(~0u, sum.kind, half);
+        sum.add(other);
+    }
+}
+
 // Words [segment][limb][result], the last one its kind.
 template <i32 LIMBS>
 __device__ __forceinline__ void add_in_registers(const Numbers& a, const Numbers& b, const Work& work, Posit fmt,
@@ -208,7 +221,7 @@ __device__ __forceinline__ void add_in_registers(const Numbers& a, const Numbers
     const i64 warps = static_cast<i64>(gridDim.x) * (THREADS / 32);
     for (i64 item = blockIdx.x * static_cast<i64>(THREADS / 32) + threadIdx.x / 32; item < work.count * work.segments;
          item += warps) {
-        // 1. A warp makes one segment of one result; its lanes share the terms out.
+        // A warp makes one segment of one result; its lanes share the terms out.
         const i64 number = item % work.count, segment = item / work.count, from = segment * work.length;
         const Place at(work.first + number, work);
         const i64 end = from + work.length < work.terms ? from + work.length : work.terms;
@@ -217,15 +230,7 @@ __device__ __forceinline__ void add_in_registers(const Numbers& a, const Numbers
             sum.add_product(decode(load(a, a.place(at.batch, at.row, k), fmt), fmt),
                             decode(load(b, b.place(at.batch, at.column, k), fmt), fmt));
         }
-        // 2. Halves of the warp are added until each lane has it all.
-#pragma unroll 1
-        for (i32 half = 16; half; half /= 2) {
-            Register<LIMBS> other(sum.lowest);
-#pragma unroll
-            for (i32 i = 0; i < LIMBS; i++) other.limb[i] = __shfl_xor_sync(~0u, sum.limb[i], half);
-            other.kind = __shfl_xor_sync(~0u, sum.kind, half);
-            sum.add(other);
-        }
+        add_across_warp(sum);
         if (lane > 0) continue;
         u32* to = sums + segment * (LIMBS + 1) * work.count + number;
 #pragma unroll
@@ -237,19 +242,23 @@ __device__ __forceinline__ void add_in_registers(const Numbers& a, const Numbers
 template <i32 LIMBS>
 __device__ __forceinline__ void round_registers(const u32* sums, const Numbers& c, const Numbers& out, const Work& work,
                                                 Posit fmt) {
+    const i32 lanes = work.segments > 1 ? 32 : 1;  // that share out a result's segments
     const i64 threads = static_cast<i64>(gridDim.x) * THREADS;
-    for (i64 number = blockIdx.x * static_cast<i64>(THREADS) + threadIdx.x; number < work.count; number += threads) {
-        const Place at(work.first + number, work);
+    for (i64 item = blockIdx.x * static_cast<i64>(THREADS) + threadIdx.x; item < work.count * lanes; item += threads) {
+        const i64 number = item / lanes, lane = item % lanes;
         Register<LIMBS> sum(-2 * fmt.max_scale());
-        if (c.data) sum.add(decode(load(c, c.place(at.batch, at.row, at.column), fmt), fmt));
-        const u32* from = sums + number;
-        for (i64 segment = 0; segment < work.segments; segment++, from += (LIMBS + 1) * work.count) {
+        for (i64 segment = lane; segment < work.segments; segment += lanes) {
+            const u32* from = sums + segment * (LIMBS + 1) * work.count + number;
             Register<LIMBS> part(sum.lowest);
 #pragma unroll
             for (i32 i = 0; i < LIMBS; i++) part.limb[i] = from[i * work.count];
             part.kind = static_cast<i32>(from[LIMBS * work.count]);
             sum.add(part);
         }
+        if (lanes > 1) add_across_warp(sum);
+        if (lane > 0) continue;
+        const Place at(work.first + number, work);
+        if (c.data) sum.add(decode(load(c, c.place(at.batch, at.row, at.column), fmt), fmt));
         store(out, out.place(at.batch, at.row, at.column), sum.pattern(fmt), fmt);
     }
 }
