@@ -10,6 +10,7 @@ from torch import Tensor
 
 import refnum
 from refnum import mx
+from refnum_cuda import exact, launch, residues
 
 PRODUCTS = (
     (torch.float32, torch.float32, 4096, "0.4 times torch.mm of float32 or better"),
@@ -36,6 +37,7 @@ def rows() -> Iterator[Row]:
     for fmt in BLOCKS:
         yield _blocks(fmt, 4096)
     yield _wide(1024)
+    yield from _parts(4096)
 
 
 def _product(dtype: torch.dtype, out: torch.dtype, count: int, size: int, target: str) -> Row:
@@ -75,6 +77,35 @@ def _wide(size: int) -> Row:
         lambda: refnum.gemm(a, b, contract="exact/v1"),
         {"torch.mm, float32": lambda: a @ b},
         operations=2 * size**3,
+    )
+
+
+def _parts(size: int) -> Iterator[Row]:
+    """What a product of float32 consists of; its products of residues beside those of a kernel of ours."""
+    a, b = (exact.side(_normal(size, size, seed=seed)) for seed in (0, 1))
+    calls = []
+    for call in exact.launches(a, b, None, torch.empty(1, size, size, device="cuda", dtype=torch.float32)):
+        launch.launch(*call)
+        calls.append(call)
+    _, _, combine, _ = calls
+    left, right = (exact.Residues(x, exact.moduli_for(32, torch.float32)) for x in (a, b))
+    for each in (left, right):
+        launch.launch(*each.launch())
+    reduced = torch.empty(right.count, size, size, dtype=torch.uint8, device="cuda")
+    alone = residues.multiplied(left.residues, right.residues, reduced, None)
+    yield Row("a matrix to residues", lambda: launch.launch(*left.launch()), bytes=(4 + right.count) * size**2)
+    yield Row(
+        f"products of {right.count} residues by torch._int_mm",
+        lambda: left.times(right),
+        {"mma.sync, reduced": lambda: launch.launch(*alone)},
+        operations=2 * right.count * size**3,
+    )
+    doubts = combine[-1].count_tensor
+    yield Row(
+        "sums from residues, and rounded",
+        lambda: (doubts.zero_(), launch.launch(*combine)),
+        bytes=(4 + 4 * right.count) * size**2,
+        note=f"{int(doubts)} of {size**2} results in doubt",
     )
 
 

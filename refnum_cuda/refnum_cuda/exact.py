@@ -36,6 +36,7 @@ BLOCKS_EACH = 5  #: of a multiprocessor, where few results are in doubt
 FEWEST = 6  #: rows and columns for which residues pay,
 SMALLEST = 1 << 24  #: and products of factors,
 MOST_TERMS = (1 << 16) - 1  #: and terms for which sums of products of residues stay below 2**30
+MOST_COLUMNS = 1 << 20  #: of which a part of the rows has no more results than 31 bits can number
 LEAST_LINES = 32  #: that torch multiplies on a GPU, in eights; terms in sixteens
 AREA = 1 << 30  #: bytes of such sums at a time
 
@@ -250,12 +251,18 @@ def launches(a: Side, b: Side, bias: Tensor | None, out: Tensor) -> Iterator[tup
         axes = (out.shape[:-2].numel(), out.shape[-2])
     out = out.view(*axes, out.shape[-1])
     addend = None if bias is None else bias.reshape(out.shape)
-    if min(out.shape[1:]) < FEWEST or out[0].numel() * a.values.shape[-1] < SMALLEST or a.values.shape[-1] > MOST_TERMS:
+    if not _residues_pay(out.shape, a.values.shape[-1]):
         yield _dots(a, b, addend, out)
         return
     for i in range(len(out)):
         one = slice(i, i + 1)
         yield from by_residues(a.matrix(i), b.matrix(i), None if addend is None else addend[one], out[one])
+
+
+def _residues_pay(shape: torch.Size, terms: int) -> bool:
+    _, rows, columns = shape
+    large = min(rows, columns) >= FEWEST and rows * columns * terms >= SMALLEST
+    return large and terms <= MOST_TERMS and columns <= MOST_COLUMNS
 
 
 def _dots(a: Side, b: Side, bias: Tensor | None, out: Tensor, doubts: Doubts | None = None) -> Any:
@@ -285,7 +292,7 @@ def _rows_by_residues(a: Side, right: Residues, bias: Tensor | None, out: Tensor
     left = Residues(a, right.count)
     yield left.launch()
     sums = left.times(right)
-    doubts = Doubts(torch.empty(out.numel(), dtype=torch.int32, device=out.device), torch.zeros_like(sums[0, 0, :1]))
+    doubts = Doubts(torch.empty(out.numel(), dtype=torch.int32, device=out.device), sums.new_zeros(1))
     terms = a.values.shape[-1]
     yield (
         *(COMBINE, (min(-(-out.numel() // THREADS), MOST_BLOCKS), 1, 1), (THREADS, 1, 1), 0),
