@@ -385,8 +385,9 @@ def test_no_barrier_commit_or_wait_is_idle(kernels: Kernels, mode: str, fmt: Pos
 def variant(*changes: tuple[str, str]) -> Kernels:
     """The kernels with some text of their files replaced."""
     text = (bridge.CSRC / "posits.cu").read_text()
-    for header in ("rn_modes.cuh", "rn_doubles.cuh"):
-        text = text.replace(f'#include "{header}"', (bridge.CSRC / header).read_text().replace("#pragma once", ""))
+    for header in ("rn_packed.cuh", "rn_modes.cuh", "rn_ranges.cuh", "rn_doubles.cuh"):
+        first, *rest = text.split(f'#include "{header}"')
+        text = first + (bridge.CSRC / header).read_text().replace("#pragma once", "") + "".join(rest)
     for right, wrong in changes:
         assert text.count(right) == 1, right
         text = text.replace(right, wrong)

@@ -68,7 +68,7 @@ class Nvrtc:
 
     def compile(self, source: Path, target: str) -> bytes:
         """The file's bytes; headers are handed over as text, so no path enters them."""
-        headers = sorted(source.parent.glob("*.cuh"))
+        headers = [*{path.name: path for folder in (SOURCES, source.parent) for path in folder.glob("*.cuh")}.values()]
         texts = (ctypes.c_char_p * len(headers))(*(header.read_bytes() for header in headers))
         names = (ctypes.c_char_p * len(headers))(*(header.name.encode() for header in headers))
         program = ctypes.c_void_p()
@@ -127,7 +127,8 @@ class Nvcc:
             kind = ["-cubin", f"-gencode=arch={target.replace('sm', 'compute')},code={target}"]
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / "made"
-            command = [str(self._path), "-O3", "-Werror=all-warnings", *FLAGS, *kind, "-o", str(made), source.name]
+            flags = ["-O3", "-Werror=all-warnings", *FLAGS, *kind, "-I", str(SOURCES)]
+            command = [str(self._path), *flags, "-o", str(made), source.name]
             run = subprocess.run(command, cwd=source.parent, capture_output=True, text=True, check=False)
             if run.returncode or run.stderr:
                 raise CompilationError(f"{self.name} refused {source.name} for {target}:\n{run.stdout}{run.stderr}")
