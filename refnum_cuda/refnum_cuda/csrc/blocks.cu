@@ -117,21 +117,81 @@ struct Rows {
     i64 stride;  // of rows, in values
 };
 
-RN_HD u32 magnitude_bits(float x) { return bits_of(x) & MAGNITUDE_BITS; }
-RN_HD u32 magnitude_bits(u16 x) { return x & 0x7fff; }
-RN_HD float from_magnitude(u32 bits, Float32) { return float_of(bits); }
+// Eight values as they lie in memory.
 template <class Float>
-RN_HD float from_magnitude(u32 bits, Float) {
-    return Float::widened(static_cast<u16>(bits));
+struct alignas(16) Eight {
+    static constexpr i32 EACH = sizeof(u32) / sizeof(typename Float::Bits);  // values in a word
+    u32 word[EIGHT / EACH];
+
+    RN_HD float value(i32 k) const {
+        if constexpr (EACH == 1) return float_of(word[k]);
+        return Float::widened(static_cast<u16>(word[k / 2] >> k % 2 * 16));
+    }
+
+    // The largest magnitude: integers are in the order of the values.
+    RN_HD u32 amax() const {
+        u32 low = 0, high = 0;
+#pragma unroll
+        for (i32 k = 0; k < EIGHT / EACH; ++k) {
+            high = most_of(high, word[k] & MAGNITUDE_BITS);  // of two values the lower one is too small to count
+            if (EACH == 2) low = most_of(low, word[k] << 17);
+        }
+        return EACH == 1 ? high : most_of(high >> 16, low >> 17);
+    }
+
+    // The float32 pattern of a magnitude that amax gave.
+    static RN_HD u32 widened(u32 magnitude) {
+        return EACH == 1 ? magnitude : bits_of(Eight{{magnitude}}.value(0));
+    }
+
+    // The signs of four values, at the head of a byte each.
+    RN_HD u32 signs(i32 first) const {
+        if constexpr (EACH == 2) return bytes_of(word[first / 2], word[first / 2 + 1], 0x7531) & 0x80808080;
+        u32 low = bytes_of(word[first], word[first + 1], 0x73), high = bytes_of(word[first + 2], word[first + 3], 0x73);
+        return bytes_of(low, high, 0x5410) & 0x80808080;
+    }
+};
+
+template <class Codes>
+using Packed = Vector<u32, Codes::WIDTH == 4 ? 1 : 2>;
+
+// Codes of eight values that are multiplied by a factor: numbers, whose signs are kept.
+template <class Codes, class Float>
+RN_HD Packed<Codes> codes_of(const Eight<Float>& x, float factor) {
+    constexpr i32 WORDS = Codes::WIDTH == 4 ? 1 : 2, APART = 4 * WORDS;
+    Packed<Codes> out{};
+#pragma unroll
+    for (i32 k = 0; k < EIGHT; ++k) {
+        float value = Codes::HAS_SIGN ? magnitude_of(x.value(k)) : x.value(k);
+        i32 at = k * APART % 32;
+        out.lane[k * WORDS / EIGHT] += (Codes::excessive_code(multiply_rn(value, factor)) << at) - (Codes::EXCESS << at);
+    }
+    if constexpr (Codes::HAS_SIGN && WORDS == 1) {
+        u32 low = x.signs(0), high = x.signs(4);  // in bytes: every other one becomes the lower half of one
+        out.lane[0] |= bytes_of(low, high, 0x7531) | bytes_of(low, high, 0x6420) >> 4;
+    } else if constexpr (Codes::HAS_SIGN) {
+        for (i32 i = 0; i < 2; ++i) out.lane[i] |= x.signs(4 * i) >> (8 - Codes::WIDTH);
+    }
+    return out;
 }
 
-// Codes of eight values, from the lowest bit on.
-template <i32 WORDS, class F>
-RN_HD Vector<u32, WORDS> packed(F code) {
-    Vector<u32, WORDS> out{};
-#pragma unroll
-    for (i32 k = 0; k < EIGHT; ++k) out.lane[k * WORDS / EIGHT] |= code(k) << (k * 4 * WORDS % 32);
-    return out;
+// The same for any eight values, one after the other.
+template <class Codes, class Float>
+__device__ Packed<Codes> careful_codes(const typename Float::Bits* x, float factor, u32 care, float zero,
+                                       const Recipe& recipe) {
+    constexpr i32 APART = Codes::WIDTH == 4 ? 4 : 8;
+    u64 out = 0;
+#pragma unroll 1
+    for (i32 k = 0; k < EIGHT && care != VOID_BLOCK; ++k) {
+        // Minus 0 plus 0 is 0, plus minus 0 it is itself.
+        float value = add_rn(scaled(Float::widened(x[k]), factor, recipe.scaling), zero);
+        out |= static_cast<u64>(is_nan(value) ? recipe.nan : Codes::code(value)) << k * APART;
+    }
+    if constexpr (Codes::WIDTH == 4) {
+        return {{static_cast<u32>(out)}};
+    } else {
+        return {{static_cast<u32>(out), static_cast<u32>(out >> 32)}};
+    }
 }
 
 // A block belongs to neighbouring threads of a warp, 2**log_threads of them.
@@ -139,29 +199,28 @@ template <class Float, class Codes>
 __device__ void quantize_rows(const Rows& x, i32 log_threads, const Recipe& recipe, float zero, const float* tensor,
                               u8* elements, void* scales, i32 wide) {
     using Bits = typename Float::Bits;
-    using In = Vector<Bits, EIGHT>;
-    constexpr i32 WORDS = Codes::WIDTH > 4 ? 2 : 1;
-    using Out = Vector<u32, WORDS>;
     const Scaling& scaling = recipe.scaling;
     i32 threads = 1 << log_threads, own = static_cast<i32>(threadIdx.x) & (threads - 1);
     float level = tensor ? *tensor : 1.f;
+    bool plain = !scaling.divides && bits_of(zero) >> 31;
     for (i64 row = blockIdx.y; row < x.rows; row += gridDim.y) {
-        const In* from = reinterpret_cast<const In*>(static_cast<const Bits*>(x.data) + row * x.stride);
+        const Bits* from = static_cast<const Bits*>(x.data) + row * x.stride;
         i64 eights = x.columns / EIGHT, first = static_cast<i64>(blockIdx.x) * STEPS * blockDim.x + threadIdx.x;
         auto place = [&](i32 step) { return first + step * static_cast<i64>(blockDim.x); };
-        // 1. The largest magnitudes: integers are in the order of the values.
-        In values[STEPS];
+        // 1. The largest magnitudes.
+        Eight<Float> values[STEPS];
         u32 amax[STEPS];
 #pragma unroll
-        for (i32 step = 0; step < STEPS; ++step) values[step] = place(step) < eights ? from[place(step)] : In{};
+        for (i32 step = 0; step < STEPS; ++step) {
+            values[step] = {};
+            if (place(step) < eights) values[step] = *reinterpret_cast<const Eight<Float>*>(from + place(step) * EIGHT);
+        }
 #pragma unroll
         for (i32 step = 0; step < STEPS; ++step) {
-            u32 most = 0;
-#pragma unroll
-            for (i32 k = 0; k < EIGHT; ++k) most = most_of(most, magnitude_bits(values[step].lane[k]));
+            u32 most = values[step].amax();
             for (i32 lanes = threads / 2; lanes > 0; lanes /= 2)
                 most = most_of(most, __shfl_xor_sync(ALL, most, lanes));
-            amax[step] = bits_of(from_magnitude(most, Float{}));
+            amax[step] = Eight<Float>::widened(most);
         }
         // 2. The scales: each thread of a block makes that of another step.
         float factor[STEPS];
@@ -182,22 +241,14 @@ __device__ void quantize_rows(const Rows& x, i32 log_threads, const Recipe& reci
                 care[step] = __shfl_sync(ALL, cared, step & (threads - 1), threads);
             }
         }
-        // 3. The elements. Minus 0 plus 0 is 0, plus minus 0 it is itself.
+        // 3. The elements.
 #pragma unroll
         for (i32 step = 0; step < STEPS; ++step) {
             if (place(step) >= eights) continue;
-            auto one = [&](i32 k) { return Float::widened(values[step].lane[k]); };
-            Out codes{};
-            if (care[step] == ANY_NUMBER && !scaling.divides) {
-                codes = packed<WORDS>(
-                    [&](i32 k) { return Codes::code(add_rn(multiply_rn(one(k), factor[step]), zero)); });
-            } else if (care[step] != VOID_BLOCK) {
-                codes = packed<WORDS>([&](i32 k) {
-                    float value = add_rn(scaled(one(k), factor[step], scaling), zero);
-                    return is_nan(value) ? recipe.nan : Codes::code(value);
-                });
-            }
-            reinterpret_cast<Out*>(elements)[row * eights + place(step)] = codes;
+            reinterpret_cast<Packed<Codes>*>(elements)[row * eights + place(step)] =
+                plain && care[step] == ANY_NUMBER
+                    ? codes_of<Codes>(values[step], factor[step])
+                    : careful_codes<Codes, Float>(from + place(step) * EIGHT, factor[step], care[step], zero, recipe);
         }
     }
 }

@@ -14,10 +14,45 @@ constexpr u32 TOP_E4M3 = 0x7e;                   // the same of E4M3
 
 RN_HD constexpr Minifloat float32_row() { return {8, FLOAT_MANTISSA, FLOAT_BIAS, IEEE, TO_INF, 1, 1}; }
 
-RN_HD float least_of(float a, float b) { return a < b ? a : b; }
-RN_HD float most_of(float a, float b) { return a > b ? a : b; }
+RN_HD u32 least_of(u32 a, u32 b) { return a < b ? a : b; }
 RN_HD u32 most_of(u32 a, u32 b) { return a > b ? a : b; }
-RN_HD float magnitude_of(float x) { return float_of(bits_of(x) & MAGNITUDE_BITS); }
+
+// NaN is neither: the other one is.
+RN_HD float least_of(float a, float b) {
+#if defined(__CUDA_ARCH__)
+    return fminf(a, b);
+#else
+    return __builtin_fminf(a, b);
+#endif
+}
+
+RN_HD float most_of(float a, float b) {
+#if defined(__CUDA_ARCH__)
+    return fmaxf(a, b);
+#else
+    return __builtin_fmaxf(a, b);
+#endif
+}
+
+RN_HD float magnitude_of(float x) {
+#if defined(__CUDA_ARCH__)
+    return fabsf(x);
+#else
+    return __builtin_fabsf(x);
+#endif
+}
+
+// Four of the eight bytes of two words, by their numbers in the digits of the selector.
+RN_HD u32 bytes_of(u32 low, u32 high, u32 selector) {
+#if defined(__CUDA_ARCH__)
+    return __byte_perm(low, high, selector);
+#else
+    u64 both = static_cast<u64>(high) << 32 | low;
+    u32 out = 0;
+    for (i32 k = 0; k < 4; ++k) out |= static_cast<u32>(both >> (selector >> 4 * k & 7) * 8 & 0xff) << 8 * k;
+    return out;
+#endif
+}
 
 // ---- elements ------------------------------------------------------------------------------------
 
@@ -74,32 +109,38 @@ RN_HD float value_of(u32 code, const Element& element) {
 }
 
 // ---- elements of the formats that have names, to nearest even, in float32 ------------------------
+// EXCESS is what a code counts too much: the sum of several is freed of it at once.
 
-// A code is the magnitude in units of its binade, and what units there are below that binade.
 template <i32 EXPONENT, i32 BITS, i32 SPECIALS>
 struct MinifloatCodes {
+    static constexpr bool HAS_SIGN = true;  // beside a magnitude, which alone is rounded
     static constexpr i32 WIDTH = 1 + EXPONENT + BITS, FIRST = 2 - (1 << (EXPONENT - 1));  // log2 of the least normal one
+    static constexpr bool BY_LINES = EXPONENT == 2;
+    static constexpr u32 EXCESS = BY_LINES ? 0x4b000000 : (FLOAT_BIAS + FIRST) << BITS;
     // The code of the largest number: the last but NaN, or but Inf and NaNs.
     static constexpr i32 TOP = (1 << (EXPONENT + BITS)) - 1 - (SPECIALS == FN ? 1 : SPECIALS == IEEE ? 1 << BITS : 0);
 
-    static RN_HD u32 code(float x) { return magnitude_code(magnitude_of(x)) | bits_of(x) >> 31 << (WIDTH - 1); }
+    static RN_HD u32 code(float x) {
+        return (excessive_code(magnitude_of(x)) - EXCESS) | bits_of(x) >> 31 << (WIDTH - 1);
+    }
 
-    static RN_HD u32 magnitude_code(float x) {
-        if constexpr (EXPONENT == 2) {
-            // Three binades: codes grow along three lines, each flatter than the one before. The least one is right,
-            // and the product is rounded with the sum, once. 2**23 has the unit 1.
-            float first = fma_rn(x, 1 << BITS, 0x1p23f), second = fma_rn(x, (1 << BITS) / 2.f, 0x1p23f + (1 << BITS));
-            float third = fma_rn(x, (1 << BITS) / 4.f, 0x1p23f + (2 << BITS));
-            constexpr float top = 0x1p23f + TOP;
-            return bits_of(least_of(least_of(first, second), least_of(third, top))) - bits_of(0x1p23f);
+    // Of a magnitude. NaN has any code.
+    static RN_HD u32 excessive_code(float x) {
+        if constexpr (BY_LINES) {
+            // Three binades: codes grow along three lines, each flatter than the one before, and the least one is right.
+            // From 2**23 on the unit is 1, and the product is rounded with the sum, once.
+            constexpr float WHOLE_NUMBERS = 0x1p23f;
+            u32 first = bits_of(fma_rn(x, 1 << BITS, WHOLE_NUMBERS));
+            u32 second = bits_of(fma_rn(x, (1 << BITS) / 2.f, WHOLE_NUMBERS + (1 << BITS)));
+            u32 third = bits_of(fma_rn(x, (1 << BITS) / 4.f, WHOLE_NUMBERS + (2 << BITS)));
+            return least_of(least_of(least_of(first, second), third), EXCESS + TOP);
         } else {
             // To add 2**(e + 23 - BITS) leaves a multiple of 2**(e - BITS), which is the unit from 2**e on.
             constexpr float LEAST = power(FIRST), LARGEST = largest();
             float bounded = least_of(x, LARGEST);
             u32 binade = bits_of(most_of(bounded, LEAST)) & INF_BITS;
             float lift = float_of(binade + ((FLOAT_MANTISSA - BITS) << FLOAT_MANTISSA));
-            u32 units = bits_of(add_rn(bounded, lift)) - bits_of(lift);
-            return units + (binade >> (FLOAT_MANTISSA - BITS)) - ((FLOAT_BIAS + FIRST) << BITS);
+            return bits_of(add_rn(bounded, lift)) - bits_of(lift) + (binade >> (FLOAT_MANTISSA - BITS));
         }
     }
 
@@ -124,9 +165,13 @@ using E5M2 = MinifloatCodes<5, 2, IEEE>;
 
 // Integers in units of 2**-6, without -128.
 struct Int8 {
+    static constexpr bool HAS_SIGN = false;
     static constexpr i32 WIDTH = 8;
+    static constexpr u32 EXCESS = 0;
 
-    static RN_HD u32 code(float x) {
+    static RN_HD u32 code(float x) { return excessive_code(x); }
+
+    static RN_HD u32 excessive_code(float x) {
         float bounded = most_of(least_of(x, 127 / 64.f), -127 / 64.f);
         return bits_of(add_rn(bounded, 1.5f * 0x1p17f)) & 0xff;
     }
