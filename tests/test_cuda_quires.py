@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
@@ -19,19 +20,21 @@ from refnum.boundary import container
 from refnum.posit import Quire
 from refnum.sums import quires as definition
 from refnum.testing import assert_bit_equal
-from refnum_cuda import launch, parameters, quires, residues
+from refnum_cuda import launch, modules, parameters, quires, residues
 
 Files = dict[str, Kernels]
 Launches = Iterator[tuple[Any, ...]]
 
 BY_RESIDUES = [Posit(8), Posit(16), Posit(3), Posit(5), Posit(8, 0), Posit(9, 1), Posit(13), Posit(9, 3), Posit(24, 0)]
 BY_REGISTERS = [*BY_RESIDUES, Posit(2, 0), Posit(20), Posit(32), Posit(32, 0), Posit(27, 1), Posit(16, 3), Posit(9, 4)]
+FORMS = (residues.BY_WARPS, residues.BY_WARPGROUPS)
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @pytest.fixture(scope="module")
 def files() -> Files:
     names = {stem: sorted({k.name for k in quires.KERNELS if k.stem == stem}) for stem in ("quires", "residues")}
+    names["residues"] = sorted(form.kernel.name for form in FORMS)
     return {stem: Kernels.of_file(f"{stem}.cu", *found) for stem, found in names.items()}
 
 
@@ -286,28 +289,30 @@ def of_residues(
     b: Tensor,
     count: int | None,
     before: Tensor | None = None,
+    form: residues.Form = FORMS[0],
     choice: Choice = CHOICES[3],
 ) -> Tensor:
     shape = len(a), a.shape[1], b.shape[1]
     out = torch.full(shape, 5, dtype=torch.uint8) if before is None else before.clone()
     number = None if count is None else torch.tensor([count], dtype=torch.int32)
-    run(files, iter([residues.multiplied(a, b, out, number, continued=before is not None)]), choice)
+    run(files, iter([residues.multiplied(a, b, out, number, form, continued=before is not None)]), choice)
     return out
 
 
-def test_products_of_residues_are_those_of_torch(files: Files) -> None:
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.kernel.name)
+def test_products_of_residues_are_those_of_torch(files: Files, form: residues.Form) -> None:
     draw = torch.Generator().manual_seed(2)
-    for (m, k, n), low in (((128, 192, 128), -128), ((256, 64, 384), 127)):
+    numbers = residues.NUMBERS[:3]
+    for i, ((m, k, n), low) in enumerate((((128, 384, 128), -128), ((256, 128, 384), 127), ((128, 640, 256), -128))):
         a, b = (torch.randint(low, 128, (3, lines, k), generator=draw).to(torch.int8) for lines in (m, n))
         a[0], b[0] = -128, -128
-        numbers = residues.NUMBERS[:3]
         want = torch.stack([torch._int_mm(x, y.mT) % number for x, y, number in zip(a, b, numbers, strict=True)])
-        got = of_residues(files, a, b, None)
+        got = of_residues(files, a, b, None, form=form, choice=CHOICES[i])
         assert torch.equal(got, want.to(torch.uint8))
-        got = of_residues(files, a, b, 2)
+        got = of_residues(files, a, b, 2, form=form, choice=CHOICES[i + 3])
         assert torch.equal(got[:2], want[:2].to(torch.uint8))
         assert got[2].eq(5).all(), "as many as there are to do"
-        twice = of_residues(files, a, b, None, want.to(torch.uint8))
+        twice = of_residues(files, a, b, None, want.to(torch.uint8), form)
         assert torch.equal(twice, (2 * want % torch.tensor(numbers)[:, None, None]).to(torch.uint8))
 
 
@@ -380,7 +385,7 @@ def nothing_is_idle(kernels: Kernels, count: int, call: Callable[[Choice], Tenso
             return True
 
     assert not any(differs(choice) for choice in CHOICES)
-    sites = {i: what for i, what in kernels.sites().items() if "__syncthreads" in what or "_copies" in what}
+    sites = {i: what for i, what in kernels.sites().items() if re.match("__syncthreads|.*_copies|wait_sums", what)}
     assert len(sites) == count
     for number, what in sites.items():
         assert any(differs(choice._replace(without=number)) for choice in CHOICES), f"nothing needs {what}"
@@ -401,11 +406,13 @@ def test_no_barrier_of_the_residues_is_idle(files: Files) -> None:
     nothing_is_idle(kernels, 2, made, made(CHOICES[0]))
 
 
-def test_no_barrier_commit_or_wait_of_the_products_is_idle(files: Files) -> None:
+@pytest.mark.parametrize(("form", "count"), [(FORMS[0], 3), (FORMS[1], 5)], ids=["warps", "warpgroups"])
+def test_no_barrier_commit_or_wait_of_the_products_is_idle(form: residues.Form, count: int) -> None:
+    files = {"residues": Kernels.of_file("residues.cu", form.kernel.name)}
     draw = torch.Generator().manual_seed(3)
-    a, b = (torch.randint(-128, 128, (1, 128, 512), generator=draw).to(torch.int8) for _ in range(2))
+    a, b = (torch.randint(-128, 128, (1, 128, 640), generator=draw).to(torch.int8) for _ in range(2))
     want = (torch._int_mm(a[0], b[0].mT) % 256).to(torch.uint8)[None]
-    nothing_is_idle(files["residues"], 3, lambda choice: of_residues(files, a, b, None, choice=choice), want)
+    nothing_is_idle(files["residues"], count, lambda it: of_residues(files, a, b, None, form=form, choice=it), want)
 
 
 MUTANTS = {
@@ -531,13 +538,17 @@ def test_a_gpu_adds_more_terms_than_one_product_has() -> None:
 
 @pytest.mark.gpu
 @on_gpu
-def test_a_gpu_multiplies_residues_as_torch_does() -> None:
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.kernel.name)
+def test_a_gpu_multiplies_residues_as_torch_does(form: residues.Form) -> None:
+    if form == residues.BY_WARPGROUPS and torch.cuda.get_device_capability() != (9, 0):
+        pytest.skip("no Hopper")
     draw = torch.Generator(device="cuda").manual_seed(8)
-    for m, k, n in ((128, 64, 128), (384, 4096, 640), (128, residues.MOST_TERMS, 128)):
+    for m, k, n in ((128, 128, 128), (384, 4096, 640), (128, residues.MOST_TERMS, 128)):
         a, b = (torch.randint(-128, 128, (2, x, k), generator=draw, device="cuda").to(torch.int8) for x in (m, n))
         a[1, :5], b[1, :5] = -128, -128
         out = torch.empty(2, m, n, dtype=torch.uint8, device="cuda")
+        assert modules.obstacle(0) is None
         with launch.place(a.device):
-            launch.launch(*residues.multiplied(a, b, out, None))
+            launch.launch(*residues.multiplied(a, b, out, None, form))
         for number, x, y, got in zip(residues.NUMBERS, a, b, out, strict=False):
             assert torch.equal(torch._int_mm(x, y.mT) % number, got.int())

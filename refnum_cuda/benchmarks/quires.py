@@ -66,25 +66,25 @@ def _parts(size: int, fmt: Posit) -> Iterator[Row]:
         launch.launch(*call)
     count = int(form.spans[6])
     for name, call in calls.items():
-        work = 2 * size**3 * count if call[0] is residues.PRODUCTS else 0
+        work = 2 * size**3 * count if call[0] is residues.BY_WARPS.kernel else 0
         note = f"{count} moduli; part of quire {fmt}, {size}^3"
         yield Row(name.strip(), ours=lambda call=call: launch.launch(*call), operations=work, note=note)
 
 
-def _multiplied(size: int, count: int) -> Row:
+def _multiplied(size: int, count: int, name: str, form: residues.Form) -> Row:
     draw = _random()
     a, b = (
         torch.randint(-128, 128, (count, size, size), generator=draw, device="cuda", dtype=torch.int8) for _ in range(2)
     )
     out = torch.empty(count, size, size, dtype=torch.uint8, device="cuda")
-    call = residues.multiplied(a, b, out, None)
+    call = residues.multiplied(a, b, out, None, form)
 
     def by_torch() -> None:
         for x, y in zip(a, b, strict=True):
             torch._int_mm(x, y.mT)
 
     return Row(
-        f"products of residues, {count} of {size}^3",
+        f"products of residues by {name}, {count} of {size}^3",
         ours=lambda: launch.launch(*call),
         beside={"as many torch._int_mm": by_torch},
         operations=2 * count * size**3,
@@ -96,7 +96,9 @@ def rows() -> Iterator[Row]:
     """Large products by residues, what they are made of, and small ones by registers."""
     yield from _squares(4096, TARGETS)
     yield from _squares(1024, {})
-    yield _multiplied(4096, 4)
+    yield _multiplied(4096, 4, "warps", residues.BY_WARPS)
+    if torch.cuda.get_device_capability() == (9, 0):
+        yield _multiplied(4096, 4, "warpgroups", residues.BY_WARPGROUPS)
     yield from _parts(4096, Posit(16))
     for fmt, size in ((Posit(16), 64), (Posit(32), 256)):
         yield _row("all patterns", _patterns(fmt, size, size), _patterns(fmt, size, size), fmt, {})

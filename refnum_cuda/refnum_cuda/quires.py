@@ -165,7 +165,7 @@ class ByResidues:
         _, rows, columns = self.out.shape
         terms = self.a.shape[-1]
         width = min(terms, residues.MOST_TERMS)
-        height = max(residues.LINES, min(SIDE, PANEL // width // residues.LINES * residues.LINES))
+        height = max(residues.FILLED, min(SIDE, PANEL // width // residues.FILLED * residues.FILLED))
         for batch in range(len(self.out)):
             yield from self._matrix(batch, _parts(rows, height), _parts(columns, height), _parts(terms, width))
 
@@ -198,13 +198,13 @@ class ByResidues:
 
     def _room(self, lines: list[slice], terms: list[slice]) -> Tensor:
         """For the residues of the largest part, which is the first one."""
-        size = self.count, _filled(lines[0], residues.LINES), _filled(terms[0], TERMS)
+        size = self.count, *(residues.filled(part[0].stop) for part in (lines, terms))
         return torch.empty(size, dtype=torch.int8, device=self.out.device)
 
     def _residues(self, x: Tensor, room: Tensor, side: int) -> tuple[Tensor, tuple[Any, ...]]:
         """Residues of a part of an operand, and the launch that writes them."""
         _, lines, terms = x.shape
-        filled = residues.filled(lines), -(-terms // TERMS) * TERMS
+        filled = residues.filled(lines), residues.filled(terms)
         to = room.view(-1)[: self.count * filled[0] * filled[1]].view(self.count, *filled)
         blocks = min(filled[0] // LINES * (filled[1] // TERMS), self.blocks)
         return to, (
@@ -225,10 +225,6 @@ class ByResidues:
 
 def _parts(count: int, most: int) -> list[slice]:
     return [slice(start, min(start + most, count)) for start in range(0, count, most)]
-
-
-def _filled(part: slice, multiple: int) -> int:
-    return -(-int(part.stop - part.start) // multiple) * multiple
 
 
 # ---- by registers --------------------------------------------------------------------------------
@@ -369,7 +365,7 @@ def dot_examples() -> Iterator[tuple[Any, ...]]:
         yield a, b.mT, n, 2
 
 
-KERNELS = SURVEY, RESIDUES, residues.PRODUCTS, RECONSTRUCT, *ADD.values(), *ROUND.values()
+KERNELS = SURVEY, RESIDUES, residues.BY_WARPS.kernel, RECONSTRUCT, *ADD.values(), *ROUND.values()
 OPERATIONS = (
     Operation("posit_mm", posit_mm_reference, posit_mm, covered, KERNELS, examples),
     Operation("quire_dot", quire_dot_reference, quire_dot, dot_covered, KERNELS, dot_examples),

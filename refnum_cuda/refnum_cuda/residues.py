@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from ctypes import c_int32, c_uint32, c_void_p
+from dataclasses import dataclass
 from functools import lru_cache
 from math import gcd, log2, prod
 from typing import Any
@@ -14,10 +15,9 @@ from torch import Tensor
 from . import launch
 
 MOST = 36  #: numbers
-ROWS, COLUMNS, TERMS = 128, 256, 64  #: of a tile
-LINES = 128  #: to a multiple of which lines are filled up
+ROWS, COLUMNS = 128, 256  #: of a tile
+FILLED = 128  #: to a multiple of which lines and terms are filled up
 STAGES, THREADS = 4, 256
-SHARED = STAGES * (ROWS + COLUMNS) * TERMS
 MOST_TERMS = 1 << 16  #: for which sums of products of residues are at most 2**30
 
 
@@ -43,7 +43,24 @@ class Moduli(ctypes.Structure):
     _fields_ = tuple((name, c_uint32 * MOST) for name in ("number", "reciprocal", "offset"))
 
 
-PRODUCTS = launch.Kernel("residues", "rn_residue_products", (Product, Moduli))
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One of the kernels."""
+
+    kernel: launch.Kernel
+    terms: int  #: of a stage
+    aligned: int  #: bytes to which stages are
+
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory."""
+        return STAGES * (ROWS + COLUMNS) * self.terms + self.aligned - 16
+
+
+BY_WARPS, BY_WARPGROUPS = (
+    Form(launch.Kernel("residues", f"rn_residue_products{name}", (Product, Moduli)), terms, aligned)
+    for name, terms, aligned in (("", 64, 16), ("_hopper", 128, 1024))
+)
 
 
 # ---- numbers -------------------------------------------------------------------------------------
@@ -101,16 +118,18 @@ def _words(x: int, count: int) -> list[int]:
 # ---- products ------------------------------------------------------------------------------------
 
 
-def filled(lines: int) -> int:
-    """Lines with those that fill them up."""
-    return -(-lines // LINES) * LINES
+def filled(count: int) -> int:
+    """Lines or terms with those that fill them up."""
+    return -(-count // FILLED) * FILLED
 
 
-def multiplied(a: Tensor, b: Tensor, out: Tensor, count: Tensor | None, *, continued: bool = False) -> tuple[Any, ...]:
+def multiplied(
+    a: Tensor, b: Tensor, out: Tensor, count: Tensor | None, form: Form = BY_WARPS, *, continued: bool = False
+) -> tuple[Any, ...]:
     """The launch that writes, or adds, to [modulus, row, column] the products of [modulus, line, term], uint8 of int8.
 
     Only as many of them as the count says, which the kernel reads.
     """
     number, rows, columns = out.shape
     grid = rows // ROWS * -(-columns // COLUMNS), number, 1
-    return PRODUCTS, grid, (THREADS, 1, 1), SHARED, Product(a, b, out, count, continued), moduli()
+    return form.kernel, grid, (THREADS, 1, 1), form.shared, Product(a, b, out, count, continued), moduli()

@@ -54,4 +54,25 @@ inline void multiply_add(std::int32_t (&sums)[4], const std::uint32_t (&a)[4], s
     });
 }
 
+inline void copies_ready() {}
+template <int COUNT>
+void settle(std::int32_t (&)[COUNT]) {}
+
+inline void multiply_add_async(std::int32_t (&sums)[128], std::uint64_t a, std::uint64_t b) {
+    const sim::Described left(a, true), right(b, true);
+    auto make = [&sums, left, right, thread = threadIdx.x % 128] {
+        // Two bytes at a time, as elements of 16 bits are found.
+        auto product = [](unsigned x, unsigned y) {
+            return static_cast<signed char>(x) * static_cast<signed char>(y) +
+                   static_cast<signed char>(x >> 8) * static_cast<signed char>(y >> 8);
+        };
+        for (unsigned i = 0; i < 128; i++) {
+            const unsigned row = thread / 32 * 16 + thread % 32 / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + thread % 4 * 2 + i % 2;
+            for (unsigned k = 0; k < 16; k++) sums[i] += product(left.at(row, k), right.at(column, k));
+        }
+    };
+    if (!sim::options.late) make();
+    sim::self->sums.back().push_back(sim::options.late ? std::function<void()>(make) : [] {});
+}
+
 }  // namespace rn

@@ -438,9 +438,9 @@ void wait_copies(SIM_HERE) {
 
 }  // namespace rn
 
-#include "integers.h"
 #include "tensorcore.h"  // tensor cores
 #include "hopper.h"  // those of sm_90a, and what feeds them
+#include "integers.h"  // both for integers of 8 bits
 
 // ---- from Python ---------------------------------------------------------------------------------
 

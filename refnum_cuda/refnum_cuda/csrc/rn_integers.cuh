@@ -1,6 +1,7 @@
-// Integers of 8 bits on tensor cores (PTX: ldmatrix, mma.sync), and what is left of sums modulo small numbers.
+// Integers of 8 bits on tensor cores (PTX: ldmatrix, mma.sync; wgmma on Hopper), and what is left of sums modulo small
+// numbers. On the CPU the simulator has the instructions.
 #pragma once
-#include "rn_port.cuh"
+#include "rn_hopper.cuh"
 
 namespace rn {
 
@@ -47,6 +48,29 @@ __device__ __forceinline__ void multiply_add(i32 (&sums)[4], const u32 (&a)[4], 
                  "{%0, %1, %2, %3};"
                  : "+r"(sums[0]), "+r"(sums[1]), "+r"(sums[2]), "+r"(sums[3])
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// ---- Hopper ----------------------------------------------------------------------------------------
+
+// What this thread has copied to shared memory can be read by multiply_add_async after a barrier of the block.
+__device__ __forceinline__ void copies_ready() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+template <i32 COUNT>
+__device__ __forceinline__ void settle(i32 (&s)[COUNT]) {
+#pragma unroll
+    for (i32 i = 0; i < COUNT; i++) asm volatile("" : "+r"(s[i])::"memory");
+}
+
+// Start sums [64 x 256] += a [64 x 32] @ b [32 x 256], lines along terms. Warp w has rows 16w to 16w + 15, and of each 8
+// columns a lane has what it has of multiply_add.
+#define RN_INTEGERS_8(i)                                                                                         \
+    "+r"(s[i]), "+r"(s[i + 1]), "+r"(s[i + 2]), "+r"(s[i + 3]), "+r"(s[i + 4]), "+r"(s[i + 5]), "+r"(s[i + 6]), \
+        "+r"(s[i + 7])
+#define RN_INTEGERS_32(i) RN_INTEGERS_8(i), RN_INTEGERS_8(i + 8), RN_INTEGERS_8(i + 16), RN_INTEGERS_8(i + 24)
+__device__ __forceinline__ void multiply_add_async(i32 (&s)[128], u64 a, u64 b) {
+    asm volatile("wgmma.mma_async.sync.aligned.m64n256k32.s32.s8.s8 {" RN_NUMBERS_128 "}, %128, %129, 1;"
+                 : RN_INTEGERS_32(0), RN_INTEGERS_32(32), RN_INTEGERS_32(64), RN_INTEGERS_32(96)
+                 : "l"(a), "l"(b));
 }
 
 }  // namespace rn
