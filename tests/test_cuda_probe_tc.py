@@ -63,7 +63,7 @@ def exact(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 @pytest.fixture(scope="module")
 def kernels() -> Kernels:
     text = (bridge.CSRC / "probe_tc.cu").read_text()
-    return Kernels(f'#include "tensorcores.h"\n#line 1 "probe_tc.cu"\n{text}', *(f"rn_{name}" for name in INSTRUCTIONS))
+    return Kernels(f'#include "probe_tc.h"\n#line 1 "probe_tc.cu"\n{text}', *(f"rn_{name}" for name in INSTRUCTIONS))
 
 
 def simulated(kernels: Kernels, name: str, a: Tensor, b: Tensor, c: Tensor, choice: Choice = CHOICES[0]) -> Tensor:
@@ -108,7 +108,7 @@ def test_mutants_of_kernels_have_other_bits(what: str) -> None:
     text, (right, wrong) = (bridge.CSRC / "probe_tc.cu").read_text(), MUTANTS_OF_KERNELS[what]
     assert text.count(right) == 1
     names = "mma_bf16_k16", "wgmma_bf16_k16"
-    mutant = Kernels(f'#include "tensorcores.h"\n{text.replace(right, wrong)}', *(f"rn_{name}" for name in names))
+    mutant = Kernels(f'#include "probe_tc.h"\n{text.replace(right, wrong)}', *(f"rn_{name}" for name in names))
     sides = whole(INSTRUCTIONS[names[0]], 3, 2)
     assert any(not torch.equal(simulated(mutant, name, *sides), exact(*sides)) for name in names)
 
