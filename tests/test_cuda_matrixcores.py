@@ -323,7 +323,7 @@ class TestOnGpu:
 
     @pytest.mark.parametrize("kind", DATA)
     def test_every_kind_of_operands_has_the_references_bits(self, kind: str) -> None:
-        for dtype, (m, k, n) in itertools.product(DTYPES, ((9, 300, 40), (140, 300, 260))):
+        for dtype, (m, k, n) in itertools.product(DTYPES, ((9, 300, 40), (140, 100, 136))):
             a, b, bias = operands(kind, m, k, n)
             x, y = a.to(dtype), b.to(dtype)
             want = refnum.gemm(x, y, bias, contract=HOPPER[dtype], out_dtype=torch.float32)

@@ -142,7 +142,7 @@ void load_matrices(std::uint32_t (&to)[4], const std::uint16_t* row, SIM_HERE) {
 }
 
 template <class Format>
-void multiply_add(Format, float (&sums)[4], const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1, SIM_HERE) {
+void multiply_add(Format, float* sums, const std::uint32_t (&a)[4], std::uint32_t b0, std::uint32_t b1, SIM_HERE) {
     sim::together({{a[0], a[1], a[2], a[3], b0, b1}, nullptr}, {"multiply_add", file, line}, [&](const auto* warp) {
         auto half = [&](unsigned lane, unsigned word, unsigned k) {
             return sim::number(warp[lane].words[word] >> 16 * (k % 2) & 0xffff, Format::EXPONENT, Format::MANTISSA);

@@ -5,8 +5,7 @@
 // and to a whole stage because products of zeros leave an accumulator as it is. (Their exponent, -252, is below any
 // accumulator's, of which so no bit is cut; and after a first instruction none is -0.)
 #include "rn_copies.cuh"
-#include "rn_halves.cuh"
-#include "rn_matrix.cuh"
+#include "rn_fragment.cuh"
 #include "rn_tensorcore.cuh"
 
 namespace rn {
@@ -66,9 +65,9 @@ struct Side {
     i64 lines, terms;  // those there are from there on
     i32 outer, inner;  // this thread's
 
-    RN_HD Side(Operand x, i64 batch, i64 line, Extent size, i64 lines_of_all, i32 thread)
+    RN_HD Side(Operand x, i64 batch, i64 line, i64 lines, i64 terms, i32 thread)
         : from(x.data + batch * x.batch + line * (ALONG_TERMS ? x.stride : 1)), stride(x.stride),
-          lines(lines_of_all - line), terms(size.terms), outer(thread / ACROSS), inner(thread % ACROSS * 8) {}
+          lines(lines - line), terms(terms), outer(thread / ACROSS), inner(thread % ACROSS * 8) {}
 
     // Start to bring the terms from a first one on; beyond the operand nothing is read, and there is +0.
     __device__ __forceinline__ void request(u16* panel, i64 first) const {
@@ -88,7 +87,7 @@ struct Side {
 // A warp's accumulators.
 template <class Format, class Tile>
 struct Sums {
-    float of[Tile::WM / 16][Tile::WN / 8][4];
+    float of[Tile::WM / 16][Tile::WN / 2];
 
     template <class A, class B>
     __device__ __forceinline__ void add_stage(const u16* a, const u16* b, i32 row, i32 column, i32 lane) {
@@ -103,23 +102,24 @@ struct Sums {
             for (i32 i = 0; i < Tile::WM / 16; i++) {
 #pragma unroll
                 for (i32 j = 0; j < Tile::WN / 8; j++) {
-                    multiply_add(Format(), of[i][j], x[i], y[j / 2][j % 2], y[j / 2][j % 2 + 2]);
+                    multiply_add(Format(), of[i] + 4 * j, x[i], y[j / 2][j % 2], y[j / 2][j % 2 + 2]);
                 }
             }
         }
     }
 
-    // Call use(sum, row, column) for each of this lane's.
+    // Call use(16 rows of sums, which ones). They move up in turn, so that there is code for the first ones alone.
     template <class Use>
-    __device__ __forceinline__ void each(i32 row, i32 column, i32 lane, Use use) {
-#pragma unroll
+    __device__ __forceinline__ void each_rows(Use use) {
+#pragma unroll 1
         for (i32 i = 0; i < Tile::WM / 16; i++) {
+            use(of[0], i);
 #pragma unroll
-            for (i32 j = 0; j < Tile::WN / 8; j++) {
+            for (i32 j = 0; j < Tile::WN / 2; j++) {
+                const float first = of[0][j];
 #pragma unroll
-                for (i32 e = 0; e < 4; e++) {
-                    use(of[i][j][e], row + 16 * i + lane / 4 + e / 2 * 8, column + 8 * j + lane % 4 * 2 + e % 2);
-                }
+                for (i32 k = 1; k < Tile::WM / 16; k++) of[k - 1][j] = of[k][j];
+                of[Tile::WM / 16 - 1][j] = first;
             }
         }
     }
@@ -144,15 +144,13 @@ __device__ __forceinline__ void product(Operand a, Operand b, Matrix bias, Matri
         // 1. Where.
         const Place place = place_of_tile(tile, down, across);
         const i64 batch = place.batch, row = place.row * Tile::M, column = place.column * Tile::N;
-        const Left left(a, batch, row, size, size.rows, thread);
-        const Right right(b, batch, column, size, size.columns, thread);
-        auto inside = [&](i32 r, i32 c) { return row + r < size.rows && column + c < size.columns; };
+        const Left left(a, batch, row, size.rows, size.terms, thread);
+        const Right right(b, batch, column, size.columns, size.terms, thread);
+        auto part = [&](i32 i) { return Part(size, batch, row + warp_row + 16 * i, column + warp_column, Tile::WN); };
 
         // 2. From the bias or from +0.
         Sums<Format, Tile> sums;
-        sums.each(warp_row, warp_column, lane, [&](float& x, i32 r, i32 c) {
-            x = bias.data && inside(r, c) ? *bias.at<Float32>(batch, row + r, column + c) : 0.0f;
-        });
+        sums.each_rows([&](float(&rows)[Tile::WN / 2], i32 i) { seed(rows, bias, part(i), lane); });
 
         // 3. Terms: while one stage is added the next ones are on their way.
         const i64 count = tiles_of(size.terms, Tile::K);
@@ -176,9 +174,7 @@ __device__ __forceinline__ void product(Operand a, Operand b, Matrix bias, Matri
         __syncthreads();  // the last stage is free for the next tile
 
         // 4. Rounded once.
-        sums.each(warp_row, warp_column, lane, [&](float x, i32 r, i32 c) {
-            if (inside(r, c)) store(out, result, x, batch, row + r, column + c);
-        });
+        sums.each_rows([&](float(&rows)[Tile::WN / 2], i32 i) { store(rows, out, result, part(i), lane); });
     }
 }
 

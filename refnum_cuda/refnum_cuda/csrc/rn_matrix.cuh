@@ -23,13 +23,6 @@ struct Extent {
 
 enum Result : i32 { FLOAT32, BFLOAT16, FLOAT16 };
 
-// A sum, rounded once to the result.
-RN_HD void store(const Matrix& out, i32 result, float x, i64 b, i64 r, i64 c) {
-    if (result == FLOAT32) *out.at<Float32>(b, r, c) = Float32::rounded(x);
-    if (result == BFLOAT16) *out.at<BFloat16>(b, r, c) = BFloat16::rounded(x);
-    if (result == FLOAT16) *out.at<Float16>(b, r, c) = Float16::rounded(x);
-}
-
 // ---- tiles ---------------------------------------------------------------------------------------
 
 constexpr i64 GROUP = 16;  // rows of tiles

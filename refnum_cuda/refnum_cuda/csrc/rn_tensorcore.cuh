@@ -35,7 +35,7 @@ __device__ __forceinline__ void load_matrices(u32 (&to)[4], const u16* row) {
 
 // sums [16 x 8] += a [16 x 16] @ b [16 x 8]: lane has rows lane / 4 and 8 further, columns 2(lane % 4) and the next.
 #define RN_MULTIPLY_ADD(Format, name)                                                                         \
-    __device__ __forceinline__ void multiply_add(Format, float (&sums)[4], const u32 (&a)[4], u32 b0, u32 b1) { \
+    __device__ __forceinline__ void multiply_add(Format, float* sums, const u32 (&a)[4], u32 b0, u32 b1) {       \
         asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." name "." name                                   \
                      ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                   \
                      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])                             \

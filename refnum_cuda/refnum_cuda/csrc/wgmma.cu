@@ -4,9 +4,8 @@
 // A block makes tiles, one after the other. One warpgroup of it brings operands, as boxes that the copying engine takes
 // from global memory; the other two multiply them, 64 rows each. A sum is one accumulator in float32, from the bias or
 // +0; k ascends. Beyond the operands boxes are 0, which is as good as nothing: see matrixcore.cu.
-#include "rn_halves.cuh"
+#include "rn_fragment.cuh"
 #include "rn_hopper.cuh"
-#include "rn_matrix.cuh"
 
 namespace rn {
 
@@ -96,58 +95,18 @@ __device__ __forceinline__ void produce(const Boxes& a, const Boxes& b, const Ex
 
 // ---- the warpgroups that multiply -------------------------------------------------------------------
 
-// Where 64 rows of a tile lie, and how much of them is inside the matrix.
-struct Part {
-    i32 batch, row, column;
-    i32 rows, columns;
-};
-
-// Call use(sum, the element of a matrix that belongs to it) for all of a lane's that are inside.
-template <class Format, i32 COUNT, class Use>
-__device__ __forceinline__ void each(float (&sums)[COUNT], const Matrix& x, const Part& part, i32 thread, Use use) {
-    const i32 row = thread / 32 * 16 + thread % 32 / 4, column = thread % 4 * 2;
-#pragma unroll
-    for (i32 half = 0; half < 2; half++) {
-        if (row + 8 * half >= part.rows) break;
-        typename Format::Bits* at = x.at<Format>(part.batch, part.row + row + 8 * half, part.column + column);
-#pragma unroll
-        for (i32 j = 0; j < COUNT / 4; j++, at += 8 * x.column) {
-            if (column + 8 * j < part.columns) use(sums[4 * j + 2 * half], at);
-            if (column + 8 * j + 1 < part.columns) use(sums[4 * j + 2 * half + 1], at + x.column);
-        }
-    }
-}
-
-// The bias, or +0 where there is none.
-template <i32 COUNT>
-__device__ __forceinline__ void seed(float (&sums)[COUNT], const Matrix& bias, const Part& part, i32 thread) {
-    const i32 row = thread / 32 * 16 + thread % 32 / 4, column = thread % 4 * 2;
-#pragma unroll
-    for (i32 i = 0; i < COUNT; i++) {
-        const i32 r = row + i / 2 % 2 * 8, c = column + i / 4 * 8 + i % 2;
-        const bool inside = bias.data && r < part.rows && c < part.columns;
-        sums[i] = inside ? *bias.at<Float32>(part.batch, part.row + r, part.column + c) : 0.0f;
-    }
-}
-
-template <class Format, i32 COUNT>
-__device__ __forceinline__ void store(float (&sums)[COUNT], const Matrix& out, const Part& part, i32 thread) {
-    each<Format>(sums, out, part, thread, [](float x, typename Format::Bits* to) { *to = Format::rounded(x); });
-}
-
 template <class Format, class Tile, bool A_ALONG_TERMS, bool B_ALONG_TERMS>
 __device__ __forceinline__ void consume(const Matrix& bias, const Matrix& out, i32 result, const Extent& size,
                                         Stages<Tile> stages) {
-    const i32 group = static_cast<i32>(threadIdx.x) / WARPGROUP - 1, thread = static_cast<i32>(threadIdx.x) % WARPGROUP;
+    const i32 thread = static_cast<i32>(threadIdx.x) - WARPGROUP, lane = thread % 32;
+    const i32 group_row = thread / WARPGROUP * 64, warp_row = thread / 32 * 16;
     const i64 down = tiles_of(size.rows, Tile::M), across = tiles_of(size.columns, Tile::N);
     for (i64 tile = blockIdx.x; tile < size.batches * down * across; tile += gridDim.x) {
         // 1. From the bias or from +0.
         const Place place = place_of_tile(tile, down, across);
-        const i64 row = place.row * Tile::M + group * 64, column = place.column * Tile::N;
-        const i64 rows = least(size.rows - row, 64), columns = least(size.columns - column, Tile::N);
-        const Part part{i32(place.batch), i32(row), i32(column), i32(rows), i32(columns)};
+        const Part part(size, place.batch, place.row * Tile::M + warp_row, place.column * Tile::N, Tile::N);
         float sums[Tile::N / 2];
-        seed(sums, bias, part, thread);
+        seed(sums, bias, part, lane);
         settle(sums);
 
         // 2. Terms: a stage is free when the one after it has been started and it itself is done.
@@ -155,7 +114,7 @@ __device__ __forceinline__ void consume(const Matrix& bias, const Matrix& out, i
         i32 term = 0;
         do {  // at least once: else the compiler would wait in each turn
             barrier_wait(stages.full(), stages.phase);
-            const u64 a = descriptor<A_ALONG_TERMS>(stages.a() + group * 64 * ROW);
+            const u64 a = descriptor<A_ALONG_TERMS>(stages.a() + group_row * ROW);
             const u64 b = descriptor<B_ALONG_TERMS>(stages.b());
             operands_ready();
 #pragma unroll
@@ -165,18 +124,16 @@ __device__ __forceinline__ void consume(const Matrix& bias, const Matrix& out, i
             }
             commit_sums();
             wait_sums<1>();
-            if (term > 0 && thread % 32 == 0) barrier_arrive(stages.free_before());
+            if (term > 0 && lane == 0) barrier_arrive(stages.free_before());
             stages.advance();
             term += TERMS;
         } while (term < terms);
         wait_sums<0>();
         settle(sums);
-        if (thread % 32 == 0) barrier_arrive(stages.free_before());
+        if (lane == 0) barrier_arrive(stages.free_before());
 
         // 3. Rounded once.
-        if (result == FLOAT32) store<Float32>(sums, out, part, thread);
-        if (result == BFLOAT16) store<BFloat16>(sums, out, part, thread);
-        if (result == FLOAT16) store<Float16>(sums, out, part, thread);
+        store(sums, out, result, part, lane);
     }
 }
 
