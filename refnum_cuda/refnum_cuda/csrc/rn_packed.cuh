@@ -194,7 +194,7 @@ __device__ __forceinline__ void product(Mode mode, const Panels& a, const Panels
     const u32 down = static_cast<u32>(rounded_up(size.rows, Tile::LINES));
     const u32 across = static_cast<u32>(rounded_up(size.columns, Tile::LINES));
     const u32 batch = blockIdx.x / (down * across), row = blockIdx.x / across % down, column = blockIdx.x % across;
-    const u32 first_of_a = batch * a.batch + row * count, first_of_b = batch * b.batch + column * count;
+    const u32 end_of_a = batch * a.batch + (row + 1) * count, end_of_b = batch * b.batch + (column + 1) * count;
     auto here = [&](const Matrix& x, i32 r, i32 c) -> Value& {
         return x.at<Value>(batch, static_cast<i64>(row) * Tile::LINES + r, static_cast<i64>(column) * Tile::LINES + c);
     };
@@ -204,18 +204,14 @@ __device__ __forceinline__ void product(Mode mode, const Panels& a, const Panels
     };
 
     // 2. From where sums start.
-    Sums<Tile> sums;
-    sums.row_rank = warp / 2 * 4 + lane / 8;
-    sums.column_rank = warp % 2 * 8 + lane % 8;
+    Sums<Tile> sums = {{}, warp / 2 * 4 + lane / 8, warp % 2 * 8 + lane % 8};
     Range begun = NOWHERE;
-    sums.each_by_row([](Value& sum, i32, i32) { sum = 0; });
     if (start.data) {
         sums.each_inside(inside, [&](Value& sum, i32 r, i32 c) {
             sum = here(start, r, c);
             begun = joined(begun, range_of(sum));
         });
     }
-
     i32 reached = mode.begun(begun);
 
     // 3. Terms: while one stage is added the next one is on its way.
@@ -228,19 +224,19 @@ __device__ __forceinline__ void product(Mode mode, const Panels& a, const Panels
         }
     };
     auto request = [&](u32 stage) {
-        if (stage < count) {
-            bring(left_of(stage), a, first_of_a + stage);
-            bring(right_of(stage), b, first_of_b + stage);
+        if (stage > 0) {
+            bring(left_of(stage), a, end_of_a - stage);
+            bring(right_of(stage), b, end_of_b - stage);
         }
         commit_copies();
     };
-    request(0);
-    for (u32 stage = 0; stage < count; stage++) {
+    request(count);
+    for (u32 stage = count; stage > 0; stage--) {
         wait_copies<0>();
         __syncthreads();  // all of this stage is there, and the one before it is free
-        request(stage + 1);
-        reached = mode.reached(reached, times(a.ranges[first_of_a + stage], b.ranges[first_of_b + stage]));
-        const i32 terms = stage < count - 1 ? Tile::TERMS : static_cast<i32>((size.terms - 1) % Tile::TERMS) + 1;
+        request(stage - 1);
+        reached = mode.reached(reached, times(a.ranges[end_of_a - stage], b.ranges[end_of_b - stage]));
+        const i32 terms = stage > 1 ? Tile::TERMS : static_cast<i32>((size.terms - 1) % Tile::TERMS) + 1;
         const Value *term = left_of(stage), *const end = term + terms * Tile::LINES;
         if (reached <= mode.most()) {
 #pragma unroll 1
