@@ -315,13 +315,10 @@ def test_no_barrier_commit_or_wait_is_idle(kernels: Kernels, tiling: ordered.Til
 
 
 MUTANTS = {
-    "of -0 with a padded term": (
-        "for (i32 k = 0; k < count; k++)",
-        "for (i32 k = 0; k <= count; k++)",
-    ),
+    "of -0 with a padded term": ("k < count; k++) {\n                now", "k <= count; k++) {\n                now"),
     "of -0 with a padded term of few rows": (
-        "for (i32 k = count - rest; k < count; k++)",
-        "for (i32 k = count - rest; k <= count; k++)",
+        "k < count; k++) {\n            const",
+        "k <= count; k++) {\n            const",
     ),
     "of two roundings": (
         "sum = fma_rn(x, y, sum)",
