@@ -268,9 +268,9 @@ def test_no_barrier_is_idle(kernels: Kernels) -> None:
 
 
 MUTANTS = {
-    "of halves cut": ("(x.significand + (1u << (down - 1))) >> down", "x.significand >> down"),
-    "of losses uncounted": ("own_lossy += rounds", "own_lossy += rounds && k > 40"),
-    "of half the error": ("x.lossy + y.lossy) << (window - 1)", "x.lossy + y.lossy) << (window - 2)"),
+    "of losses uncounted": ("own_loss += found.loss", "own_loss += k > 40 ? found.loss : 0"),
+    "of losses cut": ("(rest << LOSS_BITS) + (1ull << down) - 1)", "(rest << LOSS_BITS))"),
+    "of half the error": ("x.loss + y.loss) << (window - LOSS_BITS)", "x.loss + y.loss) << (window - LOSS_BITS - 1)"),
     "of one end alone": ("code == rounded(high, to)", "true"),
     "of a quotient that is cut": ("fraction = 1ull << 31", "fraction = 0"),
     "of a positive bias cut": (": Integer128{magnitude, 0}", ": Integer128{magnitude & ~1ull, 0}"),

@@ -4,10 +4,10 @@
 // of matrices of int8, which find the same bits sooner:
 //
 // 1. The factors of a line, a row of a or a column of b, become integers X in units of a power of 2 of its own:
-//    |X| <= 2**window. Where that rounds one, the line counts it: it is off by half a unit at most.
+//    |X| <= 2**window. By how much that rounds them, all together, is the line's loss.
 // 2. Of the moduli m, coprime, each leaves residues of 8 bits. Products of matrices of them are the residues of the
 //    sums S of products of integers, which the Chinese remainder theorem gives back: |S| <= K 2**(2 window) < P / 2.
-// 3. a b - X Y = (a - X) b + X (b - Y), so that a sum is off by no more than E = (counts of both lines) 2**(window - 1).
+// 3. a b - X Y = (a - X) b + X (b - Y), so that a sum is off by no more than E = (losses of both lines) 2**window.
 //    Where S - E and S + E, with the bias, are rounded alike, so is the sum. Elsewhere it is in doubt: the definition
 //    makes it.
 #include "rn_totals.cuh"
@@ -71,10 +71,12 @@ struct Moduli {
     }
 };
 
+constexpr i32 LOSS_BITS = 8;
+
 // A line as integers.
 struct Line {
     i32 unit;   // log2 of what 1 is worth
-    i32 lossy;  // integers that were rounded; -1 where a factor is Inf or NaN
+    i32 loss;   // in units / 2**LOSS_BITS, each factor's rounded up; -1 where one is Inf or NaN
     u32 signs;  // of the first 32 factors; 1 is negative
 
     RN_HD bool is_zero() const { return unit < ZERO_EXPONENT / 2; }
@@ -116,13 +118,20 @@ __device__ __forceinline__ void dot(Words<THREADS> words, i32 lane, Lines a, Lin
 
 // ---- lines as residues ---------------------------------------------------------------------------
 
-// In units of 2**unit, rounded to nearest; whether that changed it.
-RN_HD u64 integer_of(Factor x, i32 unit, bool* lossy) {
+struct Rounded {
+    u64 magnitude;
+    i32 loss;
+};
+
+// In units of 2**unit, to nearest.
+RN_HD Rounded integer_of(Factor x, i32 unit) {
     i32 up = x.exponent - unit;
-    if (up >= 0) return static_cast<u64>(x.significand) << up;
-    i32 down = up > -25 ? -up : 25;  // by 25 all are 0
-    *lossy = dropped(x.significand, down);
-    return (x.significand + (1u << (down - 1))) >> down;
+    u64 significand = x.significand;
+    if (up >= 0) return {significand << up, 0};
+    i32 down = up > -40 ? -up : 40;  // so far down that the result is 0, and the loss the least one
+    u64 magnitude = (significand + (1ull << (down - 1))) >> down, back = magnitude << down;
+    u64 rest = back > significand ? back - significand : significand - back;
+    return {magnitude, static_cast<i32>(((rest << LOSS_BITS) + (1ull << down) - 1) >> down)};
 }
 
 RN_HD i32 residue(u64 magnitude, i32 sign, const Moduli& moduli, i32 i) {
@@ -214,10 +223,10 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
     terms = line < lines ? terms : 0;
     // 1. Where the line ends above, whether something is Inf or NaN, and the first signs.
     i32* shared = reinterpret_cast<i32*>(rn_shared);
-    i32 &end = shared[0], &special = shared[1], &signs = shared[2], &lossy = shared[3];
-    if (thread == 0) end = ZERO_EXPONENT, special = signs = lossy = 0;
+    i32 &end = shared[0], &special = shared[1], &signs = shared[2], &loss = shared[3];
+    if (thread == 0) end = ZERO_EXPONENT, special = signs = loss = 0;
     __syncthreads();
-    i32 own_end = ZERO_EXPONENT, own_special = 0, own_lossy = 0;
+    i32 own_end = ZERO_EXPONENT, own_special = 0, own_loss = 0;
     for (i64 k = thread; k < terms; k += THREADS) {
         Factor x = from.at(0, line, k);
         own_special |= x.special;
@@ -236,10 +245,11 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
         for (i32 i = 0; i < 4; i++) {
             if (k + i >= terms) continue;
             Factor x = from.at(0, line, k + i);
-            bool rounds = false;
-            if (x.significand && !x.special) magnitude[i] = integer_of(x, unit, &rounds);
+            if (x.significand == 0 || x.special) continue;
+            Rounded found = integer_of(x, unit);
+            magnitude[i] = found.magnitude;
             sign[i] = x.sign;
-            own_lossy += rounds;
+            own_loss += found.loss;
         }
 #pragma unroll
         for (i32 m = 0; m < MODULI; m++) {
@@ -252,9 +262,9 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
             residues[((m * static_cast<i64>(gridDim.x) + line) * padded + k) / 4] = packed;
         }
     }
-    atomicAdd(&lossy, own_lossy);
+    atomicAdd(&loss, own_loss);
     __syncthreads();
-    if (thread == 0) found[line] = {unit, special ? -1 : lossy, static_cast<u32>(signs)};
+    if (thread == 0) found[line] = {unit, special ? -1 : loss, static_cast<u32>(signs)};
 }
 
 // Results [rows][columns] from sums modulo each modulus, [modulus][row][width] that lie a stride apart; those in doubt
@@ -271,9 +281,9 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
         const i64 row = place / size.columns, column = place % size.columns;
         const Line x = a[row], y = b[column];
         Decision found{0, false};
-        if (x.lossy >= 0 && y.lossy >= 0) {
+        if (x.loss >= 0 && y.loss >= 0) {
             Integer128 sum = sum_of(products + row * width + column, stride, moduli);
-            u64 error = x.is_zero() || y.is_zero() ? 0 : static_cast<u64>(x.lossy + y.lossy) << (window - 1);
+            u64 error = x.is_zero() || y.is_zero() ? 0 : static_cast<u64>(x.loss + y.loss) << (window - LOSS_BITS);
             bool negative = ((x.signs ^ y.signs) & known_signs) == known_signs;
             float addend = bias.values ? bias.at(0, row, column) : 0.0f;
             found = decide(sum, error, x.unit + y.unit, bias.values, addend, negative, size.terms <= 32, to);
