@@ -190,7 +190,7 @@ def _product(
         return out
     batch = out.shape[:-2]
     batches = prod(batch)
-    x, y = (_packed(side, batch, lane, gap, clip, start) for side in (a, b.mT))
+    x, y = (packed(side, batch, lane, gap, clip, start) for side in (a, b.mT))
     size = Size(batches, *out.shape[-2:], a.shape[-1] + gap[1])
     tiles = batches * prod(-(-count // lane.lines) for count in out.shape[-2:])
     addend = None if c is None else _batched(c.expand(out.shape), batch)
@@ -201,8 +201,13 @@ def _product(
     return out
 
 
-def _packed(
-    x: Tensor, batch: torch.Size, lane: Lane, gap: tuple[int, int], clip: tuple[int, ...], start: Launch
+def packed(
+    x: Tensor,
+    batch: torch.Size,
+    lane: Lane,
+    gap: tuple[int, int] = (0, 0),
+    clip: tuple[int, ...] = (),
+    start: Launch = launch.launch,
 ) -> Panels:
     """An operand [.., lines, terms] in panels; one of a single batch serves all of them."""
     one = prod(x.shape[:-2]) == 1
@@ -211,12 +216,12 @@ def _packed(
     panels = -(-lines // lane.lines) * -(-(terms + gap[1]) // TERMS)
     data = torch.empty(batches * panels * lane.lines * TERMS, dtype=lane.dtype, device=x.device)
     ranges = torch.empty((batches * panels, 2), dtype=torch.int32, device=x.device)
-    packed = Panels(data, ranges, 0 if one else panels)
+    made = Panels(data, ranges, 0 if one else panels)
     if panels:
         kernel = KERNELS["rn_pack_clipped" if clip else f"rn_pack_{str(lane.dtype).removeprefix('torch.')}"]
         source = Source(Matrix(x), batches, lines, terms, *(gap if gap[1] else (terms, 0)))
-        start(kernel, (batches * panels, 1, 1), (lane.lines, 1, 1), 16, source, packed, *clip)
-    return packed
+        start(kernel, (batches * panels, 1, 1), (lane.lines, 1, 1), 16, source, made, *clip)
+    return made
 
 
 def _batched(x: Tensor, batch: torch.Size) -> Tensor:
