@@ -1,6 +1,7 @@
 // Blocks that share a scale: values -> elements and scales, and back. Grids have any size. A tensor has four axes here: outer ones, rows and columns of tiles, inner ones. Blocks lie along
 // the columns, and what is written has these axes in memory in the order outer, inner, rows, columns.
 #include "rn_blocks.cuh"
+#include "rn_copies.cuh"
 #include "rn_orders.cuh"
 
 namespace rn {
@@ -103,12 +104,13 @@ extern "C" __global__ void rn_quantize_blocks(const __grid_constant__ rn::Values
     });
 }
 
-// ---- blocks of named elements along rows: eight values a thread ----------------------------------
+// ---- blocks of named elements along rows: sixteen bytes of codes a thread -----------------------
+
+extern __shared__ float4 rn_shared[];
 
 namespace rn {
 
-constexpr i32 EIGHT = 8;
-constexpr i32 STEPS = 4;  // that a thread has under way together
+constexpr i32 EIGHT = 8, THREADS = 256;
 
 // Rows of values one behind the other.
 struct Rows {
@@ -152,10 +154,11 @@ struct alignas(16) Eight {
     }
 };
 
+// Codes of eight values.
 template <class Codes>
 using Packed = Vector<u32, Codes::WIDTH == 4 ? 1 : 2>;
 
-// Codes of eight values that are multiplied by a factor: numbers, whose signs are kept.
+// Of numbers whose signs are kept, multiplied by a factor.
 template <class Codes, class Float>
 RN_HD Packed<Codes> codes_of(const Eight<Float>& x, float factor) {
     constexpr i32 WORDS = Codes::WIDTH == 4 ? 1 : 2, APART = 4 * WORDS;
@@ -175,7 +178,7 @@ RN_HD Packed<Codes> codes_of(const Eight<Float>& x, float factor) {
     return out;
 }
 
-// The same for any eight values, one after the other.
+// Of any eight values, one after the other.
 template <class Codes, class Float>
 __device__ Packed<Codes> careful_codes(const typename Float::Bits* x, float factor, u32 care, float zero,
                                        const Recipe& recipe) {
@@ -194,72 +197,110 @@ __device__ Packed<Codes> careful_codes(const typename Float::Bits* x, float fact
     }
 }
 
-// A block belongs to neighbouring threads of a warp, 2**log_threads of them.
+// The values of a warp come in the order in which they lie, sixteen bytes a lane, and change hands in shared memory: a
+// lane takes some that lie together. Places in a row of 128 bytes are mixed by the row, so that lanes that take
+// together read from all banks.
+template <i32 VECTORS>
+struct Exchange {
+    using Sixteen = Vector<u32, 4>;
+    static constexpr i32 ALL_OF_THEM = VECTORS * WARP;
+
+    static RN_HD i32 slot(i32 vector) { return vector ^ (vector / 8 % 8); }
+
+    // What this lane takes of so many that there are, in the warp's part of shared memory.
+    static __device__ void bring(Sixteen* shared, const Sixteen* from, i64 count, i32 lane, Sixteen* to) {
+#pragma unroll
+        for (i32 i = 0; i < VECTORS; ++i) {
+            i32 vector = i * WARP + lane;
+            if (vector < count) copy_async(&shared[slot(vector)], &from[vector]);
+        }
+        commit_copies();
+        wait_copies<0>();
+        __syncwarp();
+        if (lane * VECTORS >= count) return;
+#pragma unroll
+        for (i32 i = 0; i < VECTORS; ++i) to[i] = shared[slot(lane * VECTORS + i)];
+    }
+};
+
+// A block belongs to a thread, or to some neighbouring ones of a warp; or a thread has several of them. Grids have
+// parts of a row along x, rows along y.
 template <class Float, class Codes>
-__device__ void quantize_rows(const Rows& x, i32 log_threads, const Recipe& recipe, float zero, const float* tensor,
+__device__ void quantize_rows(const Rows& x, i32 log_eights, const Recipe& recipe, float zero, const float* tensor,
                               u8* elements, void* scales, i32 wide) {
     using Bits = typename Float::Bits;
+    constexpr i32 EIGHTS = Codes::WIDTH == 4 ? 4 : 2, VALUES = EIGHTS * EIGHT;
+    constexpr i32 VECTORS = VALUES * sizeof(Bits) / 16;
+    using Bring = Exchange<VECTORS>;
     const Scaling& scaling = recipe.scaling;
-    i32 threads = 1 << log_threads, own = static_cast<i32>(threadIdx.x) & (threads - 1);
+    i32 lane = static_cast<i32>(threadIdx.x % WARP), warp = static_cast<i32>(threadIdx.x / WARP);
+    i32 eights_a_block = 1 << log_eights;
     float level = tensor ? *tensor : 1.f;
     bool plain = !scaling.divides && bits_of(zero) >> 31;
+    i64 units = x.columns / VALUES, begin = static_cast<i64>(blockIdx.x) * THREADS + warp * WARP;
+    auto* mine = reinterpret_cast<Vector<u32, 4>*>(rn_shared) + warp * Bring::ALL_OF_THEM;
     for (i64 row = blockIdx.y; row < x.rows; row += gridDim.y) {
-        const Bits* from = static_cast<const Bits*>(x.data) + row * x.stride;
-        i64 eights = x.columns / EIGHT, first = static_cast<i64>(blockIdx.x) * STEPS * blockDim.x + threadIdx.x;
-        auto place = [&](i32 step) { return first + step * static_cast<i64>(blockDim.x); };
-        // 1. The largest magnitudes.
-        Eight<Float> values[STEPS];
-        u32 amax[STEPS];
+        const Bits* from = static_cast<const Bits*>(x.data) + row * x.stride + begin * VALUES;
+        // 1. The values, and the largest magnitude of each block.
+        Eight<Float> values[EIGHTS] = {};
+        u32 amax[EIGHTS];
+        Bring::bring(mine, reinterpret_cast<const Vector<u32, 4>*>(from), (units - begin) * VECTORS, lane,
+                     reinterpret_cast<Vector<u32, 4>*>(values));
 #pragma unroll
-        for (i32 step = 0; step < STEPS; ++step) {
-            values[step] = {};
-            if (place(step) < eights) values[step] = *reinterpret_cast<const Eight<Float>*>(from + place(step) * EIGHT);
-        }
+        for (i32 e = 0; e < EIGHTS; ++e) amax[e] = values[e].amax();
 #pragma unroll
-        for (i32 step = 0; step < STEPS; ++step) {
-            u32 most = values[step].amax();
-            for (i32 lanes = threads / 2; lanes > 0; lanes /= 2)
-                most = most_of(most, __shfl_xor_sync(ALL, most, lanes));
-            amax[step] = Eight<Float>::widened(most);
-        }
-        // 2. The scales: each thread of a block makes that of another step.
-        float factor[STEPS];
-        u32 care[STEPS];
-        for (i32 round = 0; round << log_threads < STEPS; ++round) {
-            i32 mine = (round << log_threads) + own;
-            u32 most = 0;
+        for (i32 apart = 1; apart < EIGHTS; apart *= 2) {
+            if (apart >= eights_a_block) break;
 #pragma unroll
-            for (i32 step = 0; step < STEPS; ++step) most = step == mine ? amax[step] : most;
-            Shared shared = share(most, level, scaling);
-            u32 cared = care_of(most, shared, scaling);
-            if (mine < STEPS && place(mine) < eights)
-                store_scale(scales, wide, (row * eights + place(mine)) >> log_threads, shared.scale);
-#pragma unroll
-            for (i32 step = 0; step < STEPS; ++step) {
-                if (step >> log_threads != round) continue;
-                factor[step] = __shfl_sync(ALL, shared.factor, step & (threads - 1), threads);
-                care[step] = __shfl_sync(ALL, cared, step & (threads - 1), threads);
+            for (i32 e = 0; e < EIGHTS; ++e) {
+                if (!(e & apart)) amax[e] = amax[e | apart] = most_of(amax[e], amax[e | apart]);
             }
         }
-        // 3. The elements.
+        for (i32 lanes = 1; lanes * EIGHTS < eights_a_block; lanes *= 2)
+            amax[0] = most_of(amax[0], __shfl_xor_sync(ALL, amax[0], lanes));
+        i64 unit = row * units + begin + lane;
+        if (begin + lane < units) {
+            // 2. The scales.
+            float factor[EIGHTS];
+            u32 care[EIGHTS];
+#pragma unroll 1
+            for (i32 first = 0; first < EIGHTS; first += eights_a_block) {
+                u32 most = amax[0];
 #pragma unroll
-        for (i32 step = 0; step < STEPS; ++step) {
-            if (place(step) >= eights) continue;
-            reinterpret_cast<Packed<Codes>*>(elements)[row * eights + place(step)] =
-                plain && care[step] == ANY_NUMBER
-                    ? codes_of<Codes>(values[step], factor[step])
-                    : careful_codes<Codes, Float>(from + place(step) * EIGHT, factor[step], care[step], zero, recipe);
+                for (i32 e = 1; e < EIGHTS; ++e) most = e == first ? amax[e] : most;
+                most = Eight<Float>::widened(most);
+                Shared shared = share(most, level, scaling);
+                u32 cared = care_of(most, shared, scaling);
+                i64 eight = unit * EIGHTS + first;
+                if (eight % eights_a_block == 0) store_scale(scales, wide, eight >> log_eights, shared.scale);
+#pragma unroll
+                for (i32 e = 0; e < EIGHTS; ++e) {
+                    factor[e] = e >= first ? shared.factor : factor[e];
+                    care[e] = e >= first ? cared : care[e];
+                }
+            }
+            // 3. The elements.
+            Vector<Packed<Codes>, EIGHTS> out;
+#pragma unroll
+            for (i32 e = 0; e < EIGHTS; ++e) {
+                out.lane[e] = plain && care[e] == ANY_NUMBER
+                                  ? codes_of<Codes>(values[e], factor[e])
+                                  : careful_codes<Codes, Float>(from + (lane * EIGHTS + e) * EIGHT, factor[e], care[e],
+                                                                zero, recipe);
+            }
+            reinterpret_cast<Vector<Packed<Codes>, EIGHTS>*>(elements)[unit] = out;
         }
+        __syncwarp();  // before the next row's values come
     }
 }
 
 }  // namespace rn
 
 #define RN_QUANTIZE_ROWS(DTYPE, FLOAT, NAME, CODES)                                                              \
-    extern "C" __global__ void rn_quantize_rows_##DTYPE##_##NAME(                                                \
-        const __grid_constant__ rn::Rows x, rn::i32 log_threads, const __grid_constant__ rn::Recipe recipe,  \
+    extern "C" __global__ void __launch_bounds__(rn::THREADS) rn_quantize_rows_##DTYPE##_##NAME(                                                \
+        const __grid_constant__ rn::Rows x, rn::i32 log_eights, const __grid_constant__ rn::Recipe recipe,  \
         float zero, const float* tensor, rn::u8* elements, void* scales, rn::i32 wide) {                         \
-        rn::quantize_rows<rn::FLOAT, rn::CODES>(x, log_threads, recipe, zero, tensor, elements, scales, wide); \
+        rn::quantize_rows<rn::FLOAT, rn::CODES>(x, log_eights, recipe, zero, tensor, elements, scales, wide); \
     }
 
 #define RN_OF_DTYPES(NAME, CODES)                       \
