@@ -193,7 +193,6 @@ def test_arithmetic_of_every_length(kernels: places.Kernels) -> None:
 def test_which_arithmetic_is_served() -> None:
     codes, wide = torch.zeros(32, dtype=torch.int16), torch.zeros(32, dtype=torch.int64)
     assert packed.arithmetic("add", Posit(16), (codes, codes)) is not None
-    assert packed.arithmetic("add", Posit(16), (codes, codes.expand(2, 32)[0, :1].expand(32))) is None
     assert packed.arithmetic("add", Posit(16), (codes, wide)) is None
     assert packed.arithmetic("div", Posit(16), (codes, codes)) is None
     assert packed.arithmetic("mul", Posit(16, 0), (codes, codes)) is None, "products of 28 bits"
@@ -217,13 +216,16 @@ def test_every_length_of_every_layout(kernels: places.Kernels, grid: tuple[int, 
         assert same(converted(kernels, "decode", small, torch.bfloat16, Posit(8), grid), want), length
 
 
-def test_what_is_not_contiguous_or_aligned_is_not_taken() -> None:
-    x = torch.zeros(64, 64)
-    assert packed.takes(x)
-    assert packed.takes(x[4:])
-    assert not packed.takes(x.mT)
-    assert not packed.takes(x.flatten()[1:])
-    assert not packed.takes(x[::2])
+def test_what_is_not_contiguous_or_aligned_is_copied() -> None:
+    x = torch.arange(4096.0).view(64, 64)
+    assert packed.aligned(x) is x
+    assert packed.aligned(y := x[4:]) is y
+    for y in (x.mT, x.flatten()[1:], x[::2], x[:1].expand(3, 64), x[:, 3]):
+        copy = packed.aligned(y)
+        assert copy.data_ptr() % packed.ALIGNMENT == 0
+        assert copy.is_contiguous()
+        assert torch.equal(copy, y)
+        assert copy.data_ptr() != y.data_ptr()
 
 
 @pytest.mark.gpu

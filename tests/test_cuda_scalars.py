@@ -122,7 +122,7 @@ def assert_encoded(library: ctypes.CDLL, codes: Tensor, source: Format, fmt: For
 @pytest.mark.parametrize("rounding", RULES)
 def test_encode_posits_at_ties_and_beside_them(library: ctypes.CDLL, rounding: str) -> None:
     """A posit of 4 bits more is a posit with a tail of 4 bits: every tie, and every neighbour of one."""
-    for n in range(2, 33):
+    for n in range(2, 33) if rounding == "nearest_even" else (2, 3, 4, 7, 8, 15, 16, 24, 31, 32):
         for es in (0, 2, 4) if n % 8 == 0 else (2,):
             codes = all_or_some(n + 4, n, most=12)
             ties = ((codes & ~15 | 8)[:, None] + torch.arange(-1, 2)).flatten()

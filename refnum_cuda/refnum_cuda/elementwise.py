@@ -49,7 +49,7 @@ def _converted(
     if result.numel() == 0:
         return result
     source, target = map(_format, formats)
-    if rounding == "nearest_even" and packed.takes(x):
+    if rounding == "nearest_even":
         fmt = parse_scalar(formats[0] if operation == "decode" else formats[1])
         if kernel := packed.kernel(operation, x.dtype, dtype, fmt):
             packed.run(kernel, (x,), result, source, target)
