@@ -1,7 +1,6 @@
 // Elementwise kernels: conversions between scalar formats, rounding of floats there and back, arithmetic of posits.
-// Conversions to nearest even of what is contiguous have faster ones in packed.cu.
+// packed.cu has faster ones for much of what is rounded to nearest even.
 // Grids have one dimension and any size. Operands have any strides and may be broadcast; results are contiguous.
-#include "rn_fast.cuh"
 #include "rn_formats.cuh"
 
 namespace rn {
@@ -77,19 +76,6 @@ __device__ void for_each(i64 count, F f) {
     for (i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < count; i += threads) f(i);
 }
 
-// out[i] = f(x[i]) for codes of at most 32 bits.
-template <class F>
-__device__ void map(const Operand& x, const Result& out, const Shape& shape, F f) {
-    for_each(shape.count, [&](i64 i) { store(out, i, f(static_cast<u32>(load(x, i, shape)))); });
-}
-
-// Whether the codes of a format are the upper bits of a float32: bfloat16, tf32 and float32 itself.
-RN_HD bool heads_float32(const Format& fmt) {
-    const Minifloat& row = fmt.minifloat;
-    return !fmt.is_posit && row.exponent == 8 && row.mantissa <= MANTISSA && row.bias == BIAS && row.specials == IEEE &&
-           row.is_signed && row.subnormals;
-}
-
 }  // namespace rn
 
 // ---- conversions ---------------------------------------------------------------------------------
@@ -102,17 +88,10 @@ extern "C" __global__ void rn_convert(const __grid_constant__ rn::Operand x,
                                       const __grid_constant__ rn::Format from, const __grid_constant__ rn::Format to,
                                       rn::i32 rounding) {
     using namespace rn;
-    if (heads_float32(from) && to.is_posit && float32_reaches(to.posit) && rounding == NEAREST_EVEN) {
-        i32 below = MANTISSA - from.minifloat.mantissa;
-        map(x, out, shape, [&](u32 bits) { return encode_bits(bits << below, to.posit); });
-    } else if (from.is_posit && float32_holds(from.posit) && heads_float32(to) && to.minifloat.mantissa == MANTISSA) {
-        map(x, out, shape, [&](u32 bits) { return decode_bits(bits, from.posit); });
-    } else {
-        for_each(shape.count, [&](i64 i) {
-            u32 threshold = random.data ? static_cast<u32>(load(random, i, shape)) : 0;
-            store(out, i, encode(decode(load(x, i, shape), from), to, rounding, threshold));
-        });
-    }
+    for_each(shape.count, [&](i64 i) {
+        u32 threshold = random.data ? static_cast<u32>(load(random, i, shape)) : 0;
+        store(out, i, encode(decode(load(x, i, shape), from), to, rounding, threshold));
+    });
 }
 
 // quantize: values of a row of floats rounded to a format that the row keeps, as values of the row.
@@ -122,16 +101,11 @@ extern "C" __global__ void rn_quantize(const __grid_constant__ rn::Operand x,
                                        const __grid_constant__ rn::Format row, const __grid_constant__ rn::Format fmt,
                                        rn::i32 rounding) {
     using namespace rn;
-    if (heads_float32(row) && fmt.is_posit && float32_holds(fmt.posit) && rounding == NEAREST_EVEN) {
-        i32 below = MANTISSA - row.minifloat.mantissa;
-        map(x, out, shape, [&](u32 bits) { return round_bits(bits << below, fmt.posit) >> below; });
-    } else {
-        for_each(shape.count, [&](i64 i) {
-            u32 threshold = random.data ? static_cast<u32>(load(random, i, shape)) : 0;
-            u64 code = encode(decode(load(x, i, shape), row), fmt, rounding, threshold);
-            store(out, i, encode(decode(code, fmt), row, NEAREST_EVEN, 0));
-        });
-    }
+    for_each(shape.count, [&](i64 i) {
+        u32 threshold = random.data ? static_cast<u32>(load(random, i, shape)) : 0;
+        u64 code = encode(decode(load(x, i, shape), row), fmt, rounding, threshold);
+        store(out, i, encode(decode(code, fmt), row, NEAREST_EVEN, 0));
+    });
 }
 
 // ---- arithmetic of posits ------------------------------------------------------------------------
@@ -142,7 +116,7 @@ extern "C" __global__ void rn_quantize(const __grid_constant__ rn::Operand x,
         const __grid_constant__ rn::Operand a, const __grid_constant__ rn::Operand b,                                 \
         const __grid_constant__ rn::Operand c, const rn::Result out, const __grid_constant__ rn::Shape shape,         \
         const rn::Posit fmt) {                                                                                        \
-        rn::for_each(shape.count, [&](rn::i64 i) {                                                                 \
+        rn::for_each(shape.count, [&](rn::i64 i) {                                                                    \
             auto x = [&](int k) { return rn::decode(rn::load(k == 0 ? a : k == 1 ? b : c, i, shape), fmt); };         \
             rn::store(out, i, rn::round_wide(rn::pack(VALUE, fmt), fmt, rn::NEAREST_EVEN, 0));                        \
         });                                                                                                           \

@@ -1,5 +1,5 @@
 // Conversions at the speed of memory: to nearest even, of elements that follow one another from a multiple of 16 bytes
-// on, between formats of which packed.py tells. They equal those of elementwise.cu, which serve the rest.
+// on, between formats of which packed.py tells. They equal those of elementwise.cu, which have the rest.
 #include "rn_halves.cuh"
 #include "rn_steps.cuh"
 
