@@ -126,10 +126,10 @@ struct Basis {
 };
 
 // The integer below P / 2 in size that has these residues, the bytes of a place in as many words.
-template <i32 LIMBS, i32 ALL>
-RN_HD void set_from_residues(Register<LIMBS>& sum, const u32 (&residues)[ALL], i32 byte, const Basis& basis) {
-    constexpr i32 WORDS = ALL / 4, START = Basis::start(WORDS);
-    const u32* weights = basis.words + START;
+template <i32 WORDS>
+RN_HD void set_from_residues(Register<GROUPS>& sum, const u32 (&residues)[MOST_MODULI], i32 byte, const Basis& basis) {
+    constexpr i32 ALL = 4 * WORDS;
+    const u32* weights = basis.words + Basis::start(WORDS);
     const u32* product = weights + ALL * WORDS;
     const u32* fractions = product + WORDS;
     u64 words[WORDS] = {};
@@ -144,7 +144,7 @@ RN_HD void set_from_residues(Register<LIMBS>& sum, const u32 (&residues)[ALL], i
     u32 whole = static_cast<u32>(quotient);
     i64 carry = 0;
 #pragma unroll
-    for (i32 w = 0; w < LIMBS; w++) {
+    for (i32 w = 0; w < GROUPS; w++) {
         if (w < WORDS) carry += static_cast<i64>(words[w] - static_cast<u64>(whole) * product[w]);
         sum.limb[w] = static_cast<u32>(carry);
         carry >>= 32;
@@ -158,29 +158,21 @@ struct Sums {
     const u8* b_nar;     // of each column
 };
 
-template <i32 GROUP_COUNT>
-__device__ __forceinline__ void reconstruct(const Sums& sums, const Numbers& c, const Numbers& out, i32 rows,
-                                            i32 columns, i32 unit, Posit fmt, const Basis& basis) {
-    constexpr i32 ALL = 4 * GROUP_COUNT, LIMBS = GROUP_COUNT < 2 ? 2 : GROUP_COUNT;
-    const i32 across = (columns + 3) / 4, stride = sums.rows * (sums.columns / 4);
-    const u32* all = reinterpret_cast<const u32*>(sums.residues);
-    for (i32 item = static_cast<i32>(blockIdx.x * THREADS + threadIdx.x); item < rows * across;
-         item += static_cast<i32>(gridDim.x) * THREADS) {
-        // 1. Four neighbouring columns lie in the bytes of words.
-        const i32 row = item / across, first = item % across * 4;
-        const u32* from = all + row * (sums.columns / 4) + first / 4;
-        u32 residues[ALL];
-#pragma unroll
-        for (i32 i = 0; i < ALL; i++) residues[i] = from[static_cast<i64>(i) * stride];
-        // 2. Each of them by itself.
-#pragma unroll 1
-        for (i32 j = 0; j < 4 && first + j < columns; j++) {
-            Register<LIMBS> sum(unit);
-            set_from_residues(sum, residues, j, basis);
-            if (sums.a_nar[row] | sums.b_nar[first + j]) sum.kind = NOT_A_NUMBER;
-            if (c.data) sum.add(decode(load(c, c.place(0, row, first + j), fmt), fmt));
-            store(out, out.place(0, row, first + j), sum.pattern(fmt), fmt);
-        }
+RN_HD void set_from_residues(Register<GROUPS>& sum, const u32 (&residues)[MOST_MODULI], i32 byte, i32 groups,
+                             const Basis& basis) {
+    switch (groups) {
+#define RN_GROUPS(n) \
+    case n:          \
+        return set_from_residues<n>(sum, residues, byte, basis);
+        RN_GROUPS(1)
+        RN_GROUPS(2)
+        RN_GROUPS(3)
+        RN_GROUPS(4)
+        RN_GROUPS(5)
+        RN_GROUPS(6)
+        RN_GROUPS(7)
+        RN_GROUPS(8)
+        RN_GROUPS(9)
     }
 }
 
@@ -358,20 +350,27 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
                          const __grid_constant__ rn::Scheme scheme, const __grid_constant__ rn::Basis basis) {
     using namespace rn;
     const Plan plan = plan_of(scheme);
-    const i32 unit = plan.a_unit + plan.b_unit;
-    switch (plan.groups) {
-#define RN_GROUPS(n)                                                           \
-    case n:                                                                    \
-        return reconstruct<n>(sums, c, out, rows, columns, unit, fmt, basis);
-        RN_GROUPS(1)
-        RN_GROUPS(2)
-        RN_GROUPS(3)
-        RN_GROUPS(4)
-        RN_GROUPS(5)
-        RN_GROUPS(6)
-        RN_GROUPS(7)
-        RN_GROUPS(8)
-        RN_GROUPS(9)
+    const i32 across = (columns + 3) / 4, pitch = sums.columns / 4;
+    const u32* all = reinterpret_cast<const u32*>(sums.residues);
+    for (i32 item = static_cast<i32>(blockIdx.x * THREADS + threadIdx.x); item < rows * across;
+         item += static_cast<i32>(gridDim.x) * THREADS) {
+        // 1. Four neighbouring columns lie in the bytes of words.
+        const i32 row = item / across, first = item % across * 4;
+        const u32* from = all + row * pitch + first / 4;
+        u32 residues[MOST_MODULI];
+#pragma unroll
+        for (i32 i = 0; i < MOST_MODULI; i++) {
+            residues[i] = i < 4 * plan.groups ? from[static_cast<i64>(i) * sums.rows * pitch] : 0;
+        }
+        // 2. Each of them by itself.
+#pragma unroll 1
+        for (i32 j = 0; j < 4 && first + j < columns; j++) {
+            Register<GROUPS> sum(plan.a_unit + plan.b_unit);
+            set_from_residues(sum, residues, j, plan.groups, basis);
+            if (sums.a_nar[row] | sums.b_nar[first + j]) sum.kind = NOT_A_NUMBER;
+            if (c.data) sum.add(decode(load(c, c.place(0, row, first + j), fmt), fmt));
+            store(out, out.place(0, row, first + j), sum.pattern(fmt), fmt);
+        }
     }
 }
 

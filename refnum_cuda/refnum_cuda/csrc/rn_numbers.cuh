@@ -37,31 +37,23 @@ RN_HD Minifloat float_of_kind(i32 kind) {
 
 RN_HD u64 pattern_of(Exact x, Posit fmt) { return round_wide(pack(x, fmt), fmt, NEAREST_EVEN, 0); }
 
-RN_HD u64 pattern_of(float x, Posit fmt) {
-    return float32_reaches(fmt) ? encode_bits(bits_of(x), fmt)
-                                : pattern_of(decode(bits_of(x), float_of_kind(FLOAT32)), fmt);
+// A float of at most 32 bits, widened.
+RN_HD float widened(const Numbers& x, i64 i) {
+    return x.kind == FLOAT16    ? Float16::widened(x.at<u16>(i))
+           : x.kind == BFLOAT16 ? BFloat16::widened(x.at<u16>(i))
+                                : x.at<float>(i);
 }
 
 // The pattern of a number: what is above its n bits means nothing.
 RN_HD u64 load(const Numbers& x, i64 i, Posit fmt) {
-    switch (x.kind) {
-        case CODES8:
-            return x.at<u8>(i);
-        case CODES16:
-            return x.at<u16>(i);
-        case CODES32:
-            return x.at<u32>(i);
-        case CODES64:
-            return x.at<u64>(i);
-        case FLOAT16:
-            return pattern_of(Float16::widened(x.at<u16>(i)), fmt);
-        case BFLOAT16:
-            return pattern_of(BFloat16::widened(x.at<u16>(i)), fmt);
-        case FLOAT32:
-            return pattern_of(x.at<float>(i), fmt);
-        default:  // FLOAT64
-            return pattern_of(decode(x.at<u64>(i), float_of_kind(FLOAT64)), fmt);
-    }
+    if (x.kind == CODES8) return x.at<u8>(i);
+    if (x.kind == CODES16) return x.at<u16>(i);
+    if (x.kind == CODES32) return x.at<u32>(i);
+    if (x.kind == CODES64) return x.at<u64>(i);
+    const bool is_double = x.kind == FLOAT64;
+    const u64 bits = is_double ? x.at<u64>(i) : bits_of(widened(x, i));
+    if (!is_double && float32_reaches(fmt)) return encode_bits(static_cast<u32>(bits), fmt);
+    return pattern_of(decode(bits, float_of_kind(is_double ? FLOAT64 : FLOAT32)), fmt);
 }
 
 RN_HD u64 float_code(Exact x, Minifloat fmt) { return round_wide(pack(x, fmt), fmt, NEAREST_EVEN, 0); }
