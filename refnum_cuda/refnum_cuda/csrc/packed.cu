@@ -25,27 +25,21 @@ struct Operands {
     }
 };
 
-// out[i] = f(x, i) for operands x and the numbers i of packs that are this thread's; those of some are read together.
-template <class Source, class Target, i32 ARITY, class F>
-__device__ __forceinline__ void map_packs(const Operands<ARITY>& x, Target* out, i64 packs, F f) {
-    constexpr i32 TOGETHER = AHEAD / ARITY;
-    i64 threads = static_cast<i64>(gridDim.x) * blockDim.x;
-    i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
-    for (; i + (TOGETHER - 1) * threads < packs; i += TOGETHER * threads) {
-        Source some[TOGETHER][ARITY];
+// out[i] = f(the elements i of operands x) for numbers i that are this thread's, so many of which are read together.
+template <i32 TOGETHER, class In, class Out, i32 ARITY, class F>
+__device__ __forceinline__ i64 map_some(const Operands<ARITY>& x, Out* out, i64 first, i64 count, F f) {
+    i64 threads = static_cast<i64>(gridDim.x) * blockDim.x, i = first;
+#pragma unroll 1
+    for (; i + (TOGETHER - 1) * threads < count; i += TOGETHER * threads) {
+        In some[TOGETHER][ARITY];
 #pragma unroll
         for (i32 j = 0; j < TOGETHER; ++j)
 #pragma unroll
-            for (i32 k = 0; k < ARITY; ++k) some[j][k] = x.template of<Source>(k)[i + j * threads];
+            for (i32 k = 0; k < ARITY; ++k) some[j][k] = x.template of<In>(k)[i + j * threads];
 #pragma unroll
         for (i32 j = 0; j < TOGETHER; ++j) out[i + j * threads] = f(some[j]);
     }
-    for (; i < packs; i += threads) {
-        Source some[ARITY];
-#pragma unroll
-        for (i32 k = 0; k < ARITY; ++k) some[k] = x.template of<Source>(k)[i];
-        out[i] = f(some);
-    }
+    return i;
 }
 
 // out[i] = f(x[i]), where f takes an array of one element of each operand.
@@ -54,7 +48,7 @@ __device__ __forceinline__ void map(const Operands<ARITY>& x, void* out, i64 cou
     constexpr i32 LANES = ACCESS / static_cast<i32>(sizeof(In) > sizeof(Out) ? sizeof(In) : sizeof(Out));
     using Source = Pack<In, LANES>;
     using Target = Pack<Out, LANES>;
-    map_packs<Source>(x, static_cast<Target*>(out), count / LANES, [&](const Source(&some)[ARITY]) {
+    auto pack = [&](const Source(&some)[ARITY]) {
         Target result;
 #pragma unroll
         for (i32 j = 0; j < LANES; ++j) {
@@ -64,11 +58,12 @@ __device__ __forceinline__ void map(const Operands<ARITY>& x, void* out, i64 cou
             result.lane[j] = f(lanes);
         }
         return result;
-    });
-    i64 rest = count / LANES * LANES;
-    Operands<ARITY> last;
-    for (i32 k = 0; k < ARITY; ++k) last.data[k] = x.template of<In>(k) + rest;
-    map_packs<In>(last, static_cast<Out*>(out) + rest, count - rest, [&](const In(&lanes)[ARITY]) { return f(lanes); });
+    };
+    i64 packs = count / LANES, first = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+    Target* to = static_cast<Target*>(out);
+    i64 next = map_some<AHEAD / ARITY, Source>(x, to, first, packs, pack);
+    map_some<1, Source>(x, to, next, packs, pack);
+    map_some<1, In>(x, static_cast<Out*>(out), packs * LANES + first, count, f);
 }
 
 // The same for one operand, of which f takes an element.
