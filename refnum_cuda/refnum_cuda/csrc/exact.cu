@@ -30,7 +30,8 @@ struct Lines {
     RN_HD Factor at(i64 b, i64 i, i64 k) const {
         float value = values[b * batch + i * line + k];
         if (!scales) return factor_of(value, 0);
-        i32 code = scales[b * scale_batch + i * scale_line + k / block];
+        u32 place = static_cast<u32>(k) / static_cast<u32>(block);  // sooner than with 64 bits
+        i32 code = scales[b * scale_batch + i * scale_line + place];
         return factor_of(code == 255 ? float_of(0x7fffffff) : value, code - 127);
     }
 };

@@ -19,7 +19,8 @@ RN_HD Factor factor_of(float value, i32 scale) {
     u32 bits = bits_of(value);
     i32 field = static_cast<i32>(bits >> 23 & 0xff);
     u32 significand = (bits & 0x7fffff) | (field ? 1u << 23 : 0);
-    return {value, -static_cast<i32>(bits >> 31), significand, (field ? field : 1) - 150 + scale, field == 255};
+    i32 exponent = significand ? (field ? field : 1) - 150 + scale : 0;  // words have a place for 0, too
+    return {value, -static_cast<i32>(bits >> 31), significand, exponent, field == 255};
 }
 
 // What terms are besides their sum. A sum that is 0 is -0 if no term has a positive sign: terms that are not 0 and
