@@ -131,7 +131,7 @@ def test_all_products_and_ties_of_posit8(files: Files, way: str) -> None:
     """Every product of two posits; with minpos squared, halves of the pattern's last place go up or down."""
     fmt = Posit(8)
     every = torch.arange(-128, 128).to(torch.int8)
-    a, b = (every if way == "residues" else every[::9])[:, None], every[None, :]
+    a, b = (every if way == "residues" else every[::21])[:, None], every[None, :]
     assert torch.equal(multiplied(files, way, a, b, None, fmt), wanted(a, b, None, fmt))
     part = every[:: 7 if way == "residues" else 31, None]
     for sign in (-1, 1):
@@ -144,7 +144,7 @@ def test_all_products_and_ties_of_posit8(files: Files, way: str) -> None:
 @pytest.mark.parametrize("fmt", [Posit(8), Posit(16)], ids=str)
 def test_between_neighbours(files: Files, way: str, fmt: Posit) -> None:
     """Half of both, and the least that there is more or less."""
-    lower = torch.arange(1, (1 << (fmt.n - 1)) - 1, 1 if fmt.n == 8 else 211).to(container(fmt))
+    lower = torch.arange(1, (1 << (fmt.n - 1)) - 1, 1 if fmt.n == 8 else 411).to(container(fmt))
     half, one = (refnum.encode(torch.tensor(x), fmt) for x in (0.5, 1.0))
     b = torch.stack([half, half, one.new_tensor(1)])[:, None]
     for least in (-1, 0, 1):
@@ -191,9 +191,9 @@ def test_floats(files: Files, way: str, dtype: torch.dtype) -> None:
     b, c = torch.randn(20, 7, generator=draw), torch.randn(9, 7, generator=draw)
     b[:, 0] = 0.0
     x, y, z = (side.to(dtype) for side in (a, b, c))
-    for fmt in (Posit(8), Posit(16), Posit(9, 1), Posit(7, 0)):
-        for out_dtype in (None, *FLOATS):
-            if not refnum.formats.holds(refnum.boundary.FLOAT_ROWS[out_dtype or dtype], fmt):
+    for fmt in (Posit(8), Posit(16), Posit(7, 0)):
+        for out_dtype in FLOATS if fmt.n == 7 else (dtype,):
+            if not refnum.formats.holds(refnum.boundary.FLOAT_ROWS[out_dtype], fmt):
                 continue
             got = multiplied(files, way, x, y, z, fmt, out_dtype)
             assert_bit_equal(got, wanted(x, y, z, fmt, out_dtype))
@@ -384,11 +384,11 @@ def nothing_is_idle(kernels: Kernels, count: int, call: Callable[[Choice], Tenso
         except SimulationError:
             return True
 
-    assert not any(differs(choice) for choice in CHOICES)
+    assert not any(differs(choice) for choice in CHOICES[::2])
     sites = {i: what for i, what in kernels.sites().items() if re.match("__syncthreads|.*_copies|wait_sums", what)}
     assert len(sites) == count
     for number, what in sites.items():
-        assert any(differs(choice._replace(without=number)) for choice in CHOICES), f"nothing needs {what}"
+        assert any(differs(choice._replace(without=number)) for choice in CHOICES[::-1]), f"nothing needs {what}"
 
 
 def test_no_barrier_of_the_residues_is_idle(files: Files) -> None:
@@ -410,7 +410,10 @@ def test_no_barrier_of_the_residues_is_idle(files: Files) -> None:
 def test_no_barrier_commit_or_wait_of_the_products_is_idle(form: residues.Form, count: int) -> None:
     files = {"residues": Kernels.of_file("residues.cu", form.kernel.name)}
     draw = torch.Generator().manual_seed(3)
-    a, b = (torch.randint(-128, 128, (1, 128, 640), generator=draw).to(torch.int8) for _ in range(2))
+    a, b = (
+        torch.randint(-128, 128, (1, 128, -(-form.terms * 5 // 128) * 128), generator=draw).to(torch.int8)
+        for _ in range(2)
+    )
     want = (torch._int_mm(a[0], b[0].mT) % 256).to(torch.uint8)[None]
     nothing_is_idle(files["residues"], count, lambda it: of_residues(files, a, b, None, form=form, choice=it), want)
 
@@ -427,7 +430,10 @@ MUTANTS = {
         "if (shift < 0) significand >>= -shift, shift = 0;",
         "if (shift < 0) shift = 0;",
     ),
-    "of c left out": ("if (c.data) sum.add(decode(load(c, c.place(0", "if (!c.data) sum.add(decode(load(c, c.place(0"),
+    "of c left out in all rows but the first": (
+        "if (c.data) sum.add(decode(load(c, c.place(0",
+        "if (c.data && !row) sum.add(decode(load(c, c.place(0",
+    ),
     "of the last segment left out": (
         "segment = lane; segment < work.segments;",
         "segment = lane; segment + 1 < work.segments;",
@@ -453,7 +459,7 @@ def test_mutants_have_other_bits(files: Files, name: str) -> None:
             yield way, fmt, *cancelling(fmt, 5, 300, 6), None
             yield way, fmt, *cancelling(fmt, 5, 9, 6), patterns(fmt, 5, 6, seed=3)
             one = refnum.encode(torch.ones(5, 8), fmt)
-            yield way, fmt, one, one[0, 0].expand(8, 6), small
+            yield way, fmt, torch.cat([one, -one], 1), one[0, 0].expand(16, 6), small
             nar = patterns(fmt, 8, 6, seed=4)
             nar[:, 2] = fmt.nar
             yield way, fmt, one, nar, None
@@ -552,3 +558,15 @@ def test_a_gpu_multiplies_residues_as_torch_does(form: residues.Form) -> None:
             launch.launch(*residues.multiplied(a, b, out, None, form))
         for number, x, y, got in zip(residues.NUMBERS, a, b, out, strict=False):
             assert torch.equal(torch._int_mm(x, y.mT) % number, got.int())
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_a_gpu_makes_large_products_in_parts() -> None:
+    fmt, draw = Posit(16), torch.Generator(device="cuda").manual_seed(9)
+    a, b = (torch.randn(shape, generator=draw, device="cuda") for shape in ((4500, 70), (70, 4400)))
+    a[4400, 3], b[5, 4300] = torch.nan, torch.inf
+    with refnum.use_backend("cuda"):
+        got = refnum.posit_mm(a, b, fmt)
+    for rows in (slice(0, 3), slice(4095, 4098), slice(4399, 4402)):
+        assert_bit_equal(got[rows].cpu(), refnum.posit_mm(a[rows].cpu(), b.cpu(), fmt))
