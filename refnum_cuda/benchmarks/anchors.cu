@@ -4,22 +4,25 @@
 
 namespace rn {
 
+struct Empty {
+    RN_HD void fill(i32, Posit) {}
+};
+
 // What posit_cuposit/v1 makes of a product, by the operations of CuPosit's loop: the exponent is clamped, its regime
 // gives the fraction bits to keep, and the fields are put together again. Written from the published counts and the
 // definition; 14.25 instructions a product there, 11.1 of them on the integer pipe.
 struct Anchor {
     using Value = float;
-    using Entry = float;
+    using Table = Empty;
     Posit fmt;
-    const Entry* table;
+    const Table* table;
     i32 low, high;  // bits of the ends
     u32 ones;       // the fraction bits to keep where the regime is shortest, and all above
 
-    static RN_HD Entry entry(i32, Posit) { return 0.0f; }
-
-    RN_HD i32 begun(Range) const { return -FAR; }
-    RN_HD i32 reached(i32 before, Range) const { return before; }
-    RN_HD i32 most() const { return 0; }
+    RN_HD Range begun(Range) const { return NOWHERE; }
+    RN_HD Range seen(Range before, Range) const { return before; }
+    RN_HD Range served() const { return EVERYWHERE; }
+    RN_HD Range served_bounded() const { return EVERYWHERE; }
 
     RN_HD float step(float sum, float x, float y) const {
         const u32 bits = bits_of(multiply_rn(x, y));
@@ -31,23 +34,24 @@ struct Anchor {
         return add_rn(sum, float_of((bits & SIGN) | (static_cast<u32>(magnitude) & kept)));
     }
 
+    RN_HD float step_bounded(float sum, float x, float y) const { return step(sum, x, y); }
     RN_HD float step_of_all(float sum, float x, float y) const { return step(sum, x, y); }
 };
 
 // Products as they are: what tiles and copies allow.
 struct Plain {
     using Value = float;
-    using Entry = float;
+    using Table = Empty;
     Posit fmt;
-    const Entry* table;
+    const Table* table;
 
-    static RN_HD Entry entry(i32, Posit) { return 0.0f; }
-
-    RN_HD i32 begun(Range) const { return -FAR; }
-    RN_HD i32 reached(i32 before, Range) const { return before; }
-    RN_HD i32 most() const { return 0; }
+    RN_HD Range begun(Range) const { return NOWHERE; }
+    RN_HD Range seen(Range before, Range) const { return before; }
+    RN_HD Range served() const { return EVERYWHERE; }
+    RN_HD Range served_bounded() const { return EVERYWHERE; }
 
     RN_HD float step(float sum, float x, float y) const { return add_rn(sum, multiply_rn(x, y)); }
+    RN_HD float step_bounded(float sum, float x, float y) const { return step(sum, x, y); }
     RN_HD float step_of_all(float sum, float x, float y) const { return step(sum, x, y); }
 };
 

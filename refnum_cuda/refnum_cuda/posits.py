@@ -24,7 +24,7 @@ from .serving import Operation
 NARROWEST, WIDEST = 3, 32  #: bits of a posit
 SIGNIFICANT, SCALES = 24, 126  #: of normal float32 values: bits, and the magnitude of their exponents
 TERMS = 16  #: of a panel
-SHARED = 2048  #: bytes of a table
+SHARED = 3072  #: bytes of a table
 
 
 class Matrix(ctypes.Structure):

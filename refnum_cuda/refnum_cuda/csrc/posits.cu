@@ -42,7 +42,7 @@ extern "C" __global__ void __launch_bounds__(rn::Singles::THREADS, 2)
 }
 
 // out = alpha * (a @ b) + beta * c, where c has no data if it is not read.
-extern "C" __global__ void __launch_bounds__(rn::Singles::THREADS, 1)  // pairs of masks take more registers
+extern "C" __global__ void __launch_bounds__(rn::Singles::THREADS, 2)
     rn_cuposit(const rn::Panels a, const rn::Panels b, const rn::Matrix c, const rn::Matrix out, const rn::Size size,
                const rn::Posit fmt, float alpha, float beta) {
     extern __shared__ float4 rn_shared[];

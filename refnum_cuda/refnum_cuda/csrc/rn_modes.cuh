@@ -11,20 +11,16 @@ namespace rn {
 // signs. Every posit there is a multiple of 2**least.
 RN_HD Range served_by_magic(Posit fmt) {
     const i32 regimes = fmt.n - 2 - fmt.es;
-    if (regimes > MANTISSA - 1) return {FAR, -FAR};
+    if (regimes > MANTISSA - 1) return NOWHERE;
     return {-regimes * (1 << fmt.es), regimes * (1 << fmt.es) - 1};
 }
 
-// The exponent of the largest of some values, or FAR where the least lies below what magic_of serves.
-RN_HD i32 reach_of(Range values, Posit fmt) {
-    return values.least < served_by_magic(fmt).least ? FAR : values.most;
-}
+RN_HD bool is_served_by_magic(i32 scale, Posit fmt) { return within({scale, scale}, served_by_magic(fmt)); }
 
-// A number that makes float32 of an exponent field posits, when it is added and taken away again; 0 where none does.
+// A number that makes float32 of an exponent field posits, when it is added and taken away again.
 RN_HD float magic_of(i32 field, Posit fmt) {
     const i32 scale = field - BIAS;
-    const Range served = served_by_magic(fmt);
-    if (scale < served.least || scale > served.most) return 0.0f;
+    if (!is_served_by_magic(scale, fmt)) return 0.0f;
     const i32 drop = MANTISSA - fraction_bits(scale, fmt);
     // 1. 1.5 * 2**(scale + drop), and what is less far from it than 2**(scale + 1), have the last place that is kept.
     const u32 magic = static_cast<u32>(field + drop) << MANTISSA | 1u << (MANTISSA - 1);
@@ -32,6 +28,29 @@ RN_HD float magic_of(i32 field, Posit fmt) {
     //    a regime of ones: where that is 0 an odd number turns them.
     const bool even = fmt.es ? scale % 2 == 0 : scale >= 0;
     return float_of(magic + (drop == MANTISSA && even));
+}
+
+// The same where exponent bits are cut off, with the least magnitude of a result.
+struct Bounded {
+    float magic, least;
+};
+
+// Where bounded_of serves: of formats of at most 2 exponent bits whose products are exact in float32. Of two bits a
+// binade is left out whose values go to 4 times its lower end, and that itself to a quarter of it.
+RN_HD Range served_by_bounds(Posit fmt) {
+    if (fmt.es > 2 || 2 * (fmt.n - 2 - fmt.es) > MANTISSA + 1) return NOWHERE;
+    return {EVERYWHERE.least, fmt.es < 2 ? EVERYWHERE.most : fmt.max_scale() - 3};
+}
+
+RN_HD Bounded bounded_of(i32 field, Posit fmt) {
+    if (is_served_by_magic(field - BIAS, fmt)) return {magic_of(field, fmt), 0.0f};
+    // 1. A binade beyond has one result, but for its lower end perhaps, which may be a tie. Of 0, and of NaN, too.
+    const u32 end = static_cast<u32>(field) << MANTISSA;
+    const u32 of_end = round_bits(end, fmt), of_others = round_bits(end | 1u << (MANTISSA - 1), fmt);
+    // 2. If all have one result, Inf, added and taken away, gives NaN, and the least result is taken for it.
+    if (field == 0 || of_end == of_others) return {float_of(INFINITY_BITS), float_of(of_end)};
+    // 3. Else a number whose last place is worth twice the lower end rounds that end to 0, and others to twice it.
+    return {float_of(static_cast<u32>(field + 1 + MANTISSA) << MANTISSA | 1u << (MANTISSA - 1)), float_of(of_end)};
 }
 
 // What makes float32 of an exponent field what posit_cuposit/v1 makes of them: (bits & keep) | put.
@@ -46,38 +65,69 @@ RN_HD Masks masks_of(i32 field, i32 n) {
     return clamped ? Masks{SIGN, least} : Masks{SIGN | INFINITY_BITS | clip_bits(ones, n), 0};
 }
 
+// The larger of |a| and b; of NaN and a number the number.
+RN_HD float largest_magnitude(float a, float b) {
+#if defined(__CUDA_ARCH__)
+    return fmaxf(fabsf(a), b);
+#else
+    return __builtin_fmaxf(__builtin_fabsf(a), b);
+#endif
+}
+
+// The entry for the exponent of x: one shift and one mask make an offset in bytes.
 template <class Entry>
-RN_HD Entry entry_of(const Entry* table, float x) {
-    static_assert(sizeof(Entry) == 4 || sizeof(Entry) == 8, "fields times a power of 2");
-    constexpr i32 SHIFT = sizeof(Entry) == 4 ? 2 : 3;  // one shift and one mask make an offset in bytes
-    const u32 offset = bits_of(x) >> (MANTISSA - SHIFT) & (FIELDS - 1) << SHIFT;
+RN_HD Entry entry_of(const Entry (&table)[FIELDS], float x) {
+    static_assert(sizeof(Entry) == 4, "an offset is a multiple of 4");
+    const u32 offset = bits_of(x) >> (MANTISSA - 2) & (FIELDS - 1) << 2;
     return *reinterpret_cast<const Entry*>(reinterpret_cast<const char*>(table) + offset);
 }
 
 // ---- modes ---------------------------------------------------------------------------------------
 
-// Each has step(), which takes a product of two values into a sum where it serves, and step_of_all(), which always does.
-// step() serves where reached(), the exponent of the largest value of a stage and of what went before, or FAR where a
-// value is too small, is at most most().
+// Each takes a product of two values into a sum: step() and step_bounded() where tables serve, step_of_all() always.
+// What decides is seen(): the range of a stage's products, and of what went before where that matters.
+
+// The tables of a format. They are of single words, for pairs of registers are hard to find.
+struct Magics {
+    float magic[FIELDS], bounded[FIELDS], least[FIELDS];
+
+    RN_HD void fill(i32 field, Posit fmt) {
+        const Bounded entry = bounded_of(field, fmt);
+        magic[field] = magic_of(field, fmt), bounded[field] = entry.magic, least[field] = entry.least;
+    }
+
+    RN_HD float nearest(float x) const {
+        const float number = entry_of(magic, x);
+        return add_rn(add_rn(x, number), -number);
+    }
+
+    RN_HD float nearest_bounded(float x) const {
+        const float number = entry_of(bounded, x), near = add_rn(add_rn(x, number), -number);
+        return float_of(bits_of(largest_magnitude(near, entry_of(least, x))) | (bits_of(x) & SIGN));
+    }
+};
 
 // Every product is rounded to the format, and added in float32.
 struct Products {
     using Value = float;
-    using Entry = float;
+    using Table = Magics;
     Posit fmt;
-    const Entry* table;
+    const Table* table;
 
-    static RN_HD Entry entry(i32 field, Posit fmt) { return magic_of(field, fmt); }
-
-    RN_HD i32 begun(Range) const { return -FAR; }
-    RN_HD i32 reached(i32, Range now) const { return reach_of(now, fmt); }
-    RN_HD i32 most() const { return served_by_magic(fmt).most; }
+    RN_HD Range begun(Range) const { return NOWHERE; }
+    RN_HD Range seen(Range, Range now) const { return now; }
+    RN_HD Range served() const { return served_by_magic(fmt); }
+    RN_HD Range served_bounded() const { return served_by_bounds(fmt); }
 
     // The product that is rounded is the exact one; the float32 next to it tells its exponent, or the next one's power
     // of 2, where both round to.
     RN_HD float step(float sum, float x, float y) const {
-        const float magic = entry_of(table, multiply_rn(x, y));
+        const float magic = entry_of(table->magic, multiply_rn(x, y));
         return add_rn(sum, add_rn(fma_rn(x, y, magic), -magic));
+    }
+
+    RN_HD float step_bounded(float sum, float x, float y) const {
+        return add_rn(sum, table->nearest_bounded(multiply_rn(x, y)));
     }
 
     RN_HD float step_of_all(float sum, float x, float y) const {
@@ -90,29 +140,28 @@ struct Products {
 // rounded alike whether or not they are rounded to float32 before.
 struct Rounded {
     using Value = float;
-    using Entry = float;
+    using Table = Magics;
     Posit fmt;
-    const Entry* table;
+    const Table* table;
     i32 growth;  // 2**growth terms or fewer
 
-    static RN_HD Entry entry(i32 field, Posit fmt) { return magic_of(field, fmt); }
-
-    // 1. If all values so far are multiples of the least posit that the table serves, no sum but 0 lies below it.
+    // 1. If all values so far are multiples of the least posit that magic_of serves, no sum but 0 lies below it.
     // 2. A rounded product is at most 2**(most + 1), and moves a sum by at most twice that; all of them by 2**grown.
     //    A start of less than 2**grown at most doubles that, and then it is the next power of 2: which is a posit.
-    RN_HD i32 begun(Range start) const { return reach_of(start, fmt) + 1; }
-    RN_HD i32 reached(i32 before, Range now) const {
-        const i32 grown = reach_of(now, fmt) + growth + 2;
-        return before > grown ? before : grown;
+    RN_HD Range begun(Range start) const { return {start.least, start.most + 1}; }
+    RN_HD Range seen(Range before, Range now) const {
+        return joined(before, {now.least, now.most + growth + 2});
     }
-    RN_HD i32 most() const { return served_by_magic(fmt).most; }
+    RN_HD Range served() const { return served_by_magic(fmt); }
+    RN_HD Range served_bounded() const { return served_by_bounds(fmt); }
 
-    RN_HD float nearest(float x) const {
-        const float magic = entry_of(table, x);
-        return add_rn(add_rn(x, magic), -magic);
+    RN_HD float step(float sum, float x, float y) const {
+        return table->nearest(add_rn(sum, table->nearest(multiply_rn(x, y))));
     }
 
-    RN_HD float step(float sum, float x, float y) const { return nearest(add_rn(sum, nearest(multiply_rn(x, y)))); }
+    RN_HD float step_bounded(float sum, float x, float y) const {
+        return table->nearest_bounded(add_rn(sum, table->nearest_bounded(multiply_rn(x, y))));
+    }
 
     RN_HD float step_of_all(float sum, float x, float y) const {
         const float product = float_of(round_bits(bits_of(multiply_rn(x, y)), fmt));
@@ -123,18 +172,20 @@ struct Rounded {
 // The same for all formats, in float64.
 struct RoundedDoubles {
     using Value = double;
-    using Entry = float;
+    struct Table {
+        RN_HD void fill(i32, Posit) {}
+    };
     Posit fmt;
-    const Entry* table;
+    const Table* table;
     i32 growth;
 
-    static RN_HD Entry entry(i32, Posit) { return 0.0f; }
-
-    RN_HD i32 begun(Range) const { return FAR; }
-    RN_HD i32 reached(i32 before, Range) const { return before; }
-    RN_HD i32 most() const { return 0; }
+    RN_HD Range begun(Range) const { return EVERYWHERE; }
+    RN_HD Range seen(Range before, Range) const { return before; }
+    RN_HD Range served() const { return NOWHERE; }
+    RN_HD Range served_bounded() const { return NOWHERE; }
 
     RN_HD double step(double sum, double x, double y) const { return step_of_all(sum, x, y); }
+    RN_HD double step_bounded(double sum, double x, double y) const { return step_of_all(sum, x, y); }
 
     RN_HD double step_of_all(double sum, double x, double y) const {
         return rounded(add_to_odd(sum, rounded(multiply_to_odd(x, y), fmt)), fmt);
@@ -144,22 +195,29 @@ struct RoundedDoubles {
 // Products are rounded to float32 and then truncated, and added in float32.
 struct Truncated {
     using Value = float;
-    using Entry = Masks;
+    struct Table {
+        u32 keep[FIELDS], put[FIELDS];
+
+        RN_HD void fill(i32 field, Posit fmt) {
+            const Masks masks = masks_of(field, fmt.n);
+            keep[field] = masks.keep, put[field] = masks.put;
+        }
+    };
     Posit fmt;
-    const Entry* table;
+    const Table* table;
 
-    static RN_HD Entry entry(i32 field, Posit fmt) { return masks_of(field, fmt.n); }
-
-    RN_HD i32 begun(Range) const { return -FAR; }
-    RN_HD i32 reached(i32 before, Range) const { return before; }
-    RN_HD i32 most() const { return 0; }
+    RN_HD Range begun(Range) const { return NOWHERE; }
+    RN_HD Range seen(Range before, Range) const { return before; }
+    RN_HD Range served() const { return EVERYWHERE; }
+    RN_HD Range served_bounded() const { return EVERYWHERE; }
 
     RN_HD float step(float sum, float x, float y) const {
         const float product = multiply_rn(x, y);
-        const Masks masks = entry_of(table, product);
-        return add_rn(sum, float_of((bits_of(product) & masks.keep) | masks.put));
+        const u32 keep = entry_of(table->keep, product), put = entry_of(table->put, product);
+        return add_rn(sum, float_of((bits_of(product) & keep) | put));
     }
 
+    RN_HD float step_bounded(float sum, float x, float y) const { return step(sum, x, y); }
     RN_HD float step_of_all(float sum, float x, float y) const { return step(sum, x, y); }
 };
 

@@ -111,8 +111,8 @@ struct Sums {
     Value of[EACH][EACH];
     i32 row_rank, column_rank;
 
-    template <class Mode>
-    RN_HD void add_term(const Mode& mode, const Value* a, const Value* b) {
+    template <class Step>
+    RN_HD void add_term(const Value* a, const Value* b, Step step) {
         Value y[EACH];
         load_columns(y, b);
 #pragma unroll
@@ -121,7 +121,7 @@ struct Sums {
 #pragma unroll
             for (i32 v = 0; v < Tile::VECTOR; v++) {
 #pragma unroll
-                for (i32 j = 0; j < EACH; j++) of[i + v][j] = mode.step(of[i + v][j], x.of[v], y[j]);
+                for (i32 j = 0; j < EACH; j++) of[i + v][j] = step(of[i + v][j], x.of[v], y[j]);
             }
         }
     }
@@ -172,7 +172,7 @@ struct Sums {
 
 // ---- the product ---------------------------------------------------------------------------------
 
-constexpr i32 TABLE_BYTES = 8 * FIELDS;  // entries of a word or two
+constexpr i32 TABLE_BYTES = 12 * FIELDS;  // or fewer
 
 // The sums of all products by a mode, from `start` on, or from 0 where that has no data; finish(sum, here, row,
 // column) is what is written, where here(matrix, row, column) is the element at the same place.
@@ -180,13 +180,14 @@ template <class Mode, class Tile, class Finish>
 __device__ __forceinline__ void product(Mode mode, const Panels& a, const Panels& b, const Matrix& start,
                                         const Matrix& out, const Size& size, char* shared, Finish finish) {
     using Value = typename Tile::Value;
-    auto* table = reinterpret_cast<typename Mode::Entry*>(shared);
+    auto* const table = reinterpret_cast<typename Mode::Table*>(shared);
+    static_assert(sizeof *table <= TABLE_BYTES, "it has its place in shared memory");
     Value* const stages = reinterpret_cast<Value*>(shared + TABLE_BYTES);
     auto left_of = [&](u32 stage) { return stages + stage % Tile::STAGES * (2 * Tile::PANEL); };
     auto right_of = [&](u32 stage) { return left_of(stage) + Tile::PANEL; };
 
     const i32 thread = static_cast<i32>(threadIdx.x), warp = thread / 32, lane = thread % 32;
-    for (i32 field = thread; field < FIELDS; field += Tile::THREADS) table[field] = Mode::entry(field, mode.fmt);
+    for (i32 field = thread; field < FIELDS; field += Tile::THREADS) table->fill(field, mode.fmt);
     mode.table = table;
 
     // 1. Where: of a batch, tiles of a row follow each other. All of them are fewer than 2**31, and so are panels.
@@ -212,7 +213,7 @@ __device__ __forceinline__ void product(Mode mode, const Panels& a, const Panels
             begun = joined(begun, range_of(sum));
         });
     }
-    i32 reached = mode.begun(begun);
+    Range seen = mode.begun(begun);
 
     // 3. Terms: while one stage is added the next one is on its way.
     auto bring = [&](Value* to, const Panels& x, u32 panel) {
@@ -235,12 +236,20 @@ __device__ __forceinline__ void product(Mode mode, const Panels& a, const Panels
         wait_copies<0>();
         __syncthreads();  // all of this stage is there, and the one before it is free
         request(stage - 1);
-        reached = mode.reached(reached, times(a.ranges[end_of_a - stage], b.ranges[end_of_b - stage]));
+        seen = mode.seen(seen, times(a.ranges[end_of_a - stage], b.ranges[end_of_b - stage]));
         const i32 terms = stage > 1 ? Tile::TERMS : static_cast<i32>((size.terms - 1) % Tile::TERMS) + 1;
         const Value *term = left_of(stage), *const end = term + terms * Tile::LINES;
-        if (reached <= mode.most()) {
+        if (within(seen, mode.served())) {
 #pragma unroll 1
-            for (; term < end; term += Tile::LINES) sums.add_term(mode, term, term + Tile::PANEL);
+            for (; term < end; term += Tile::LINES) {
+                sums.add_term(term, term + Tile::PANEL, [&](Value s, Value x, Value y) { return mode.step(s, x, y); });
+            }
+        } else if (within(seen, mode.served_bounded())) {
+#pragma unroll 1
+            for (; term < end; term += Tile::LINES) {
+                sums.add_term(term, term + Tile::PANEL,
+                              [&](Value s, Value x, Value y) { return mode.step_bounded(s, x, y); });
+            }
         } else {
 #pragma unroll 1
             for (; term < end; term += Tile::LINES) sums.add_any_term(mode, term, term + Tile::PANEL);
