@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cuda import bridge, places
+from cuda import bridge, places, simulate
 from torch import Tensor
 
 import refnum
@@ -249,6 +249,29 @@ def test_long_vectors_have_the_references_bits(length: int) -> None:
             if holds(float32, fmt):
                 want = refnum.decode(codes, fmt, dtype=torch.float32)
                 assert same(refnum.decode(codes.cuda(), fmt, dtype=torch.float32).cpu(), want), fmt
+
+
+def test_tables_are_waited_for() -> None:
+    """Whatever the order of threads; and without the barrier behind it, a table of another format is read."""
+    names = sorted(kernel.name for kernel in packed.KERNELS)
+    simulated = simulate.Kernels.of_file("packed.cu", *names)
+    x, row = floats(torch.float32, Posit(16)), parameters.scalar(float32)
+
+    def encoded(fmt: Posit, choice: simulate.Choice) -> Tensor:
+        out = torch.zeros(len(x), dtype=torch.int16)
+        arguments = x, out, len(x), row, parameters.scalar(fmt)
+        simulated.run("rn_encode_posit_float32_16", 1, 32, *arguments, choice=choice)
+        return out
+
+    for choice in simulate.CHOICES:
+        for fmt in (Posit(16, 1), Posit(16)):
+            assert torch.equal(encoded(fmt, choice), refnum.encode(x, fmt))
+    (barrier,) = simulated.sites()
+    for order in range(3):
+        encoded(Posit(16), simulate.Choice(order))
+        assert not torch.equal(
+            encoded(Posit(16, 1), simulate.Choice(order, without=barrier)), refnum.encode(x, Posit(16, 1))
+        )
 
 
 # ---- compilation ---------------------------------------------------------------------------------

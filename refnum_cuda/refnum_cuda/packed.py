@@ -29,7 +29,7 @@ HEADS = (torch.float32, torch.bfloat16)  #: whose bits are the upper ones of a f
 
 
 def _by_steps(fmt: Format) -> bool:
-    """Whether a posit's steps (rn_steps.cuh), and the magic numbers for them, are float32 values."""
+    """Whether a posit's values, and the magic numbers for them (rn_steps.cuh), are normal float32 values."""
     fits = isinstance(fmt, Posit) and fmt.n > 2 and fmt.n - 3 - fmt.es <= float32.mantissa - 2
     return fits and fmt.max_scale + float32.mantissa + 1 <= float32.max_scale
 
@@ -91,7 +91,7 @@ def _conversions() -> Iterator[Conversion]:
             ("minifloat", 16, _on_grid),
         ):
             yield Conversion("encode", dtype, width, bits, serves, _kernel(f"encode_{kind}_{name}_{bits}"))
-        for kind, serves in (("posit", _held), ("minifloat", _on_grid)) if dtype in HEADS else ():
+        for kind, serves in (("posit", _by_steps), ("minifloat", _on_grid)) if dtype in HEADS else ():
             yield Conversion("quantize", dtype, width, width, serves, _kernel(f"quantize_{kind}_{name}"))
     yield Conversion("encode", torch.float32, 32, 16, _is_head, _kernel("encode_head_float32_16"))
     yield Conversion("quantize", torch.float32, 32, 32, _is_head, _kernel("quantize_head_float32"))

@@ -115,8 +115,8 @@ struct Values<8> {
 #define RN_ENCODE(ROW, TRAITS, BITS, OUT)                                                                     \
     RN_PACKED(encode_posit_##ROW##_##BITS) {                                                                  \
         using namespace rn;                                                                                   \
-        __shared__ Step steps[STEPS];                                                                         \
-        tabulate(steps, STEPS, [&](i32 i) { return step_of(i, to.posit); });                                  \
+        __shared__ Step steps[BINADES];                                                                         \
+        tabulate(steps, BINADES, [&](i32 i) { return step_of(i, to.posit); });                                  \
         map<TRAITS::Bits, OUT>(x, out, count, [&](TRAITS::Bits code) {                                        \
             return encode_by_steps(TRAITS::widened(code), steps);                           \
         });                                                                                                   \
@@ -182,8 +182,10 @@ RN_DECODE(32, u32)
     RN_PACKED(quantize_posit_##ROW) {                                                                         \
         using namespace rn;                                                                                   \
         constexpr i32 below = 8 * (sizeof(u32) - sizeof(IN));                                                 \
+        __shared__ Level levels[BINADES];                                                                     \
+        tabulate(levels, BINADES, [&](i32 i) { return level_of(i, to.posit); });                              \
         map<IN, IN>(x, out, count, [&](IN code) {                                                             \
-            return static_cast<IN>(round_bits(static_cast<u32>(code) << below, to.posit) >> below);           \
+            return static_cast<IN>(round_by_levels(float_of(static_cast<u32>(code) << below), levels) >> below); \
         });                                                                                                   \
     }                                                                                                         \
     RN_PACKED(quantize_minifloat_##ROW) {                                                                     \
@@ -211,8 +213,8 @@ RN_PACKED(quantize_head_float32) {
     extern "C" __global__ void __launch_bounds__(rn::BLOCK)                                                   \
         rn_##NAME##_##BITS(const void* a, const void* b, void* out, rn::i64 count, const rn::Posit fmt) {     \
         using namespace rn;                                                                                   \
-        __shared__ Step steps[STEPS];                                                                         \
-        tabulate(steps, STEPS, [&](i32 i) { return step_of(i, fmt); });                                       \
+        __shared__ Step steps[BINADES];                                                                         \
+        tabulate(steps, BINADES, [&](i32 i) { return step_of(i, fmt); });                                       \
         Values<BITS> values(fmt);                                                                             \
         map<TYPE, TYPE>(Operands<2>{{a, b}}, out, count, [&](const TYPE(&codes)[2]) {                         \
             float x = values[codes[0]], y = values[codes[1]];                                                 \

@@ -13,46 +13,82 @@ RN_HD u32 magic_bits(i32 place) { return static_cast<u32>(place + MANTISSA + BIA
 
 // ---- posits --------------------------------------------------------------------------------------
 
-// What float32 values of one sign and binade are rounded with: code = bits(x + magic) + base.
+constexpr i32 SAME = -2;     // a fraction that stands for: one code for all of a binade
+constexpr i32 BINADES = 512;  // of both signs: the upper 9 bits of a float32
+
+// Magnitudes of a binade: their codes are code + RN(magnitude / 2**(scale - fraction)), or all of them code.
+struct Binade {
+    u32 code;
+    i32 fraction;
+};
+
+// That from 2**scale on, of normal float32 values; zeros are taken to lie where subnormals do.
+RN_HD Binade binade_of(i32 scale, Posit fmt) {
+    // B1. Beyond the range everything is an end of it.
+    if (scale >= fmt.max_scale()) return {static_cast<u32>(fmt.maxpos()), SAME};
+    if (scale < -fmt.max_scale()) return {1, SAME};
+    u32 code = static_cast<u32>(pack(Exact{0, HIDDEN, scale, NUMBER}, fmt).head);  // that of 2**scale, or the one below
+    i32 fraction = fraction_bits(scale, fmt);
+    if (fraction >= 0) return {code - (1u << fraction), fraction};
+    // B2. Exponent bits are cut off. All of the binade lies below the middle of two posits, or above it, or from it on:
+    //     then it is half to one of a unit, and begins with a tie.
+    i32 cut = scale & ((1 << -fraction) - 1), half = 1 << (-fraction - 1);
+    if (cut != half) return {code + (cut > half), SAME};
+    return {code, -1};
+}
+
+// What a sum with it rounds to the unit of a binade. A tie goes to the even sum, and shall go to the even code.
+RN_HD u32 magic_of(Binade binade, i32 scale) { return magic_bits(scale - binade.fraction) + (binade.code & 1); }
+
+RN_HD i32 scale_of(i32 index) { return (index & 0xFF) - BIAS; }
+
+RN_HD bool is_minus(i32 index) { return index >> 8 != 0; }
+
+// code = bits(x + magic) + base.
 struct Step {
     float magic;
     u32 base;
 };
 
-constexpr i32 STEPS = 512;  // a sign and an exponent field
-
-// The code of a whole binade: a sum with Inf is Inf.
-RN_HD Step same_code(u32 code) { return {float_of(INFINITY_BITS), code - INFINITY_BITS}; }
-
-// The step of an index, the upper 9 bits of a float32; of zeros it is that of subnormals.
 RN_HD Step step_of(i32 index, Posit fmt) {
-    u32 minus = index >> 8 ? ~0u : 0;
-    auto with_sign = [&](u32 code) { return (code ^ minus) - minus; };
-    i32 scale = (index & 0xFF) - BIAS;
-    // S1. A sum with NaN is NaN: Inf and NaN are NaR. Beyond the range everything is an end of it.
+    i32 scale = scale_of(index);
+    // A sum with NaN is NaN: Inf and NaN are NaR. A sum with Inf is Inf, whatever of a binade is added.
     if (scale > BIAS) return {float_of(CANONICAL_NAN), ~static_cast<u32>(fmt.maxpos()) - CANONICAL_NAN};
-    if (scale >= fmt.max_scale()) return same_code(with_sign(static_cast<u32>(fmt.maxpos())));
-    if (scale < -fmt.max_scale()) return same_code(with_sign(1));
-    u32 code = static_cast<u32>(pack(Exact{0, HIDDEN, scale, NUMBER}, fmt).head);  // that of 2**scale, or the one below
-    i32 fraction = fraction_bits(scale, fmt);
-    // S2. Where exponent bits are cut off, all of the binade lies below the middle of two posits, or above, or from it
-    //     on: then it is half a unit or more, and its first value is a tie.
-    u32 below = code - (1u << (fraction < 0 ? 0 : fraction));
-    if (fraction < 0) {
-        i32 cut = scale & ((1 << -fraction) - 1), half = 1 << (-fraction - 1);
-        if (cut != half) return same_code(with_sign(code + (cut > half)));
-        fraction = -1;
-        below = code;
-    }
-    // S3. A tie goes to the even sum, and shall go to the even code.
-    u32 magic = magic_bits(scale - fraction) + (below & 1);
-    return {float_of(magic), with_sign(below) - magic};
+    Binade binade = binade_of(scale, fmt);
+    u32 magic = binade.fraction == SAME ? INFINITY_BITS : magic_of(binade, scale);
+    return {float_of(magic), (is_minus(index) ? 0 - binade.code : binade.code) - magic};
 }
 
 // The posit, sign-extended, nearest to a float32.
 RN_HD u32 encode_by_steps(float x, const Step* steps) {
     Step step = steps[bits_of(x) >> MANTISSA];
     return x == 0.0f ? 0 : sum_bits(x, step.magic) + step.base;
+}
+
+// value = ((x + magic) - magic) * factor + base.
+struct alignas(16) Level {
+    float magic;
+    float factor;
+    float base;
+};
+
+RN_HD Level level_of(i32 index, Posit fmt) {
+    i32 scale = scale_of(index);
+    if (scale > BIAS) return {0.0f, 0.0f, float_of(QUIET_NAN)};
+    Binade binade = binade_of(scale, fmt);
+    float low = float_of(decode_bits(binade.code, fmt)), base = is_minus(index) ? -low : low;
+    if (binade.fraction == SAME) return {0.0f, 0.0f, base};
+    float magic = float_of(magic_of(binade, scale));
+    if (binade.fraction >= 0) return {magic, 1.0f, 0.0f};
+    float step = add_rn(float_of(decode_bits(binade.code + 1, fmt)), -low);
+    return {magic, multiply_rn(step, float_of(static_cast<u32>(BIAS - 1 - scale) << MANTISSA)), base};
+}
+
+// The value of the posit nearest to a float32.
+RN_HD u32 round_by_levels(float x, const Level* levels) {
+    Level level = levels[bits_of(x) >> MANTISSA];
+    float value = fma_rn(add_rn(add_rn(x, level.magic), -level.magic), level.factor, level.base);
+    return x == 0.0f ? 0 : value == value ? bits_of(value) : QUIET_NAN;
 }
 
 // ---- minifloats ----------------------------------------------------------------------------------
