@@ -87,24 +87,34 @@ def _parts(size: int) -> Iterator[Row]:
     for call in exact.launches(a, b, None, torch.empty(1, size, size, device="cuda", dtype=torch.float32)):
         launch.launch(*call)
         calls.append(call)
-    _, _, combine, _ = calls
+    combine = calls[-2]
     left, right = (exact.Residues(x, exact.moduli_for(32, torch.float32)) for x in (a, b))
     for each in (left, right):
         launch.launch(*each.launch())
-    reduced = torch.empty(right.count, size, size, dtype=torch.uint8, device="cuda")
-    alone = residues.multiplied(left.residues, right.residues, reduced, None)
+    sums = torch.empty(right.count, size, size, dtype=torch.uint8, device="cuda")
+    forms = {
+        form.kernel.name: residues.multiplied(left.residues, right.residues, sums, None, form)
+        for form in (residues.BY_WARPS, residues.BY_WARPGROUPS)
+    }
+    wide = torch.empty(size, size, dtype=torch.int32, device="cuda")
+    beside = {name: lambda call=call: launch.launch(*call) for name, call in forms.items()}
+    beside |= {
+        "torch._int_mm, not reduced": lambda: [
+            torch._int_mm(x, y.mT, out=wide) for x, y in zip(left.residues, right.residues, strict=True)
+        ]
+    }
     yield Row("a matrix to residues", lambda: launch.launch(*left.launch()), bytes=(4 + right.count) * size**2)
     yield Row(
-        f"products of {right.count} residues by torch._int_mm",
-        lambda: left.times(right),
-        {"mma.sync, reduced": lambda: launch.launch(*alone)},
+        f"products of {right.count} residues",
+        lambda: launch.launch(*calls[-3]),
+        beside,
         operations=2 * right.count * size**3,
     )
     doubts = combine[-1].count_tensor
     yield Row(
         "sums from residues, and rounded",
         lambda: (doubts.zero_(), launch.launch(*combine)),
-        bytes=(4 + 4 * right.count) * size**2,
+        bytes=(4 + right.count) * size**2,
         note=f"{int(doubts)} of {size**2} results in doubt",
     )
 

@@ -99,7 +99,7 @@ def mx_examples() -> Iterator[tuple[Any, ...]]:
 
 
 MX_OPERATION = Operation(
-    "mx_mm", mx_mm_reference, mx_mm, mx_covered, (*exact.KERNELS, *ordered.KERNELS.values()), mx_examples
+    "mx_mm", mx_mm_reference, mx_mm, mx_covered, (*exact.LAUNCHES, *ordered.KERNELS.values()), mx_examples
 )
 
 

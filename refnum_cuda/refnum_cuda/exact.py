@@ -35,10 +35,8 @@ BLOCKS_EACH = 5  #: of a multiprocessor, where few results are in doubt
 
 FEWEST = 6  #: rows and columns for which residues pay,
 SMALLEST = 1 << 24  #: and products of factors,
-MOST_TERMS = (1 << 16) - 1  #: and terms for which sums of products of residues stay below 2**30
 MOST_COLUMNS = 1 << 20  #: of which a part of the rows has no more results than 31 bits can number
-LEAST_LINES = 32  #: that torch multiplies on a GPU, in eights; terms in sixteens
-AREA = 1 << 30  #: bytes of such sums at a time
+AREA = 1 << 30  #: bytes of residues of sums at a time
 
 
 # ---- what kernels take ---------------------------------------------------------------------------
@@ -85,6 +83,12 @@ class Doubts(ctypes.Structure):
         super().__init__(*(None if x is None else x.data_ptr() for x in (places, count)))
         self.places_tensor, self.count_tensor = places, count
 
+    @classmethod
+    def none_yet(cls, out: Tensor) -> Doubts:
+        """Of results, with room for all of them."""
+        places = torch.empty(out.numel(), dtype=torch.int32, device=out.device)
+        return cls(places, places.new_zeros(1))
+
 
 class Target(ctypes.Structure):
     """rn::Target."""
@@ -92,12 +96,12 @@ class Target(ctypes.Structure):
     _fields_ = (("format", parameters.Minifloat), ("bits", c_int32), ("nan", c_uint64))
 
 
-class Moduli(ctypes.Structure):
-    """rn::Moduli."""
+class Numbers(ctypes.Structure):
+    """rn::Numbers."""
 
     _fields_ = (
         ("count", c_int32),
-        *((name, c_uint32 * MOST_MODULI) for name in "modulus fraction step offset inverse".split()),
+        *((name, c_uint32 * MOST_MODULI) for name in "modulus fraction step inverse".split()),
         ("weight", c_uint32 * 4 * MOST_MODULI),
         ("product", c_uint32 * 4),
     )
@@ -107,9 +111,9 @@ DOTS, RESIDUES, COMBINE = (
     launch.Kernel("exact", f"rn_exact_{name}", types)
     for name, types in {
         "dots": (Lines, Lines, Bias, c_void_p, Target, Size, Doubts),
-        "residues": (Lines, c_int64, c_int64, c_int64, Moduli, c_int32, c_void_p, c_void_p),
+        "residues": (Lines, c_int64, c_int64, c_int64, Numbers, c_int32, c_void_p, c_void_p),
         "combine": (
-            *(c_void_p, c_int64, c_int64, c_void_p, c_void_p, Bias, c_void_p, Target, Size, Moduli, c_int32),
+            *(c_void_p, c_int64, c_int64, c_void_p, c_void_p, Bias, c_void_p, Target, Size, Numbers, c_int32),
             Doubts,
         ),
     }.items()
@@ -127,22 +131,19 @@ def target(dtype: torch.dtype) -> Target:
 # ---- moduli --------------------------------------------------------------------------------------
 
 
-NUMBERS = residues.NUMBERS[:MOST_MODULI]
-
-
 @lru_cache(maxsize=MOST_MODULI)
-def moduli(count: int) -> Moduli:
+def numbers(count: int) -> Numbers:
     """The first so many numbers, and what is made of their product P."""
-    numbers, whole = NUMBERS[:count], prod(NUMBERS[:count])
+    moduli = residues.NUMBERS[:count]
+    whole = prod(moduli)
     columns = {
-        "modulus": numbers,
-        "fraction": [(1 << 32) // m for m in numbers],
-        "step": [(1 << 24) % m for m in numbers],
-        "offset": [-(-(1 << 30) // m) * m for m in numbers],
-        "inverse": [pow(whole // m, -1, m) for m in numbers],
-        "weight": [_words(whole // m) for m in numbers],
+        "modulus": moduli,
+        "fraction": [(1 << 32) // m for m in moduli],
+        "step": [(1 << 24) % m for m in moduli],
+        "inverse": [pow(whole // m, -1, m) for m in moduli],
+        "weight": [_words(whole // m) for m in moduli],
     }
-    made = Moduli(count=count, product=_words(whole))
+    made = Numbers(count=count, product=_words(whole))
     for name, column in columns.items():
         getattr(made, name)[:count] = column
     return made
@@ -154,7 +155,7 @@ def _words(x: int) -> Any:
 
 def window(count: int, terms: int) -> int:
     """Bits of integers whose sums of products are less than 0.49 P in size: a rounded quotient by P is then right."""
-    room = log2(0.49) + sum(log2(m) for m in NUMBERS[:count])
+    room = log2(0.49) + sum(log2(m) for m in residues.NUMBERS[:count])
     return min(WIDEST, int(room - (terms - 1).bit_length()) // 2)
 
 
@@ -254,7 +255,7 @@ def launches(a: Side, b: Side, bias: Tensor | None, out: Tensor) -> Iterator[tup
 def _residues_pay(shape: torch.Size, terms: int) -> bool:
     _, rows, columns = shape
     large = min(rows, columns) >= FEWEST and rows * columns * terms >= SMALLEST
-    return large and terms <= MOST_TERMS and columns <= MOST_COLUMNS
+    return large and terms <= residues.MOST_TERMS and columns <= MOST_COLUMNS
 
 
 def _dots(a: Side, b: Side, bias: Tensor | None, out: Tensor, doubts: Doubts | None = None) -> Any:
@@ -270,11 +271,11 @@ def _dots(a: Side, b: Side, bias: Tensor | None, out: Tensor, doubts: Doubts | N
 
 
 def by_residues(a: Side, b: Side, bias: Tensor | None, out: Tensor) -> Iterator[tuple[Any, ...]]:
-    """The same for one matrix of some size: int8 matrices of residues are multiplied by torch, some rows at a time."""
+    """The same for one matrix of some size: matrices of residues are multiplied, some rows at a time."""
     _, rows, columns = out.shape
     right = Residues(b, moduli_for(max(a.bits, b.bits), out.dtype))
     yield right.launch()
-    step = max(128, AREA // (4 * right.count * columns) // 128 * 128)
+    step = max(128, AREA // (right.count * columns) // 128 * 128)
     for start in range(0, rows, step):
         part = slice(start, start + step)
         yield from _rows_by_residues(a.part(part), right, None if bias is None else bias[:, part], out[:, part])
@@ -283,44 +284,36 @@ def by_residues(a: Side, b: Side, bias: Tensor | None, out: Tensor) -> Iterator[
 def _rows_by_residues(a: Side, right: Residues, bias: Tensor | None, out: Tensor) -> Iterator[tuple[Any, ...]]:
     left = Residues(a, right.count)
     yield left.launch()
-    sums = left.times(right)
-    doubts = Doubts(torch.empty(out.numel(), dtype=torch.int32, device=out.device), sums.new_zeros(1))
+    sums = torch.empty(right.count, left.lines, right.lines, dtype=torch.uint8, device=out.device)
+    yield residues.multiplied(left.residues, right.residues, sums, None)
+    doubts = Doubts.none_yet(out)
     terms = a.values.shape[-1]
     yield (
         *(COMBINE, (min(-(-out.numel() // THREADS), MOST_BLOCKS), 1, 1), (THREADS, 1, 1), 0),
-        *(sums, sums.shape[2], sums.shape[1] * sums.shape[2], left.found, right.found, Bias(bias), out),
-        *(target(out.dtype), Size(*out.shape, terms), moduli(right.count), window(right.count, terms), doubts),
+        *(sums, right.lines, left.lines * right.lines, left.found, right.found, Bias(bias), out),
+        *(target(out.dtype), Size(*out.shape, terms), numbers(right.count), window(right.count, terms), doubts),
     )
     yield _dots(a, right.side, bias, out, doubts)
 
 
 class Residues:
-    """The lines of a side modulo each of so many numbers, filled up with zeros to what torch multiplies."""
+    """The lines of a side modulo each of so many numbers, filled up with zeros."""
 
     def __init__(self, side: Side, count: int) -> None:
         _, lines, terms = side.values.shape
-        self.side, self.count = side, count
-        padded, device = max(LEAST_LINES, -(-lines // 8) * 8), side.values.device
-        self.residues = torch.empty(count, padded, -(-terms // 16) * 16, dtype=torch.int8, device=device)
-        self.found = torch.empty(padded, 3, dtype=torch.int32, device=device)
+        self.side, self.count, self.lines, self.terms = side, count, residues.filled(lines), residues.filled(terms)
+        device = side.values.device
+        self.residues = torch.empty(count, self.lines, self.terms, dtype=torch.int8, device=device)
+        self.found = torch.empty(self.lines, 3, dtype=torch.int32, device=device)
 
     def launch(self) -> tuple[Any, ...]:
         """What writes them."""
         _, lines, terms = self.side.values.shape
-        _, padded, width = self.residues.shape
         return (
-            *(RESIDUES, (padded, 1, 1), (THREADS, 1, 1), 16),
-            *(self.side.lines(1), lines, terms, width, moduli(self.count), window(self.count, terms)),
+            *(RESIDUES, (self.lines, 1, 1), (THREADS, 1, 1), 16),
+            *(self.side.lines(1), lines, terms, self.terms, numbers(self.count), window(self.count, terms)),
             *(self.residues, self.found),
         )
-
-    def times(self, other: Residues) -> Tensor:
-        """Sums of products of residues [modulus, line, line of the other], each of its own modulus."""
-        shape = self.count, self.residues.shape[1], other.residues.shape[1]
-        sums = torch.empty(shape, dtype=torch.int32, device=self.residues.device)
-        for x, y, to in zip(self.residues, other.residues, sums, strict=True):
-            torch._int_mm(x, y.mT, out=to)
-        return sums
 
 
 # ---- the operation -------------------------------------------------------------------------------
@@ -354,4 +347,5 @@ def examples() -> Iterator[tuple[Any, ...]]:
 
 
 KERNELS = DOTS, RESIDUES, COMBINE
-OPERATION = Operation("gemm", gemm_reference, gemm, covered, KERNELS, examples)
+LAUNCHES = *KERNELS, residues.BY_WARPS.kernel
+OPERATION = Operation("gemm", gemm_reference, gemm, covered, LAUNCHES, examples)

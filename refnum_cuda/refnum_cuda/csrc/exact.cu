@@ -5,8 +5,8 @@
 //
 // 1. The factors of a line, a row of a or a column of b, become integers X in units of a power of 2 of its own:
 //    |X| <= 2**window. By how much that rounds them, all together, is the line's loss.
-// 2. Of the moduli m, coprime, each leaves residues of 8 bits. Products of matrices of them are the residues of the
-//    sums S of products of integers, which the Chinese remainder theorem gives back: |S| <= K 2**(2 window) < P / 2.
+// 2. Of the moduli m, coprime, each leaves residues of 8 bits. Products of matrices of them (residues.cu) are residues of
+//    the sums S of products of integers, which the Chinese remainder theorem gives back: |S| <= K 2**(2 window) < P / 2.
 // 3. a b - X Y = (a - X) b + X (b - Y), so that a sum is off by no more than E = (losses of both lines) 2**window.
 //    Where S - E and S + E, with the bias, are rounded alike, so is the sum. Elsewhere it is in doubt: the definition
 //    makes it.
@@ -54,12 +54,11 @@ struct Doubts {
     i32* count;
 };
 
-struct Moduli {
+struct Numbers {
     i32 count;
     u32 modulus[MODULI];
     u32 fraction[MODULI];   // 2**32 / m, rounded down
     u32 step[MODULI];       // 2**24 modulo m
-    u32 offset[MODULI];     // a multiple of m, 2**30 or a little more
     u32 inverse[MODULI];    // of P / m, modulo m
     u32 weight[MODULI][4];  // P / m
     u32 product[4];         // P
@@ -135,36 +134,36 @@ RN_HD Rounded integer_of(Factor x, i32 unit) {
     return {magnitude, static_cast<i32>(((rest << LOSS_BITS) + (1ull << down) - 1) >> down)};
 }
 
-RN_HD i32 residue(u64 magnitude, i32 sign, const Moduli& moduli, i32 i) {
+RN_HD i32 residue(u64 magnitude, i32 sign, const Numbers& numbers, i32 i) {
     u32 high = static_cast<u32>(magnitude >> 24), low = static_cast<u32>(magnitude & 0xffffff);
-    u32 rest = moduli.reduce(high * moduli.step[i] + low, i);
-    i32 centred = static_cast<i32>(rest) - static_cast<i32>(rest > 127 ? moduli.modulus[i] : 0);
+    u32 rest = numbers.reduce(high * numbers.step[i] + low, i);
+    i32 centred = static_cast<i32>(rest) - static_cast<i32>(rest > 127 ? numbers.modulus[i] : 0);
     return (centred ^ sign) - sign;
 }
 
 // ---- sums from residues --------------------------------------------------------------------------
 
-RN_HD Integer128 sum_of(const i32* products, i64 stride, const Moduli& moduli) {
-    i32 sums[MODULI];
+RN_HD Integer128 sum_of(const u8* residues, i64 stride, const Numbers& numbers) {
+    u32 residue[MODULI];
 #pragma unroll
-    for (i32 i = 0; i < MODULI; i++) sums[i] = i < moduli.count ? products[i * stride] : 0;
+    for (i32 i = 0; i < MODULI; i++) residue[i] = i < numbers.count ? residues[i * stride] : 0;
     // S / P is the sum of y / m less an integer, which is the sum's own one rounded: half a unit is far.
     u64 fraction = 1ull << 31;
     i64 words[4] = {};
 #pragma unroll
     for (i32 i = 0; i < MODULI; i++) {
-        if (i >= moduli.count) continue;
-        u32 y = moduli.reduce(moduli.reduce(static_cast<u32>(sums[i]) + moduli.offset[i], i) * moduli.inverse[i], i);
-        fraction += static_cast<u64>(y) * moduli.fraction[i];
+        if (i >= numbers.count) continue;
+        u32 y = numbers.reduce(residue[i] * numbers.inverse[i], i);
+        fraction += static_cast<u64>(y) * numbers.fraction[i];
 #pragma unroll
-        for (i32 w = 0; w < 4; w++) words[w] += static_cast<i64>(static_cast<u64>(y) * moduli.weight[i][w]);
+        for (i32 w = 0; w < 4; w++) words[w] += static_cast<i64>(static_cast<u64>(y) * numbers.weight[i][w]);
     }
     u64 whole = fraction >> 32;
     u32 limb[4];
     i64 carry = 0;
 #pragma unroll
     for (i32 w = 0; w < 4; w++) {
-        carry += words[w] - static_cast<i64>(whole * moduli.product[w]);
+        carry += words[w] - static_cast<i64>(whole * numbers.product[w]);
         limb[w] = static_cast<u32>(carry);
         carry >>= 32;
     }
@@ -200,7 +199,7 @@ RN_HD Decision decide(Integer128 x, u64 error, i32 unit, bool has_bias, float bi
 // ---- kernels -------------------------------------------------------------------------------------
 
 // Results by the definition: all of them, or those of one matrix that are in doubt. A warp makes one at a time.
-extern "C" __global__ void __launch_bounds__(rn::THREADS)
+extern "C" __global__ void __launch_bounds__(rn::THREADS, 4)
     rn_exact_dots(rn::Lines a, rn::Lines b, rn::Bias bias, void* out, rn::Target to, rn::Size size, rn::Doubts doubts) {
     using namespace rn;
     extern __shared__ float4 rn_shared[];
@@ -215,7 +214,7 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
 
 // Residues [modulus][line][term] of so many lines, filled up with zeros. A block makes one line.
 extern "C" __global__ void __launch_bounds__(rn::THREADS)
-    rn_exact_residues(rn::Lines from, rn::i64 lines, rn::i64 terms, rn::i64 padded, rn::Moduli moduli, rn::i32 window,
+    rn_exact_residues(rn::Lines from, rn::i64 lines, rn::i64 terms, rn::i64 padded, rn::Numbers numbers, rn::i32 window,
                       rn::u32* residues, rn::Line* found) {
     using namespace rn;
     extern __shared__ float4 rn_shared[];
@@ -254,11 +253,11 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
         }
 #pragma unroll
         for (i32 m = 0; m < MODULI; m++) {
-            if (m >= moduli.count) continue;
+            if (m >= numbers.count) continue;
             u32 packed = 0;
 #pragma unroll
             for (i32 i = 0; i < 4; i++) {
-                packed |= (static_cast<u32>(residue(magnitude[i], sign[i], moduli, m)) & 0xff) << 8 * i;
+                packed |= (static_cast<u32>(residue(magnitude[i], sign[i], numbers, m)) & 0xff) << 8 * i;
             }
             residues[((m * static_cast<i64>(gridDim.x) + line) * padded + k) / 4] = packed;
         }
@@ -268,11 +267,11 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
     if (thread == 0) found[line] = {unit, special ? -1 : loss, static_cast<u32>(signs)};
 }
 
-// Results [rows][columns] from sums modulo each modulus, [modulus][row][width] that lie a stride apart; those in doubt
-// are listed instead.
+// Results [rows][columns] from sums modulo each modulus, [row][width] that lie a stride apart; those in doubt are listed
+// instead.
 extern "C" __global__ void __launch_bounds__(rn::THREADS)
-    rn_exact_combine(const rn::i32* products, rn::i64 width, rn::i64 stride, const rn::Line* a, const rn::Line* b,
-                     rn::Bias bias, void* out, rn::Target to, rn::Size size, rn::Moduli moduli, rn::i32 window,
+    rn_exact_combine(const rn::u8* residues, rn::i64 width, rn::i64 stride, const rn::Line* a, const rn::Line* b,
+                     rn::Bias bias, void* out, rn::Target to, rn::Size size, rn::Numbers numbers, rn::i32 window,
                      rn::Doubts doubts) {
     using namespace rn;
     const i64 count = size.rows * size.columns;
@@ -283,7 +282,7 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
         const Line x = a[row], y = b[column];
         Decision found{0, false};
         if (x.loss >= 0 && y.loss >= 0) {
-            Integer128 sum = sum_of(products + row * width + column, stride, moduli);
+            Integer128 sum = sum_of(residues + row * width + column, stride, numbers);
             u64 error = x.is_zero() || y.is_zero() ? 0 : static_cast<u64>(x.loss + y.loss) << (window - LOSS_BITS);
             bool negative = ((x.signs ^ y.signs) & known_signs) == known_signs;
             float addend = bias.values ? bias.at(0, row, column) : 0.0f;
