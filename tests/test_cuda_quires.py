@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 import torch
-from cuda import bridge
+from cuda import bridge, scenes
 from cuda.simulate import CHOICES, Choice, Kernels, SimulationError  # before refnum_cuda, which it finds
+from cuda.stage import stage
 from torch import Tensor
 
 import refnum
@@ -370,6 +371,11 @@ def test_examples_of_the_self_test(files: Files) -> None:
         run(files, quires.launches(a, b, c, out, fmt, 2))
         assert_bit_equal(out, refnum.posit_mm(a, b, fmt, c=c, out_dtype=out_dtype))
     assert ways == {False, True}
+
+
+def test_the_operations_are_served_by_them() -> None:
+    assert stage().play(scenes.in_quires) == []
+    assert stage().calls("cuLaunchKernel")
 
 
 # ---- mutants ---------------------------------------------------------------------------------------

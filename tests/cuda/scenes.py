@@ -274,3 +274,32 @@ def block_formats() -> list[str]:
             want = answers(call)
         wrong += [name] * any(serving._differing(ours, theirs) for ours, theirs in zip(got, want, strict=True))
     return wrong
+
+
+def in_quires() -> list[str]:
+    """Calls of posit_mm and quire_dot that kernels do not answer as the reference does."""
+    random = torch.Generator(device="cpu").manual_seed(12)
+    a, b, c = (torch.randn(shape, generator=random) for shape in ((3, 1, 5, 9), (2, 9, 4), (5, 4)))
+    codes = [refnum.encode(x, Posit(16)) for x in (a, b, c)]
+    calls = {
+        "floats": lambda: refnum.posit_mm(a, b, Posit(16), c=c, out_dtype=torch.float64),
+        "gradients": lambda: refnum.posit_mm(a.requires_grad_(), b, Posit(8), c=c).detach(),
+        "codes": lambda: refnum.posit_mm(codes[0], codes[1], Posit(16), c=codes[2]),
+        "wider codes": lambda: refnum.posit_mm(codes[0].long(), codes[1].long(), Posit(16)),
+        "vectors": lambda: refnum.posit_mm(a[0, 0, 0], b, Posit(32), out_dtype=torch.float64),
+        "negative views": lambda: refnum.posit_mm(torch._neg_view(a), b, Posit(8)),
+        "posit64": lambda: refnum.posit_mm(a, b, Posit(40), out_dtype=torch.float64),
+        "no terms": lambda: refnum.posit_mm(a[..., :0], b[:, :0], Posit(16), c=c),
+        "no rows": lambda: refnum.posit_mm(a[..., :0, :], b, Posit(16)),
+        "dots": lambda: refnum.quire_dot(a, b.mT[:, :1], Posit(16)),
+        "dots of codes": lambda: refnum.quire_dot(codes[0], codes[0][:1], Posit(16)),
+        "no dots": lambda: refnum.quire_dot(a[:0], a[:0], Posit(16)),
+        "dots of no terms": lambda: refnum.quire_dot(a[..., :0], a[..., :0], Posit(16)),
+    }
+    wrong = []
+    for name, call in calls.items():
+        found = call()
+        with refnum.use_backend("reference"):
+            want = call()
+        wrong += [name] * (found.shape != want.shape or bool(serving._differing(found, want)))
+    return wrong
