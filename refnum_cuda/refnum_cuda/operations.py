@@ -163,7 +163,7 @@ def note() -> str:
 
 def warmup(device: torch.device | int | None) -> None:
     """Try every operation on a device, by default torch's current one."""
-    if why := obstacle():
+    if device is None and (why := obstacle()):
         raise backend.refusal(why)
     place = torch.device(torch.cuda.current_device() if device is None else device)
     if why := serving.obstacle(place):
