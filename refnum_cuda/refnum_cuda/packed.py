@@ -17,6 +17,7 @@ from refnum.formats import Format, Minifloat, Posit, float32
 from . import launch, parameters
 
 BLOCK = 256
+THREADS_SHARE = 16  #: elements, where there are few: so many are read together
 BLOCKS_EACH = 16  #: of a multiprocessor, of which it has a third to a half at a time
 ALIGNMENT = 16  #: bytes
 
@@ -143,7 +144,7 @@ def run(kernel: launch.Kernel, operands: Sequence[Tensor], out: Tensor, *formats
     """Convert, or add, operands to ``out``, which is contiguous and not empty."""
     operands = [aligned(x) for x in operands]
     processors = torch.cuda.get_device_properties(out.device).multi_processor_count
-    grid = min(-(-out.numel() // BLOCK), BLOCKS_EACH * processors), 1, 1
+    grid = min(-(-out.numel() // (BLOCK * THREADS_SHARE)), BLOCKS_EACH * processors), 1, 1
     launch.launch(kernel, grid, (BLOCK, 1, 1), 0, *operands, out, out.numel(), *formats)
 
 
