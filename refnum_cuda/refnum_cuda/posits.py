@@ -252,13 +252,16 @@ def examples() -> Iterator[tuple[Any, ...]]:
     a = torch.stack(rows)
     b = torch.stack([1 - k * 2.0**-12, 2.0 ** (20 - k), 3 * 2.0 ** (k % 37 - 30), k % 7 - 3, 0 * k], 1)
     c = torch.stack([2.0 ** -k[:5], -k[:5]]).repeat(3, 1)
-    for n, es in ((16, 2), (8, 2), (6, 2), (10, 1), (28, 2)):
-        for x, y, z in ((a, b, c), (a.repeat(22, 1), b.repeat(1, 26), None), (a[::3], b[:, ::3], None)):
+    small, tame, large = (a, b, c), (a[::3], b[:, ::3], None), (a.repeat(22, 1), b.repeat(1, 26), None)
+    for n, es, pairs in (
+        (16, 2, (small, tame, large)),
+        *((n, es, (small, tame)) for n, es in ((8, 2), (10, 1), (28, 2))),
+    ):
+        for x, y, z in pairs:
             yield x, y, z, n, es, "products", torch.float32, "rounded", 1.0, 0.0, K_PAD
             yield x, y, z, n, es, "posit", torch.float32, "rounded", 1.0, 0.0, K_PAD
-            if es == 2:
-                for k_pad in (K_PAD, None):
-                    yield x[:, :37], y[:37], z, n, es, "cuposit", torch.float32, "rounded", 0.75, -2.0, k_pad
+            for k_pad in (K_PAD, None) if es == 2 else ():
+                yield x[:, :37], y[:37], z, n, es, "cuposit", torch.float32, "rounded", 0.75, -2.0, k_pad
     codes = torch.arange(-(1 << 31), 1 << 31, (1 << 32) // 240 + 1, dtype=torch.int64, device="cpu").to(torch.int32)
     yield codes.view(8, 30), codes.view(30, 8), None, 32, 2, "posit", None, "rounded", 1.0, 0.0, K_PAD
 

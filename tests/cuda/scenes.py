@@ -303,3 +303,29 @@ def in_quires() -> list[str]:
             want = call()
         wrong += [name] * (found.shape != want.shape or bool(serving._differing(found, want)))
     return wrong
+
+
+def rounding_as_they_go() -> list[str]:
+    """Calls of posit_mm in modes other than quire that kernels do not answer as the reference does."""
+    random = torch.Generator(device="cpu").manual_seed(13)
+    a, b, c = (torch.randn(shape, generator=random) for shape in ((3, 1, 5, 9), (2, 9, 4), (5, 4)))
+    codes = [refnum.encode(x, Posit(16)) for x in (a, b, c)]
+    calls = {
+        "products": lambda: refnum.posit_mm(a, b, Posit(16), mode="products", c=c),
+        "products of codes": lambda: refnum.posit_mm(codes[0], codes[1].long(), Posit(16), mode="products"),
+        "posit": lambda: refnum.posit_mm(a, b, Posit(16), mode="posit", c=c, out_dtype=torch.float64),
+        "posit of codes": lambda: refnum.posit_mm(codes[0], codes[1], Posit(16), mode="posit", c=codes[2]),
+        "posit32": lambda: refnum.posit_mm(a.double(), b.double(), Posit(32), mode="posit"),
+        "cuposit": lambda: refnum.posit_mm(a, b, Posit(8), mode="cuposit", c=c, alpha=0.5, beta=2.0),
+        "gradients": lambda: refnum.posit_mm(a.requires_grad_(), b, Posit(8), mode="products", c=c).detach(),
+        "no terms": lambda: refnum.posit_mm(a[..., :0], b[:, :0], Posit(16), mode="posit", c=c),
+        "no rows": lambda: refnum.posit_mm(a[..., :0, :], b, Posit(16), mode="products"),
+        "posit2": lambda: refnum.posit_mm(a, b, Posit(2), mode="products"),
+    }
+    wrong = []
+    for name, call in calls.items():
+        found = call()
+        with refnum.use_backend("reference"):
+            want = call()
+        wrong += [name] * (found.shape != want.shape or bool(serving._differing(found, want)))
+    return wrong
