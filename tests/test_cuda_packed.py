@@ -196,7 +196,7 @@ def test_which_arithmetic_is_served() -> None:
     assert packed.arithmetic("add", Posit(16), (codes, wide)) is None
     assert packed.arithmetic("div", Posit(16), (codes, codes)) is None
     assert packed.arithmetic("mul", Posit(16, 0), (codes, codes)) is None, "products of 28 bits"
-    assert packed.arithmetic("add", Posit(12, 4), (codes, codes)) is None, "sums that round otherwise"
+    assert packed.arithmetic("add", Posit(12, 4), (codes, codes)) is None, "values beyond float32"
 
 
 # ---- lengths and places ----------------------------------------------------------------------------

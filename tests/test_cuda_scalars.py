@@ -20,7 +20,7 @@ from refnum.core.round import RULES, rounded_floats
 from refnum.core.round import encode as encoded
 from refnum.formats import Format, float16, float32, float64, holds, scalars
 from refnum.sums.ordered import clipped_bits
-from refnum_cuda import parameters
+from refnum_cuda import packed, parameters
 
 VECTORS = Path(__file__).parents[1] / "conformance" / "vectors"
 MINIFLOATS = [fmt for fmt in scalars().values() if isinstance(fmt, Minifloat)]
@@ -233,6 +233,19 @@ def test_fast_encoding_and_decoding(library: ctypes.CDLL, n: int) -> None:
                 codes = all_or_some(n, n).to(torch.int32)
                 got = run_float32(library.fast_decode_bits, codes, parameters.posit(fmt))
                 assert torch.equal(got, encoded(decoded(codes.long(), fmt), float32).to(torch.int32)), fmt
+
+
+def differing_sums(library: ctypes.CDLL, fmt: Posit) -> int:
+    library.differing_sums.restype = ctypes.c_int64
+    return int(library.differing_sums(parameters.posit(fmt)))
+
+
+SUMMED = [Posit(n, es) for es in range(5) for n in range(3, 17) if packed.SERVES["add"](Posit(n, es))]
+
+
+@pytest.mark.parametrize("fmt", [pytest.param(f, marks=[pytest.mark.slow] * (f.n > 11)) for f in SUMMED], ids=str)
+def test_sums_in_float32_round_as_exact_ones(library: ctypes.CDLL, fmt: Posit) -> None:
+    assert differing_sums(library, fmt) == 0
 
 
 def test_no_fraction_ties_follow_the_exponent(library: ctypes.CDLL) -> None:

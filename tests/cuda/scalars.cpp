@@ -37,6 +37,24 @@ void fast_clip_bits(i64 count, const u32* x, i32 n, u32* out) {
     for (i64 i = 0; i < count; ++i) out[i] = clip_bits(x[i], n);
 }
 
+// Pairs of posits whose sum, or difference, is not the posit nearest to its float32. All signs follow from these.
+i64 differing_sums(Posit fmt) {
+    i64 differing = 0, maxpos = static_cast<i64>(fmt.maxpos());
+    for (i64 i = 1; i <= maxpos; ++i) {
+        Exact a = decode(static_cast<u64>(i), fmt);
+        float x = float_of(decode_bits(static_cast<u32>(i), fmt));
+        for (i64 j = 1; j <= i; ++j) {
+            Exact b = decode(static_cast<u64>(j), fmt);
+            float y = float_of(decode_bits(static_cast<u32>(j), fmt));
+            u64 sum = round_wide(pack(add(a, b), fmt), fmt, NEAREST_EVEN, 0);
+            u64 difference = round_wide(pack(add(a, negate(b)), fmt), fmt, NEAREST_EVEN, 0);
+            differing += encode_bits(bits_of(x + y), fmt) != static_cast<u32>(sum);
+            differing += encode_bits(bits_of(x - y), fmt) != static_cast<u32>(difference);
+        }
+    }
+    return differing;
+}
+
 #define QUIRE(N, ES)                                                                                       \
     void quire_dot_##N##_##ES(i64 count, i64 terms, const u64* a, const u64* b, const u64* c, u64* out) {   \
         constexpr Posit fmt{N, ES};                                                                         \
