@@ -6,6 +6,7 @@ meets a device.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ CONTRACTS = (
     *(f"posit_{function}/v1" for function in ("add", "sub", "mul", "div", "sqrt", "fma", "fmm", "convert")),
     *(f"posit_{mode}/v1" for mode in ("products", "posit", "cuposit", "quire")),
     *(f"tc.{gpu}.{kind}/v1" for gpu in ("ampere", "ada", "hopper", "blackwell") for kind in ("bf16", "f16")),
+    "tcsplit/v1",
     *(f"mx_{function}/v1" for function in ("quantize", "dequantize", "shuffle", "unshuffle")),
 )
 
@@ -41,8 +43,10 @@ def warmup(device: torch.device | int | None = None) -> None:
     BackendError
         When the device is not served, or a kernel's bits are not the reference's.
     """
-    import refnum.codec  # noqa: F401 - it registers the kernels, if nobody has imported it before
-
     from .operations import warmup
 
     warmup(device)
+
+
+if find_spec("refnum") is not None:  # it is absent where the wheel is made
+    import refnum.codec  # noqa: F401 - first, for it registers the kernels, and their rooms import rooms of refnum

@@ -1,5 +1,7 @@
 """The host's side of csrc/matrixcore.cu, and gemm under tc.<architecture>.bf16/v1 and tc.<architecture>.f16/v1.
 
+Under tcsplit/v1 of those, too: products of chunks of terms, which torch adds.
+
 A device serves the contracts of its own tensor cores, and those of others that are modelled alike.
 """
 
@@ -18,13 +20,16 @@ from torch import Tensor
 
 from refnum.sums.operands import product_shape
 from refnum.sums.products import gemm_reference
+from refnum.sums.results import finished
 from refnum.sums.tensorcore import INSTRUCTIONS, Instruction
+from refnum.sums.tree import join
 
 from . import driver, launch, modules, warpgroups
 from .matrices import RESULTS, Extent, Matrix, Problem, Side, problem
 from .serving import Operation
 
-CONTRACT = re.compile(r"tc\.((?:ampere|ada|hopper|blackwell)\.(bf16|f16))/v1")
+_INSTRUCTION = r"tc\.((?:ampere|ada|hopper|blackwell)\.(bf16|f16))"
+CONTRACT = re.compile(rf"{_INSTRUCTION}/v1|tcsplit/v1\(inst={_INSTRUCTION}, Kc=(\d+)\)")
 KINDS = {torch.bfloat16: "bf16", torch.float16: "f16"}
 #: whose instructions a GPU has, by its compute capability, or by the first number of it
 ARCHITECTURES = {8: "ampere", (8, 9): "ada", 9: "hopper", 10: "blackwell", 12: "blackwell"}
@@ -89,7 +94,7 @@ def served(contract: str, capability: tuple[int, int]) -> Instruction | None:
     architecture = ARCHITECTURES.get(capability, ARCHITECTURES.get(capability[0]))
     if found is None or architecture is None:
         return None
-    asked, own = INSTRUCTIONS[found[1]], INSTRUCTIONS[f"{architecture}.{found[2]}"]
+    asked, own = INSTRUCTIONS[found[1] or found[3]], INSTRUCTIONS[f"{architecture}.{found[2] or found[4]}"]
     return asked if replace(asked, name=own.name) == own else None
 
 
@@ -106,7 +111,18 @@ def covered(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype:
 
 def gemm(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype: torch.dtype) -> Tensor:
     """`refnum.gemm` of checked operands with at least two axes, on a GPU whose tensor cores the contract names."""
-    out = torch.empty(product_shape(a, b), dtype=out_dtype, device=a.device)
+    found = CONTRACT.fullmatch(contract)
+    assert found is not None, "covered() comes first"
+    if not found[5]:
+        return _chained(a, b, bias, out_dtype)
+    starts, chunk = range(0, max(1, a.shape[-1]), int(found[5])), int(found[5])
+    parts = (slice(start, start + chunk) for start in starts)
+    total = join((_chained(a[..., part], b[..., part, :], None, torch.float32) for part in parts), add=torch.add)
+    return finished(total if bias is None else total + bias, out_dtype)
+
+
+def _chained(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:
+    out = torch.empty(product_shape(a, b), dtype=dtype, device=a.device)
     if out.numel():
         target = modules.served_by(launch.ordinal(a.device))
         processors = torch.cuda.get_device_properties(a.device).multi_processor_count
@@ -148,6 +164,8 @@ def examples() -> Iterator[tuple[Any, ...]]:
         x, y = a.to(dtype).repeat(repeats, 1), b.to(dtype).repeat(1, 40)
         yield x, y, bias.repeat(40), f"tc.{architecture}.{kind}/v1", torch.float32
         yield x, y, None, f"tc.{architecture}.{kind}/v1", dtype
+    for architecture, (dtype, kind) in product(architectures, KINDS.items()):
+        yield a.to(dtype), b.to(dtype), bias, f"tcsplit/v1(inst=tc.{architecture}.{kind}, Kc=24)", dtype
 
 
 _LAUNCHES = (*KERNELS.values(), *warpgroups.KERNELS.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import threading
 from collections.abc import Callable
@@ -205,6 +206,25 @@ def products() -> list[str]:
                 got = refnum.gemm(a, b, addend, contract=contract, out_dtype=out_dtype)
                 with refnum.use_backend("reference"):
                     want = refnum.gemm(a, b, addend, contract=contract, out_dtype=out_dtype)
+                if got.shape != want.shape or serving._differing(got, want):
+                    wrong.append(f"{name}, {contract}, {out_dtype}")
+    return wrong
+
+
+def on_tensor_cores() -> list[str]:
+    """The same of tensor cores: small ones, large ones, and those of which the copying engine can bring no operand."""
+    random = torch.Generator(device="cpu").manual_seed(10)
+    shapes = {"small": (5, 40, 9), "large": (80, 72, 136), "odd": (67, 33, 65), "no terms": (4, 0, 3)}
+    wrong = []
+    for (name, (m, k, n)), kind in itertools.product(shapes.items(), ("bf16", "f16")):
+        dtype = torch.bfloat16 if kind == "bf16" else torch.float16
+        a, b = (torch.randn(shape, generator=random).to(dtype) for shape in ((m, k), (k, n)))
+        addend = torch.randn(n, generator=random)
+        for contract in (f"tc.hopper.{kind}/v1", f"tcsplit/v1(inst=tc.hopper.{kind}, Kc=16)", f"tc.ampere.{kind}/v1"):
+            for bias, out_dtype in ((addend, torch.float32), (None, dtype)):
+                got = refnum.gemm(a, b, bias, contract=contract, out_dtype=out_dtype)
+                with refnum.use_backend("reference"):
+                    want = refnum.gemm(a, b, bias, contract=contract, out_dtype=out_dtype)
                 if got.shape != want.shape or serving._differing(got, want):
                     wrong.append(f"{name}, {contract}, {out_dtype}")
     return wrong

@@ -2,8 +2,8 @@
 //
 // A sum is one accumulator in float32, from the bias or +0; k ascends, 16 terms an instruction. So its bits know
 // nothing of tilings, grids or batches. The last terms are filled up with +0: to a whole instruction by the contract,
-// and to a whole stage because products of zeros leave an accumulator as it is. (Their exponent, -252, is below any
-// accumulator's, of which so no bit is cut; and after a first instruction none is -0.)
+// and to a whole stage because products of zeros leave an accumulator as it is. (Their exponent, -252 or none, is below
+// any accumulator's, of which so no bit is cut; and after a first instruction none is -0.)
 #include "rn_copies.cuh"
 #include "rn_fragment.cuh"
 #include "rn_tensorcore.cuh"
