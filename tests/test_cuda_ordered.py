@@ -315,7 +315,7 @@ def test_no_barrier_commit_or_wait_is_idle(kernels: Kernels, tiling: ordered.Til
 
 
 MUTANTS = {
-    "of -0 with a padded term": ("k < count; k++) {\n                now", "k <= count; k++) {\n                now"),
+    "of -0 with a padded term": ("k < count; k++) add_term(k)", "k <= count; k++) add_term(k)"),
     "of -0 with a padded term of few rows": (
         "k < count; k++) {\n            const",
         "k <= count; k++) {\n            const",

@@ -7,13 +7,18 @@ promises. Few rows are a matter of memory instead.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from ctypes import c_int, c_void_p
+from functools import cache
+from pathlib import Path
 
+import harness
 import torch
 from harness import Row
 from torch import Tensor
 
 import refnum
 from refnum.sums import chain
+from refnum_cuda import launch
 
 SQUARE = "75 % of 67 TFLOP/s"
 FEW_ROWS = "2 times torch's"
@@ -70,7 +75,25 @@ def rows() -> Iterator[Row]:
         yield _row(", b transposed", a, b, target=FEW_ROWS)
     for m, k, n in SMALL:
         yield _row("", _random(m, k), _random(k, n))
+    yield _of_registers_alone()
     yield _beside_the_reference()
+
+
+def _of_registers_alone() -> Row:
+    """What no product can pass: multiply-adds that wait for nothing, at the clock that the GPU keeps under them."""
+    blocks, threads, rounds = 2 * 132, 256, 20_000
+    out = torch.empty(blocks * threads, device="cuda", dtype=torch.float32)
+
+    @cache
+    def kernel() -> launch.Kernel:
+        source = Path(__file__).with_suffix(".cu")
+        return harness.kernel(source, "rn_multiply_adds", (c_void_p, c_int))
+
+    return Row(
+        "multiply-adds of registers alone",
+        ours=lambda: harness.launch(kernel(), (blocks, 1, 1), (threads, 1, 1), 0, out, rounds),
+        operations=2 * 64 * blocks * threads * rounds,
+    )
 
 
 def _beside_the_reference() -> Row:

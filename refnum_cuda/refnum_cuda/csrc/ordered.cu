@@ -169,8 +169,16 @@ struct Term {
         for (i32 j = 0; j < Tile::TN; j += 4) load(y + j, right + place_of<Tile::N, Tile::TN>(j, 0));
     }
 
+    // Rows to and fro: from each product to the next one an element stays, and two registers are read, not three.
     RN_HD void add_to(Sums<Tile>& sums) const {
-        sums.each([&](float& sum, i32 i, i32 j) { add_product(sum, x[i], y[j]); });
+#pragma unroll
+        for (i32 i = 0; i < Tile::TM; i++) {
+#pragma unroll
+            for (i32 step = 0; step < Tile::TN; step++) {
+                const i32 j = i % 2 ? Tile::TN - 1 - step : step;
+                add_product(sums.of[i][j], x[i], y[j]);
+            }
+        }
     }
 };
 
@@ -217,25 +225,17 @@ RN_HD void add_terms(Sums<Tile>& sums, const float* left, const float* right, i3
         }
     } else {
         left += Left::place(place.row(0), 0), right += Right::place(place.column(0), 0);
-        Term<Tile> now, next;
+        auto add_term = [&](i32 k) {
+            Term<Tile> term;
+            term.read(left + k * Left::PITCH, right + k * Right::PITCH);
+            term.add_to(sums);
+        };
         if (count == Tile::TERMS) {
-#pragma unroll 1
-            for (i32 k = 0; k < Tile::TERMS; k += 8) {
-                now.read(left, right);
-#pragma unroll
-                for (i32 i = 1; i <= 8; i++) {
-                    left += Left::PITCH, right += Right::PITCH;
-                    if (i < 8) next.read(left, right);
-                    now.add_to(sums);
-                    now = next;
-                }
-            }
+#pragma unroll 8
+            for (i32 k = 0; k < Tile::TERMS; k++) add_term(k);
         } else {
 #pragma unroll 1
-            for (i32 k = 0; k < count; k++) {
-                now.read(left + k * Left::PITCH, right + k * Right::PITCH);
-                now.add_to(sums);
-            }
+            for (i32 k = 0; k < count; k++) add_term(k);
         }
     }
 }
