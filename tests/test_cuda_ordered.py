@@ -16,7 +16,7 @@ from torch import Tensor
 
 import refnum
 from refnum.testing import assert_bit_equal
-from refnum_cuda import build, launch, ordered
+from refnum_cuda import build, launch, ordered, serving
 
 DTYPES = ordered.RESULTS
 CONTRACTS = ("chain/v1", "tree/v1(Kc=256)", "tree/v1(Kc=10)")
@@ -385,6 +385,7 @@ def launched(
     a: Tensor, b: Tensor, bias: Tensor | None, contract: str, dtype: torch.dtype, plan: ordered.Plan
 ) -> Tensor:
     """refnum.gemm by a plan's kernel, of tensors that lie on the GPU as they should."""
+    assert serving.obstacle(a.device) is None  # it loads the driver
     out = torch.full(ordered.product_shape(a, b), -7.0, dtype=dtype, device=a.device)
     processors = torch.cuda.get_device_properties(a.device).multi_processor_count
     with launch.place(a.device):

@@ -10,7 +10,7 @@ from harness import Row
 from refnum_cuda.ordered import MIDDLE, SLIM, SQUARE, Tiling
 from torch import Tensor
 
-from refnum_cuda import launch, ordered
+from refnum_cuda import launch, ordered, serving
 
 BROAD = replace(SQUARE, name="broad", columns=256, threads=256, blocks=1)
 SHORT = replace(SQUARE, name="short", terms=16)
@@ -48,6 +48,7 @@ def _by(tiling: Tiling, a: Tensor, b: Tensor) -> Callable[[], Tensor]:
 
 def rows() -> Iterator[Row]:
     """Each case by its first tiling, beside the others."""
+    assert serving.obstacle(torch.device("cuda", torch.cuda.current_device())) is None  # it loads the driver
     for (m, k, n), dtype, transposed, (first, *others) in CASES:
         a = torch.randn(m, k, device="cuda", dtype=torch.float32).to(dtype)
         b = torch.randn(n, k, device="cuda", dtype=torch.float32).to(dtype).mT
