@@ -274,8 +274,8 @@ def launches(
 
 def residues_pay(out: Tensor, terms: int, fmt: Posit) -> bool:
     """Whether there are residues for the format, and each product is large."""
-    holds = 2 < fmt.n <= 26 + fmt.es and groups_for(fmt, terms) <= GROUPS  # float32 holds it
-    return holds and terms > 0 and out[0].numel() * terms >= SMALLEST
+    short = 2 < fmt.n <= 17 + fmt.es  # significands of at most 15 bits, and float32 holds them
+    return short and groups_for(fmt, terms) <= GROUPS and terms > 0 and out[0].numel() * terms >= SMALLEST
 
 
 def posit_mm(

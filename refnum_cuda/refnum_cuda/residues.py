@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import struct
 from ctypes import c_int32, c_uint32, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,7 +17,7 @@ MOST = 36  #: numbers
 ROWS, COLUMNS = 128, 256  #: of a tile
 FILLED = 128  #: to a multiple of which lines and terms are filled up
 STAGES, THREADS = 4, 256
-MOST_TERMS = 1 << 16  #: for which sums of products of residues are at most 2**30
+MOST_TERMS = 1 << 15  #: for which sums of products of residues are at most 2**29
 
 
 class Product(ctypes.Structure):
@@ -40,7 +39,10 @@ class Product(ctypes.Structure):
 class Moduli(ctypes.Structure):
     """rn::Moduli."""
 
-    _fields_ = tuple((name, c_uint32 * MOST) for name in ("number", "reciprocal", "offset"))
+    _fields_ = (
+        *((name, c_int32 * MOST) for name in ("number", "reciprocal")),
+        *((name, c_uint32 * MOST) for name in ("finer", "offset")),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,33 +84,28 @@ NUMBERS = _coprime(MOST)
 @lru_cache(maxsize=1)
 def moduli() -> Moduli:
     """All numbers, and by what to divide by them."""
-    return Moduli(
-        *(
-            (c_uint32 * MOST)(*column)
-            for column in (
-                NUMBERS,
-                ((1 << 32) // m for m in NUMBERS),
-                (-(-(1 << 30) // m) * m for m in NUMBERS),
-            )
-        )
-    )
+    made = Moduli()
+    made.number[:] = NUMBERS
+    made.reciprocal[:] = [(1 << 32) // m for m in NUMBERS]
+    made.finer[:] = [(1 << 38) // m for m in NUMBERS]
+    made.offset[:] = [-(-(1 << 29) // m) * m for m in NUMBERS]
+    return made
 
 
 def room(count: int) -> int:
-    """Bits of integers that so many numbers tell apart, with some to spare: 2**bits <= 0.48 of their product."""
-    return int(log2(0.48) + sum(log2(m) for m in NUMBERS[:count]))
+    """Bits of integers that so many numbers tell apart, with some to spare: 2**bits <= 0.49 of their product."""
+    return int(log2(0.49) + sum(log2(m) for m in NUMBERS[:count]))
 
 
 def weights(count: int) -> list[int]:
-    """Words of what makes integers of residues modulo so many numbers: weights, their product, and both's quotients.
+    """Words of what makes integers of residues modulo so many numbers, as rn::Basis has them.
 
     The weight of a number is 1 modulo that number and 0 modulo the others.
     """
     numbers = NUMBERS[:count]
-    whole = prod(numbers)
+    whole, length = prod(numbers), count // 4
     found = [whole // m * pow(whole // m, -1, m) for m in numbers]
-    quotients = struct.unpack(f"<{count}I", struct.pack(f"<{count}f", *(weight / whole for weight in found)))
-    return [word for x in (*found, whole) for word in _words(x, count // 4)] + [*quotients]
+    return [word for x in found for word in (*_words(x, length), (x << 32) // whole)] + _words(whole, length)
 
 
 def _words(x: int, count: int) -> list[int]:

@@ -4,10 +4,10 @@
 //
 // 1. An operand's posits are integers in a unit of its own, the largest power of 2 that divides them all. It is found,
 //    with the largest magnitude, by a survey: so the sums S, in units of both, are known to be below 2**bits.
-// 2. Of so many coprime moduli m that 2**bits <= 0.48 P, P being their product, each leaves residues of 8 bits of the
+// 2. Of so many coprime moduli m that 2**bits <= 0.49 P, P being their product, each leaves residues of 8 bits of the
 //    integers, whose products are sums modulo m (residues.cu).
-// 3. These make S: sum_m y_m w_m = S + q P, where w_m is 1 modulo m and 0 modulo the others. The sum of y_m w_m / P,
-//    which float32 has to within 0.02, rounds to q.
+// 3. These make S: sum_m y_m w_m = S + q P, where w_m is 1 modulo m and 0 modulo the others. The sum of y_m w_m / P
+//    rounds to q.
 #include "rn_integers.cuh"
 #include "rn_numbers.cuh"
 #include "rn_quire.cuh"
@@ -80,39 +80,38 @@ __device__ __forceinline__ void each_of_tile(const Numbers& x, Extent size, i64 
 // ---- residues ------------------------------------------------------------------------------------
 
 // 2**exponent modulo one of the numbers, for exponents below SHIFTS.
-RN_HD u32 power_of_2(i32 exponent, const Moduli& moduli, i32 i) {
-    u32 power = 1;
-    for (i32 bit = 7; bit >= 0; bit--) power = moduli.rest((power * power) << (exponent >> bit & 1), i);
+RN_HD i32 power_of_2(i32 exponent, const Moduli& moduli, i32 i) {
+    i32 power = 1;
+    for (i32 bit = 7; bit >= 0; bit--) power = moduli.centred((power * power) << (exponent >> bit & 1), i);
     return power;
 }
 
-// A posit as an integer: (-1)**sign * significand * 2**shift.
+// A posit as an integer: significand * 2**shift.
 struct Integer {
-    u32 significand;
+    i32 significand;  // below 2**15 in size
     i32 shift;
-    u32 sign;  // all ones for a negative one
 
     // In a unit that divides it.
-    RN_HD Integer(u32 bits, i32 unit) : significand(0), shift(0), sign(bits & SIGN ? ~0u : 0) {
+    RN_HD Integer(u32 bits, i32 unit, Posit fmt) : significand(0), shift(0) {
         u32 magnitude = bits & ~SIGN;
         if (magnitude == 0 || magnitude >= INFINITY_BITS) return;  // NaR counts 0: its lines are known
-        significand = (magnitude & MANTISSA_MASK) | 1u << MANTISSA;
-        shift = static_cast<i32>(magnitude >> MANTISSA) - BIAS - MANTISSA - unit;
-        if (shift < 0) significand >>= -shift, shift = 0;
+        i32 most = fraction_bits(0, fmt), fraction = most > 0 ? most : 0;
+        u32 integer = ((magnitude & MANTISSA_MASK) | 1u << MANTISSA) >> (MANTISSA - fraction);
+        shift = static_cast<i32>(magnitude >> MANTISSA) - BIAS - fraction - unit;
+        if (shift < 0) integer >>= -shift, shift = 0;
+        significand = bits & SIGN ? -static_cast<i32>(integer) : static_cast<i32>(integer);
     }
 
-    // Modulo a number, of which the power of 2 is known; between -number / 2 and number / 2.
-    RN_HD u32 residue(u32 power, const Moduli& moduli, i32 i) const {
-        u32 rest = moduli.rest(significand * power, i);
-        u32 centred = rest - (2 * rest >= moduli.number[i] ? moduli.number[i] : 0);
-        return ((centred ^ sign) - sign) & 0xff;
+    // Modulo a number, of which the power of 2 is known.
+    RN_HD u32 residue(i8 power, const Moduli& moduli, i32 i) const {
+        return static_cast<u32>(moduli.centred(significand * power, i)) & 0xff;
     }
 };
 
 // ---- sums from residues --------------------------------------------------------------------------
 
-// What makes integers of residues, for each count of groups: the weights of its moduli, their product, and the weights
-// by the product, as float32.
+// What makes integers of residues, for each count of groups: of each modulus the words of its weight, and 2**32 of it by
+// the product, rounded down; and the product.
 struct Basis {
     static constexpr RN_HD i32 size(i32 groups) { return 4 * groups * groups + 5 * groups; }
 
@@ -130,22 +129,20 @@ template <i32 WORDS>
 RN_HD void set_from_residues(Register<GROUPS>& sum, const u32 (&residues)[MOST_MODULI], i32 byte, const Basis& basis) {
     constexpr i32 ALL = 4 * WORDS;
     const u32* weights = basis.words + Basis::start(WORDS);
-    const u32* product = weights + ALL * WORDS;
-    const u32* fractions = product + WORDS;
-    u64 words[WORDS] = {};
-    float quotient = 0.5f;
+    const u32* product = weights + ALL * (WORDS + 1);
+    u64 words[WORDS] = {}, quotient = 1ull << 31;
 #pragma unroll
     for (i32 i = 0; i < ALL; i++) {
-        u32 y = residues[i] >> 8 * byte & 0xff;
-        quotient = fma_rn(static_cast<float>(y), float_of(fractions[i]), quotient);
+        const u32 y = residues[i] >> 8 * byte & 0xff, *weight = weights + i * (WORDS + 1);
 #pragma unroll
-        for (i32 w = 0; w < WORDS; w++) words[w] += static_cast<u64>(y) * weights[i * WORDS + w];
+        for (i32 w = 0; w < WORDS; w++) words[w] += static_cast<u64>(y) * weight[w];
+        quotient += static_cast<u64>(y) * weight[WORDS];
     }
-    u32 whole = static_cast<u32>(quotient);
+    const u64 whole = quotient >> 32;
     i64 carry = 0;
 #pragma unroll
     for (i32 w = 0; w < GROUPS; w++) {
-        if (w < WORDS) carry += static_cast<i64>(words[w] - static_cast<u64>(whole) * product[w]);
+        if (w < WORDS) carry += static_cast<i64>(words[w] - whole * product[w]);
         sum.limb[w] = static_cast<u32>(carry);
         carry >>= 32;
     }
@@ -308,7 +305,7 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
     if (blockIdx.x == 0 && thread == 0) *count = 4 * plan.groups;
     for (i32 group = 0; group < plan.groups; group++) {
         u32 packed = 0;
-        for (i32 i = 0; i < 4; i++) packed |= power_of_2(thread, moduli, 4 * group + i) << 8 * i;
+        for (i32 i = 0; i < 4; i++) packed |= (static_cast<u32>(power_of_2(thread, moduli, 4 * group + i)) & 0xff) << 8 * i;
         powers[group * SHIFTS + thread] = packed;
     }
     const i32 across = static_cast<i32>(filled.terms / TERMS), down = static_cast<i32>(filled.lines / LINES);
@@ -324,7 +321,7 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
             const i32 l = i / (TERMS / 4), t = i % (TERMS / 4) * 4;
             const uint4 bits = *reinterpret_cast<const uint4*>(tile + l * PITCH + t);
             const i32 unit = side ? plan.b_unit : plan.a_unit;
-            const Integer four[4] = {{bits.x, unit}, {bits.y, unit}, {bits.z, unit}, {bits.w, unit}};
+            const Integer four[4] = {{bits.x, unit, fmt}, {bits.y, unit, fmt}, {bits.z, unit, fmt}, {bits.w, unit, fmt}};
             u32* to = residues + ((line + l) * filled.terms + term + t) / 4;
             for (i32 group = 0; group < plan.groups; group++) {
                 u32 power[4];
@@ -335,7 +332,8 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
                     u32 packed = 0;
 #pragma unroll
                     for (i32 e = 0; e < 4; e++) {
-                        packed |= four[e].residue(power[e] >> 8 * m & 0xff, moduli, 4 * group + m) << 8 * e;
+                        const i8 one = static_cast<i8>(power[e] >> 8 * m);
+                        packed |= four[e].residue(one, moduli, 4 * group + m) << 8 * e;
                     }
                     *to = packed;
                 }

@@ -57,20 +57,20 @@ __device__ __forceinline__ void bring(i8* to, const i8* from, i32 lines, i32 ter
 
 // Write 16 neighbouring columns of a row, those of a half of 8 matrices of sums.
 __device__ __forceinline__ void store(const Product& product, const Moduli& moduli, i32 number, i32 row, i32 column,
-                                      const i32 (&sums)[8][4], i32 half) {
+                                      i32 (&sums)[8][4], i32 half) {
     const i64 place = (static_cast<i64>(number) * product.rows + row) * product.columns + column;
     uint4* to = reinterpret_cast<uint4*>(product.out + place);
-    uint4 old = product.continued ? *to : uint4{0, 0, 0, 0};
-    auto four = [&](u32 before, i32 j) {
-        u32 packed = 0;
+    auto sum = [&](i32 i) -> i32& { return sums[i / 2][2 * half + i % 2]; };
+    if (product.continued) {
+        const uint4 four = *to;
+        const u32 before[4] = {four.x, four.y, four.z, four.w};
 #pragma unroll
-        for (i32 e = 0; e < 4; e++) {
-            u32 sum = static_cast<u32>(sums[2 * j + e / 2][2 * half + e % 2]) + (before >> 8 * e & 0xff);
-            packed |= moduli.rest(sum + moduli.offset[number], number) << 8 * e;
-        }
-        return packed;
-    };
-    *to = uint4{four(old.x, 0), four(old.y, 1), four(old.z, 2), four(old.w, 3)};
+        for (i32 i = 0; i < 16; i++) sum(i) += static_cast<i32>(before[i / 4] >> 8 * (i % 4) & 0xff);
+    }
+    u32 after[4] = {};
+#pragma unroll
+    for (i32 i = 0; i < 16; i++) after[i / 4] |= moduli.rest(sum(i), number) << 8 * (i % 4);
+    *to = uint4{after[0], after[1], after[2], after[3]};
 }
 
 // ---- by warps: 64 rows and columns each ------------------------------------------------------------

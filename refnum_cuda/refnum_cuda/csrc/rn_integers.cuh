@@ -7,17 +7,26 @@ namespace rn {
 
 constexpr i32 MOST_MODULI = 36;
 
-// Coprime numbers of at most 256.
+// Coprime numbers from 65 to 256.
 struct Moduli {
-    u32 number[MOST_MODULI];
-    u32 reciprocal[MOST_MODULI];  // 2**32 / number, rounded down
-    u32 offset[MOST_MODULI];      // a multiple of the number, 2**30 or a little more
+    i32 number[MOST_MODULI];
+    i32 reciprocal[MOST_MODULI];  // 2**32 / number, rounded down
+    u32 finer[MOST_MODULI];       // 2**38 / number, rounded down
+    u32 offset[MOST_MODULI];      // a multiple of the number, 2**29 or a little more
 
-    // x modulo one of them: the quotient is right or 1 too small.
-    RN_HD u32 rest(u32 x, i32 i) const {
-        u32 quotient = static_cast<u32>(static_cast<u64>(x) * reciprocal[i] >> 32);
-        u32 rest = x - quotient * number[i];
-        return rest < number[i] ? rest : rest - number[i];
+    // x modulo one of them, of |x| < 2**22, in 8 bits with a sign. Times its reciprocal, x is less than 2**-10 off x /
+    // number, so that this is at most number (1/2 + 2**-10) in size; that of 256 is not off at all.
+    RN_HD i32 centred(i32 x, i32 i) const {
+        i32 quotient = static_cast<i32>((static_cast<i64>(x) * reciprocal[i] + (1ll << 31)) >> 32);
+        return x - quotient * number[i];
+    }
+
+    // A sum and its offset modulo one of them, of |sum| <= 2**29, in 8 bits. Less than 2**-8 off, the quotient can be 1
+    // too small only for a multiple of the number, and leaves the number; that of 256 is not off at all.
+    RN_HD u32 rest(i32 sum, i32 i) const {
+        u32 x = static_cast<u32>(sum) + offset[i];
+        u32 quotient = static_cast<u32>(static_cast<u64>(x) * finer[i] >> 38);
+        return x - quotient * static_cast<u32>(number[i]);
     }
 };
 
