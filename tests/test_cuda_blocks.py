@@ -268,6 +268,7 @@ def test_every_layout_and_axis(serve: Serve, name: str) -> None:
 
 
 def test_more_rows_than_a_grid_has_and_rows_of_every_length(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quantizer, "MOST_AT_ONCE", 2)
     monkeypatch.setattr(quantizer, "MOST_ROWS", 2)
     monkeypatch.setattr(blocks, "MOST_BLOCKS", 1)
     for columns in (32, 8160, 8192, 8224, 16448):

@@ -36,9 +36,11 @@ FAST = {
     refnum.e5m2: "e5m2",
     FixedPoint(8, 6, symmetric=True): "int8",
 }
-UNIT = 128  #: bits of the codes that a thread makes
+UNIT = 32  #: values that a thread has
 WARP = 32  #: threads
 MOST_ROWS = (1 << 16) - 1
+STAGES = 2  #: of values in shared memory
+MOST_AT_ONCE = 1 << 11  #: blocks of a grid, each of which makes part after part: a few times as many as a GPU runs
 ALIGNMENT = 16  #: bytes: of what is read together, and of the scales behind the elements
 SIGNED_ZERO = -(1 << 24)  #: an exponent far below that of a decoded 0
 SMALLEST = -150  #: log2 of half the least float32: what is that or less is 0 in float32
@@ -69,10 +71,10 @@ class Rows(ctypes.Structure):
         self.tensor = x
 
     @classmethod
-    def of(cls, x: Tensor, unit: int) -> Rows:
+    def of(cls, x: Tensor) -> Rows:
         """The last axis of a tensor; copied where units cannot be read along it, or no stride leads to each row."""
         flat = x.view(-1, x.shape[-1]) if _uniform(x) else x.contiguous().view(-1, x.shape[-1])
-        if not _aligned(flat) or (flat.shape[1] % unit and not flat.is_contiguous()):
+        if not _aligned(flat) or (flat.shape[1] % UNIT and not flat.is_contiguous()):
             flat = flat.clone(memory_format=torch.contiguous_format)
         rows, columns = flat.shape
         return cls(flat, 1, flat.numel(), 0) if flat.is_contiguous() else cls(flat, rows, columns, flat.stride(0))
@@ -168,12 +170,11 @@ def prepared(
     fmt, choices = made.fmt, choices_of(made)
     elements, scales = cut(out, x.shape, axis, fmt)
     to = level, elements, scales, fmt.scale == float32
-    unit = UNIT // fmt.element.container_bits * fmt.packed
-    if by_rows(made) and x.numel() % unit == 0:
-        rows, log_eights = Rows.of(x.movedim(axis, -1), unit), (fmt.tile[1] // blocks.EIGHT).bit_length() - 1
+    if by_rows(made) and x.numel() % UNIT == 0:
+        rows, log_eights = Rows.of(x.movedim(axis, -1)), (fmt.tile[1] // blocks.EIGHT).bit_length() - 1
         zero = -0.0 if made.underflow is None else 0.0
-        grid = -(-rows.columns // (unit * blocks.THREADS)), min(rows.rows, MOST_ROWS), 1
-        shared = blocks.THREADS * unit * x.itemsize
+        grid = min(-(-rows.columns // (UNIT * blocks.THREADS)), MOST_AT_ONCE), min(rows.rows, MOST_ROWS), 1
+        shared = STAGES * blocks.THREADS * UNIT * x.itemsize
         return BY_ROWS[x.dtype, fmt.element], grid, (blocks.THREADS, 1, 1), shared, rows, log_eights, choices, zero, *to
     values, tile = blocks.four_axes(x, axis, fmt), blocks.Tile(*fmt.tile, fmt.packed)
     bits = Values(None if random is None else blocks.four_axes(random, axis, fmt))

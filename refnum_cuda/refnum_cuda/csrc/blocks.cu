@@ -6,7 +6,8 @@
 
 namespace rn {
 
-constexpr u32 WARP = 32, ALL = 0xffffffff;
+constexpr i32 WARP = 32;
+constexpr u32 ALL = 0xffffffff;
 
 struct Extent {
     i64 outer, rows, columns, inner;
@@ -104,13 +105,13 @@ extern "C" __global__ void rn_quantize_blocks(const __grid_constant__ rn::Values
     });
 }
 
-// ---- blocks of named elements along rows: sixteen bytes of codes a thread -----------------------
+// ---- blocks of named elements along rows: 32 values a thread ------------------------------------
 
 extern __shared__ float4 rn_shared[];
 
 namespace rn {
 
-constexpr i32 EIGHT = 8, THREADS = 256;
+constexpr i32 EIGHT = 8, EIGHTS = 4, THREADS = 256;  // values that are packed together, how many of them a thread has
 
 // Rows of values one behind the other.
 struct Rows {
@@ -132,13 +133,12 @@ struct alignas(16) Eight {
 
     // The largest magnitude: integers are in the order of the values.
     RN_HD u32 amax() const {
-        u32 low = 0, high = 0;
+        u32 most = 0;
 #pragma unroll
         for (i32 k = 0; k < EIGHT / EACH; ++k) {
-            high = most_of(high, word[k] & MAGNITUDE_BITS);  // of two values the lower one is too small to count
-            if (EACH == 2) low = most_of(low, word[k] << 17);
+            most = EACH == 1 ? most_of(most, word[k] & MAGNITUDE_BITS) : most_of_pairs(most, word[k] & 0x7fff7fff);
         }
-        return EACH == 1 ? high : most_of(high >> 16, low >> 17);
+        return EACH == 1 ? most : most_of(most >> 16, most & 0xffff);
     }
 
     // The float32 pattern of a magnitude that amax gave.
@@ -178,142 +178,233 @@ RN_HD Packed<Codes> codes_of(const Eight<Float>& x, float factor) {
     return out;
 }
 
-// Of any eight values, one after the other.
+// The same, but that a factor that is a power of two may multiply two values at a time.
 template <class Codes, class Float>
-__device__ Packed<Codes> careful_codes(const typename Float::Bits* x, float factor, u32 care, float zero,
-                                       const Recipe& recipe) {
-    constexpr i32 APART = Codes::WIDTH == 4 ? 4 : 8;
-    u64 out = 0;
-#pragma unroll 1
-    for (i32 k = 0; k < EIGHT && care != VOID_BLOCK; ++k) {
-        // Minus 0 plus 0 is 0, plus minus 0 it is itself.
-        float value = add_rn(scaled(Float::widened(x[k]), factor, recipe.scaling), zero);
-        out |= static_cast<u64>(is_nan(value) ? recipe.nan : Codes::code(value)) << k * APART;
+RN_HD Packed<Codes> codes_of(const Eight<Float>& x, float factor, bool, Codes) {
+    return codes_of<Codes>(x, factor);
+}
+
+// The three lines in bfloat16, whose unit from 64 on is a half: that of codes.
+RN_HD Packed<E2M1> codes_of(const Eight<BFloat16>& x, float power, bool is_power, E2M1) {
+    if (!is_power) return codes_of<E2M1>(x, power);
+    u32 steep = pair_of(power), flat = pair_of(multiply_rn(power, 0.5f)), flatter = pair_of(multiply_rn(power, 0.25f));
+    u32 code[EIGHT / 2], sign[2], both[2];
+#pragma unroll
+    for (i32 k = 0; k < EIGHT / 2; ++k) {
+        u32 magnitude = x.word[k] & 0x7fff7fff;
+        u32 first = fma_of_pairs(magnitude, steep, pair_of(64.f)), second = fma_of_pairs(magnitude, flat, pair_of(65.f));
+        u32 third = fma_of_pairs(magnitude, flatter, pair_of(66.f)), top = pair_of(64.f + E2M1::TOP / 2.f);
+        code[k] = least_of_pairs(least_of_pairs(first, second), least_of_pairs(third, top));
     }
-    if constexpr (Codes::WIDTH == 4) {
-        return {{static_cast<u32>(out)}};
-    } else {
-        return {{static_cast<u32>(out), static_cast<u32>(out >> 32)}};
+    // In bytes, with a sign at the head of each, then in halves of bytes.
+#pragma unroll
+    for (i32 i = 0; i < 2; ++i) {
+        sign[i] = bytes_of(x.word[2 * i], x.word[2 * i + 1], 0x7531);
+        both[i] = (sign[i] & 0x80808080) | (bytes_of(code[2 * i], code[2 * i + 1], 0x6420) & 0x7f7f7f7f);
     }
+    u32 even = bytes_of(both[0], both[1], 0x6420), odd = bytes_of(both[0], both[1], 0x7531);
+    u32 low = (even & 0x07070707) | (even >> 4 & 0xf8f8f8f8), high = (odd & 0x80808080) | (odd << 4 & 0x7f7f7f7f);
+    return {{(low & 0x0f0f0f0f) | (high & 0xf0f0f0f0)}};
+}
+
+// Of any value: minus 0 plus zero is 0, plus minus zero it is itself.
+template <class Codes>
+RN_HD u32 careful_code(float x, float factor, u32 care, float zero, const Recipe& recipe) {
+    float value = add_rn(scaled(x, factor, recipe.scaling), zero);
+    return care == VOID_BLOCK ? 0 : is_nan(value) ? recipe.nan : Codes::code(value);
 }
 
 // The values of a warp come in the order in which they lie, sixteen bytes a lane, and change hands in shared memory: a
-// lane takes some that lie together. Places in a row of 128 bytes are mixed by the row, so that lanes that take
-// together read from all banks.
-template <i32 VECTORS>
+// lane takes some that lie together. Vectors in a row of 128 bytes are mixed by the row's number, so that lanes that
+// take together read from all banks.
+template <i32 VECTORS>  // of a lane: 1, 2, 4 or 8
 struct Exchange {
     using Sixteen = Vector<u32, 4>;
-    static constexpr i32 ALL_OF_THEM = VECTORS * WARP;
+    static constexpr i32 SIZE = VECTORS * WARP;
 
-    static RN_HD i32 slot(i32 vector) { return vector ^ (vector / 8 % 8); }
-
-    // What this lane takes of so many that there are, in the warp's part of shared memory.
-    static __device__ void bring(Sixteen* shared, const Sixteen* from, i64 count, i32 lane, Sixteen* to) {
+    // Start to bring as many as there are into the warp's part of shared memory.
+    static __device__ void start(Sixteen* shared, const Sixteen* from, i32 count, i32 lane) {
 #pragma unroll
         for (i32 i = 0; i < VECTORS; ++i) {
-            i32 vector = i * WARP + lane;
-            if (vector < count) copy_async(&shared[slot(vector)], &from[vector]);
+            // It is in row 4 i + lane / 8.
+            Sixteen* to = &shared[i * WARP + (lane ^ lane / 8 ^ i % 2 * 4)];
+            if (i * WARP + lane < count) copy_async(to, &from[i * WARP + lane]);
         }
         commit_copies();
-        wait_copies<0>();
-        __syncwarp();
-        if (lane * VECTORS >= count) return;
+    }
+
+    // What is this lane's.
+    static RN_HD void take(Sixteen* shared, i32 lane, Sixteen* to) {
 #pragma unroll
-        for (i32 i = 0; i < VECTORS; ++i) to[i] = shared[slot(lane * VECTORS + i)];
+        for (i32 i = 0; i < VECTORS; ++i) to[i] = own<Sixteen>(shared, lane, i);
+    }
+
+    // A lane's i-th thing of a type.
+    template <class T>
+    static RN_HD T& own(Sixteen* shared, i32 lane, i32 i) {
+        constexpr i32 EACH = sizeof(Sixteen) / sizeof(T);  // in a vector
+        i32 first = lane * VECTORS;
+        return reinterpret_cast<T*>(&shared[first ^ (first / 8 % 8) ^ i / EACH])[i % EACH];
+    }
+
+    // The way back: what lanes have made is stored in the order in which it lies.
+    static __device__ void give(Sixteen* shared, const Sixteen* made, Sixteen* to, i32 count, i32 lane) {
+        if constexpr (VECTORS == 1) {
+            if (lane < count) to[lane] = made[0];
+        } else {
+#pragma unroll
+            for (i32 i = 0; i < VECTORS; ++i) own<Sixteen>(shared, lane, i) = made[i];
+            __syncwarp();
+#pragma unroll
+            for (i32 i = 0; i < VECTORS; ++i) {
+                if (i * WARP + lane < count) to[i * WARP + lane] = shared[i * WARP + (lane ^ lane / 8 ^ i % 2 * 4)];
+            }
+        }
     }
 };
 
+// What the values of a thread are multiplied by, and what they have to be told from numbers for.
+struct Factors {
+    float factor[EIGHTS];
+    u32 care[EIGHTS];
+
+    RN_HD bool easy() const { return !(care[0] | care[1] | care[2] | care[3]); }
+
+    // Of an eight whose number the compiler need not know.
+    RN_HD float factor_of(i32 e) const { return e < 2 ? e < 1 ? factor[0] : factor[1] : e < 3 ? factor[2] : factor[3]; }
+    RN_HD u32 care_of(i32 e) const { return e < 2 ? e < 1 ? care[0] : care[1] : e < 3 ? care[2] : care[3]; }
+};
+
+// The scales of the blocks that a thread has, or the one that it has with others, of which the first one stores it.
+template <class Float>
+__device__ Factors scale_blocks(const u32* amax, i64 eight, i32 log_eights, float level, const Scaling& scaling,
+                                void* scales, i32 wide) {
+    Factors out;
+#pragma unroll 1
+    for (i32 first = 0; first < EIGHTS; first += 1 << log_eights) {
+        u32 most = amax[0];
+#pragma unroll
+        for (i32 e = 1; e < EIGHTS; ++e) most = e == first ? amax[e] : most;
+        most = Eight<Float>::widened(most);
+        Shared shared = share(most, level, scaling);
+        u32 care = care_of(most, shared, scaling);
+        if (scales && (eight + first) % (1ll << log_eights) == 0)
+            store_scale(scales, wide, (eight + first) >> log_eights, shared.scale);
+#pragma unroll
+        for (i32 e = 0; e < EIGHTS; ++e) {
+            out.factor[e] = e >= first ? shared.factor : out.factor[e];
+            out.care[e] = e >= first ? care : out.care[e];
+        }
+    }
+    return out;
+}
+
 // A block belongs to a thread, or to some neighbouring ones of a warp; or a thread has several of them. Grids have
-// parts of a row along x, rows along y.
+// parts of a row along x, rows along y. A warp makes part after part, and the next one's values are on their way
+// meanwhile.
 template <class Float, class Codes>
 __device__ void quantize_rows(const Rows& x, i32 log_eights, const Recipe& recipe, float zero, const float* tensor,
                               u8* elements, void* scales, i32 wide) {
     using Bits = typename Float::Bits;
-    constexpr i32 EIGHTS = Codes::WIDTH == 4 ? 4 : 2, VALUES = EIGHTS * EIGHT;
-    constexpr i32 VECTORS = VALUES * sizeof(Bits) / 16;
-    using Bring = Exchange<VECTORS>;
+    using Sixteen = Vector<u32, 4>;
+    constexpr i32 VALUES = EIGHTS * EIGHT, VECTORS = VALUES * sizeof(Bits) / sizeof(Sixteen);
+    using Part = Exchange<VECTORS>;
+    using Made = Exchange<EIGHTS * static_cast<i32>(sizeof(Packed<Codes>) / 4) / 4>;
     const Scaling& scaling = recipe.scaling;
-    i32 lane = static_cast<i32>(threadIdx.x % WARP), warp = static_cast<i32>(threadIdx.x / WARP);
+    i32 lane = static_cast<i32>(threadIdx.x) % WARP, warp = static_cast<i32>(threadIdx.x) / WARP;
     i32 eights_a_block = 1 << log_eights;
     float level = tensor ? *tensor : 1.f;
     bool plain = !scaling.divides && bits_of(zero) >> 31;
-    i64 units = x.columns / VALUES, begin = static_cast<i64>(blockIdx.x) * THREADS + warp * WARP;
-    auto* mine = reinterpret_cast<Vector<u32, 4>*>(rn_shared) + warp * Bring::ALL_OF_THEM;
+    i64 units = x.columns / VALUES, step = static_cast<i64>(gridDim.x) * THREADS;
+    Sixteen* shared = reinterpret_cast<Sixteen*>(rn_shared) + warp * 2 * Part::SIZE;
+
     for (i64 row = blockIdx.y; row < x.rows; row += gridDim.y) {
-        const Bits* from = static_cast<const Bits*>(x.data) + row * x.stride + begin * VALUES;
-        // 1. The values, and the largest magnitude of each block.
-        Eight<Float> values[EIGHTS] = {};
-        u32 amax[EIGHTS];
-        Bring::bring(mine, reinterpret_cast<const Vector<u32, 4>*>(from), (units - begin) * VECTORS, lane,
-                     reinterpret_cast<Vector<u32, 4>*>(values));
+        i64 at = static_cast<i64>(blockIdx.x) * THREADS + warp * WARP;
+        const Bits* from = static_cast<const Bits*>(x.data) + row * x.stride + at * VALUES;
+        auto count = [&](i64 unit) { return unit < units ? static_cast<i32>(least_of(units - unit, i64{WARP})) : 0; };
+        i32 stage = 0;
+        Part::start(shared, reinterpret_cast<const Sixteen*>(from), count(at) * VECTORS, lane);
+        for (; at < units; at += step, from += step * VALUES, stage ^= Part::SIZE) {
+            const Sixteen* next = reinterpret_cast<const Sixteen*>(from + step * VALUES);
+            Part::start(shared + (stage ^ Part::SIZE), next, count(at + step) * VECTORS, lane);
+            wait_copies<1>();
+            __syncwarp();
+            // 1. The values, and the largest magnitude of each block. Lanes that have none take what is there.
+            Eight<Float> values[EIGHTS];
+            u32 amax[EIGHTS];
+            Sixteen* here = shared + stage;
+            Part::take(here, lane, reinterpret_cast<Sixteen*>(values));
 #pragma unroll
-        for (i32 e = 0; e < EIGHTS; ++e) amax[e] = values[e].amax();
+            for (i32 e = 0; e < EIGHTS; ++e) amax[e] = values[e].amax();
 #pragma unroll
-        for (i32 apart = 1; apart < EIGHTS; apart *= 2) {
-            if (apart >= eights_a_block) break;
-#pragma unroll
-            for (i32 e = 0; e < EIGHTS; ++e) {
-                if (!(e & apart)) amax[e] = amax[e | apart] = most_of(amax[e], amax[e | apart]);
-            }
-        }
-        for (i32 lanes = 1; lanes * EIGHTS < eights_a_block; lanes *= 2)
-            amax[0] = most_of(amax[0], __shfl_xor_sync(ALL, amax[0], lanes));
-        i64 unit = row * units + begin + lane;
-        if (begin + lane < units) {
-            // 2. The scales.
-            float factor[EIGHTS];
-            u32 care[EIGHTS];
-#pragma unroll 1
-            for (i32 first = 0; first < EIGHTS; first += eights_a_block) {
-                u32 most = amax[0];
-#pragma unroll
-                for (i32 e = 1; e < EIGHTS; ++e) most = e == first ? amax[e] : most;
-                most = Eight<Float>::widened(most);
-                Shared shared = share(most, level, scaling);
-                u32 cared = care_of(most, shared, scaling);
-                i64 eight = unit * EIGHTS + first;
-                if (eight % eights_a_block == 0) store_scale(scales, wide, eight >> log_eights, shared.scale);
+            for (i32 apart = 1; apart < EIGHTS; apart *= 2) {
+                if (apart >= eights_a_block) break;
 #pragma unroll
                 for (i32 e = 0; e < EIGHTS; ++e) {
-                    factor[e] = e >= first ? shared.factor : factor[e];
-                    care[e] = e >= first ? cared : care[e];
+                    if (!(e & apart)) amax[e] = amax[e | apart] = most_of(amax[e], amax[e | apart]);
                 }
             }
+            for (i32 lanes = 1; lanes * EIGHTS < eights_a_block; lanes *= 2)
+                amax[0] = most_of(amax[0], __shfl_xor_sync(ALL, amax[0], lanes));
+            // 2. The scales.
+            bool present = lane < count(at);
+            i64 eight = (row * units + at + lane) * EIGHTS;
+            Factors by = scale_blocks<Float>(amax, eight, log_eights, level, scaling, present ? scales : nullptr, wide);
             // 3. The elements.
-            Vector<Packed<Codes>, EIGHTS> out;
+            Packed<Codes> made[EIGHTS];
+            if (plain && by.easy()) {
 #pragma unroll
-            for (i32 e = 0; e < EIGHTS; ++e) {
-                out.lane[e] = plain && care[e] == ANY_NUMBER
-                                  ? codes_of<Codes>(values[e], factor[e])
-                                  : careful_codes<Codes, Float>(from + (lane * EIGHTS + e) * EIGHT, factor[e], care[e],
-                                                                zero, recipe);
+                for (i32 e = 0; e < EIGHTS; ++e)
+                    made[e] = codes_of(values[e], by.factor[e], scaling.formula == RULE, Codes{});
+            } else {
+                // One after the other, in memory: codes come where values were that are done with.
+                constexpr i32 BITS = Codes::WIDTH == 4 ? 4 : 8;
+                u32 word = 0;
+#pragma unroll 1
+                for (i32 k = 0; k < VALUES; ++k) {
+                    float one = Float::widened(Part::template own<Bits>(here, lane, k));
+                    word |= careful_code<Codes>(one, by.factor_of(k / EIGHT), by.care_of(k / EIGHT), zero, recipe)
+                            << k * BITS % 32;
+                    if (k * BITS % 32 + BITS == 32) {
+                        Part::template own<u32>(here, lane, k * BITS / 32) = word;
+                        word = 0;
+                    }
+                }
+#pragma unroll
+                for (i32 i = 0; i < VALUES * BITS / 32; ++i)
+                    reinterpret_cast<u32*>(made)[i] = Part::template own<u32>(here, lane, i);
             }
-            reinterpret_cast<Vector<Packed<Codes>, EIGHTS>*>(elements)[unit] = out;
+            __syncwarp();  // before codes come to where values of others were
+            Sixteen* to = reinterpret_cast<Sixteen*>(elements) + (row * units + at) * (Made::SIZE / WARP);
+            Made::give(here, reinterpret_cast<const Sixteen*>(made), to, count(at) * (Made::SIZE / WARP), lane);
+            __syncwarp();  // before values come to where codes were
         }
-        __syncwarp();  // before the next row's values come
+        wait_copies<0>();
+        __syncwarp();  // before the next row's first ones come
     }
 }
 
 }  // namespace rn
 
-#define RN_QUANTIZE_ROWS(DTYPE, FLOAT, NAME, CODES)                                                              \
-    extern "C" __global__ void __launch_bounds__(rn::THREADS) rn_quantize_rows_##DTYPE##_##NAME(                                                \
-        const __grid_constant__ rn::Rows x, rn::i32 log_eights, const __grid_constant__ rn::Recipe recipe,  \
-        float zero, const float* tensor, rn::u8* elements, void* scales, rn::i32 wide) {                         \
-        rn::quantize_rows<rn::FLOAT, rn::CODES>(x, log_eights, recipe, zero, tensor, elements, scales, wide); \
+// AT_ONCE: blocks of the grid that a multiprocessor has registers for.
+#define RN_QUANTIZE_ROWS(DTYPE, FLOAT, AT_ONCE, NAME, CODES)                                                        \
+    extern "C" __global__ void __launch_bounds__(rn::THREADS, AT_ONCE) rn_quantize_rows_##DTYPE##_##NAME(           \
+        const __grid_constant__ rn::Rows x, rn::i32 log_eights, const __grid_constant__ rn::Recipe recipe,          \
+        float zero, const float* tensor, rn::u8* elements, void* scales, rn::i32 wide) {                            \
+        rn::quantize_rows<rn::FLOAT, rn::CODES>(x, log_eights, recipe, zero, tensor, elements, scales, wide);       \
     }
 
-#define RN_OF_DTYPES(NAME, CODES)                       \
-    RN_QUANTIZE_ROWS(float32, Float32, NAME, CODES)     \
-    RN_QUANTIZE_ROWS(bfloat16, BFloat16, NAME, CODES)   \
-    RN_QUANTIZE_ROWS(float16, Float16, NAME, CODES)
+#define RN_OF_DTYPES(AT_ONCE, NAME, CODES)                     \
+    RN_QUANTIZE_ROWS(float32, Float32, 2, NAME, CODES)         \
+    RN_QUANTIZE_ROWS(bfloat16, BFloat16, AT_ONCE, NAME, CODES) \
+    RN_QUANTIZE_ROWS(float16, Float16, AT_ONCE, NAME, CODES)
 
-RN_OF_DTYPES(e2m1, E2M1)
-RN_OF_DTYPES(e2m3, E2M3)
-RN_OF_DTYPES(e3m2, E3M2)
-RN_OF_DTYPES(e4m3, E4M3)
-RN_OF_DTYPES(e5m2, E5M2)
-RN_OF_DTYPES(int8, Int8)
+RN_OF_DTYPES(2, e2m1, E2M1)
+RN_OF_DTYPES(3, e2m3, E2M3)
+RN_OF_DTYPES(3, e3m2, E3M2)
+RN_OF_DTYPES(3, e4m3, E4M3)
+RN_OF_DTYPES(3, e5m2, E5M2)
+RN_OF_DTYPES(3, int8, Int8)
 
 // ---- elements and scales -> values ---------------------------------------------------------------
 

@@ -14,6 +14,7 @@ constexpr u32 TOP_E4M3 = 0x7e;                   // the same of E4M3
 
 RN_HD constexpr Minifloat float32_row() { return {8, FLOAT_MANTISSA, FLOAT_BIAS, IEEE, TO_INF, 1, 1}; }
 
+RN_HD i64 least_of(i64 a, i64 b) { return a < b ? a : b; }
 RN_HD u32 least_of(u32 a, u32 b) { return a < b ? a : b; }
 RN_HD u32 most_of(u32 a, u32 b) { return a > b ? a : b; }
 
@@ -39,6 +40,23 @@ RN_HD float magnitude_of(float x) {
     return fabsf(x);
 #else
     return __builtin_fabsf(x);
+#endif
+}
+
+// Of two numbers of 16 bits in a word, each.
+RN_HD u32 least_of_pairs(u32 a, u32 b) {
+#if defined(__CUDA_ARCH__)
+    return __vminu2(a, b);
+#else
+    return least_of(a & 0xffff, b & 0xffff) | least_of(a >> 16, b >> 16) << 16;
+#endif
+}
+
+RN_HD u32 most_of_pairs(u32 a, u32 b) {
+#if defined(__CUDA_ARCH__)
+    return __vmaxu2(a, b);
+#else
+    return most_of(a & 0xffff, b & 0xffff) | most_of(a >> 16, b >> 16) << 16;
 #endif
 }
 
@@ -233,12 +251,12 @@ RN_HD float reciprocal_or_zero(float x) { return bits_of(x) == 0 ? 0.f : 1.f / x
 // The scale of a block by its largest magnitude, as a float32 pattern, and the tensor's: times 1 and over 1 change
 // nothing, so 1 stands for none.
 RN_HD Shared share(u32 amax_bits, float level, const Scaling& by) {
+    if (by.formula == RULE) {
+        u32 code = rule_code(amax_bits, by);
+        return {code, reciprocal_of(code), code == NAN_SCALE};
+    }
     float amax = float_of(amax_bits), inverse = 1.f / level;
     switch (by.formula) {
-        case RULE: {
-            u32 code = rule_code(amax_bits, by);
-            return {code, reciprocal_of(code), code == NAN_SCALE};
-        }
         case OCP:
         case STORED: {
             float ratio = amax / by.largest / level;
@@ -379,5 +397,27 @@ struct ToFloat64 {
         return x != x ? 0x7ff8000000000000 : same.bits;
     }
 };
+
+// ---- pairs of bfloat16 ---------------------------------------------------------------------------
+
+// a b + c, rounded once.
+RN_HD u32 fma_of_pairs(u32 a, u32 b, u32 c) {
+#if defined(__CUDA_ARCH__)
+    u32 out;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(out) : "r"(a), "r"(b), "r"(c));
+    return out;
+#else
+    u32 out = 0;
+    for (i32 at = 0; at < 32; at += 16) {
+        auto half = [&](u32 x) -> double { return BFloat16::widened(static_cast<u16>(x >> at)); };
+        // float64 holds the product; what its sum loses lies far below where bfloat16 has a tie.
+        out |= static_cast<u32>(ToBFloat16::of(half(a) * half(b) + half(c))) << at;
+    }
+    return out;
+#endif
+}
+
+// A number that bfloat16 holds, twice.
+RN_HD u32 pair_of(float x) { return bytes_of(bits_of(x), bits_of(x), 0x3232); }
 
 }  // namespace rn
