@@ -45,6 +45,11 @@ def _held(fmt: Format) -> bool:
     return isinstance(fmt, Posit) and _reached(fmt) and fmt.n <= float32.mantissa + 3 + fmt.es
 
 
+def _held_in_16_bits(fmt: Format) -> bool:
+    """The same of posits that need as many."""
+    return _held(fmt) and 8 < fmt.width <= 16
+
+
 def _on_grid(fmt: Format) -> bool:
     """Whether the codes of a minifloat are in order, and the magic numbers for them float32 values."""
     if not isinstance(fmt, Minifloat) or not fmt.subnormals or not 0 < fmt.mantissa <= float32.mantissa - 2:
@@ -98,8 +103,8 @@ def _conversions() -> Iterator[Conversion]:
     yield Conversion("quantize", torch.float32, 32, 32, _is_head, _kernel("quantize_head_float32"))
     for bits in (16, 32, 64):
         yield Conversion("decode", None, 8, bits, lambda fmt: fmt.width <= 8, _kernel(f"decode_table_{bits}"))
-    for bits in (16, 32):
-        yield Conversion("decode", None, bits, 32, _held, _kernel(f"decode_posit_{bits}"))
+    for bits, serves in ((16, _held_in_16_bits), (32, _held)):
+        yield Conversion("decode", None, bits, 32, serves, _kernel(f"decode_posit_{bits}"))
 
 
 CONVERSIONS = tuple(_conversions())

@@ -89,17 +89,55 @@ struct Values {
     __device__ float operator[](u32 code) const { return float_of(decode_bits(code, fmt)); }
 };
 
+// By a table of all.
 template <>
 struct Values<8> {
-    float* table;
+    const float* table;
 
     __device__ explicit Values(Posit fmt) {
         __shared__ float all[256];
+        tabulate(all, 256, [&](i32 code) { return float_of(decode_bits(static_cast<u32>(code), fmt)); });
         table = all;
-        tabulate(table, 256, [&](i32 code) { return float_of(decode_bits(static_cast<u32>(code), fmt)); });
     }
 
     __device__ float operator[](u32 code) const { return table[code]; }
+};
+
+// Of 9 to 16 bits, by their upper 8: where the regime ends in these, exponent and fraction follow as they do in a
+// float32, whose bits are a line. Others, those at both ends of the range, are all in a table.
+template <>
+struct Values<16> {
+    struct Line {
+        u32 base, slope;
+    };
+
+    const Line* lines;
+    const float* ends;
+    i32 low;  // bits below the upper 8
+
+    __device__ explicit Values(Posit fmt) : low(fmt.n - 8) {
+        __shared__ Line all_lines[256];
+        __shared__ float all_ends[4 * 256];
+        tabulate(all_lines, 256, [&](i32 upper) {
+            u32 first = static_cast<u32>(upper) << low, base = decode_bits(first, fmt);
+            return Line{base, decode_bits(first + 1, fmt) - base};
+        });
+        tabulate(all_ends, 4 << low, [&](i32 i) {
+            u32 which = static_cast<u32>(i) >> low, upper = (which >> 1) * 0x80 + (which & 1) * 0x7F;
+            return float_of(decode_bits(upper << low | (static_cast<u32>(i) & mask()), fmt));
+        });
+        lines = all_lines;
+        ends = all_ends;
+    }
+
+    __device__ u32 mask() const { return (1u << low) - 1; }
+
+    __device__ float operator[](u32 code) const {
+        u32 upper = code >> low & 0xFF, rest = code & mask();
+        Line line = lines[upper];
+        bool is_end = ((upper + 1) & 0x7F) <= 1;  // 0x00, 0x7F, 0x80 or 0xFF
+        return is_end ? ends[(upper >> 7 << 1 | (upper & 1)) << low | rest] : float_of(line.base + rest * line.slope);
+    }
 };
 
 }  // namespace rn
@@ -169,7 +207,8 @@ RN_DECODE_TABLE(64, u64)
 #define RN_DECODE(BITS, IN)                                                                                   \
     RN_PACKED(decode_posit_##BITS) {                                                                          \
         using namespace rn;                                                                                   \
-        map<IN, u32>(x, out, count, [&](IN code) { return decode_bits(code, from.posit); });                  \
+        Values<BITS> values(from.posit);                                                                      \
+        map<IN, u32>(x, out, count, [&](IN code) { return bits_of(values[code]); });                          \
     }
 
 RN_DECODE(16, u16)
