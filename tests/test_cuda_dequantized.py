@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +26,8 @@ from refnum_cuda import dequantized, exact, ordered, residues
 
 ORDERS = ("chain/v1", "tree/v1(Kc=10)")
 CONTRACTS = ("exact/v1", *ORDERS)
-FORMATS = (refnum.mxfp4, refnum.mxfp6_e2m3, refnum.mxfp8_e4m3, refnum.mxfp8_e5m2, refnum.mxint8, refnum.nvfp4)
+WIDE = Block(e4m3, float32, 32)
+FORMATS = (refnum.mxfp4, refnum.mxfp6_e2m3, refnum.mxfp8_e4m3, refnum.mxfp8_e5m2, refnum.mxint8, refnum.nvfp4, WIDE)
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +56,16 @@ def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, libra
     return str(request.param)
 
 
-def blocks(draw: Draw, shape: tuple[int, ...], fmt: Block, codes: tuple[int, int] = (117, 137)) -> Blocks:
-    """Random codes of elements, and of scales between two."""
+def blocks(
+    draw: Draw, shape: tuple[int, ...], fmt: Block, codes: tuple[int, int] = (117, 137), factor: float | None = None
+) -> Blocks:
+    """Random codes of elements, and of scales between two; floats as scales of as many sizes."""
     of_elements, of_scales = stored_shapes(torch.Size(shape), -1, fmt)
     scales = draw.whole(*codes, *of_scales).to(torch.uint8)
-    return Blocks(draw.whole(0, 256, *of_elements).to(torch.uint8), scales, fmt, torch.Size(shape))
+    if fmt.scale == float32:
+        scales = (draw.normal(*of_scales).double() * 2.0 ** (scales.double() - 127)).float()
+    elements = draw.whole(0, 256, *of_elements).to(torch.uint8)
+    return Blocks(elements, scales, fmt, torch.Size(shape), -1, None if factor is None else torch.tensor(factor))
 
 
 def flattened(a: Blocks | Tensor, b: Blocks | Tensor, bias: Tensor | None, *how: Any) -> tuple[Any, ...]:
@@ -77,7 +84,7 @@ def check(*arguments: Any) -> None:
 def test_every_format(route: str, fmt: Block) -> None:
     draw = Draw(3)
     # Scales of nvfp4 are e4m3: all codes.
-    narrow = blocks(draw, (5, 96), fmt, (100, 140) if fmt.scale == e8m0 else (0, 256))
+    narrow = blocks(draw, (5, 96), fmt, (0, 256) if fmt.scale == e4m3 else (100, 140))
     other, plain = blocks(draw, (7, 96), refnum.mxfp4), draw.normal(7, 96)
     for i, contract in enumerate(CONTRACTS * 2):
         dtype = (torch.float32, torch.bfloat16, torch.float16)[i % 3]
@@ -93,6 +100,33 @@ def test_scales_of_all_sizes(route: str) -> None:
         a, b = blocks(draw, (6, 64), refnum.mxfp8_e5m2, (low, high)), blocks(draw, (5, 64), refnum.mxfp4, (low, high))
         turned = blocks(draw, (5, 64), refnum.mxfp8_e4m3, (254 - high, 254 - low) if high < 255 else (0, 2))
         for side in (b, turned):
+            for bias in (None, draw.normal(5)):
+                check(*flattened(a, side, bias, "exact/v1", torch.float32))
+
+
+def test_factors_of_tensors(route: str) -> None:
+    """Of all sizes and signs; 0, NaN and Inf, too; with a bias that cancels the sum, or is far from it."""
+    draw = Draw(9)
+    one = blocks(draw, (4, 64), refnum.nvfp4, (40, 120), 1.0)
+    cancels = -mx_mm_reference(*flattened(one, one, None, "exact/v1", torch.float32))
+    for factor in (1.0, -1 / 3, 2.0**-149, 3e38, -(2.0**-70), 0.0, -0.0, torch.nan, torch.inf):
+        a, b = (
+            blocks(draw, (4, 64), refnum.nvfp4, (40, 120), factor),
+            blocks(draw, (5, 64), refnum.nvfp4, (0, 120), -0.7),
+        )
+        for bias in (None, draw.normal(5)):
+            check(*flattened(a, b, bias, "exact/v1", torch.float32))
+            check(*flattened(a, draw.normal(5, 64), bias, "exact/v1", torch.bfloat16))
+        check(*flattened(replace(one, tensor_scale=a.tensor_scale), one, cancels, "exact/v1", torch.float32))
+        check(*flattened(a, b, None, "chain/v1", torch.float32))
+
+
+def test_floats_as_scales(route: str) -> None:
+    draw = Draw(10)
+    for low, high in ((0, 256), (240, 255), (0, 10)):
+        a, b = blocks(draw, (6, 64), Block(e5m2, float32, 16), (low, high)), blocks(draw, (5, 64), WIDE, (low, high))
+        special = replace(b, scales=torch.where(b.scales == b.scales.amax(), torch.inf, b.scales))
+        for side in (b, special, draw.normal(5, 64)):
             for bias in (None, draw.normal(5)):
                 check(*flattened(a, side, bias, "exact/v1", torch.float32))
 
@@ -124,9 +158,10 @@ def test_what_has_kernels() -> None:
 
     one = torch.ones(())
     assert covered(refnum.nvfp4)
-    assert not covered(refnum.nvfp4, factor=one)
+    assert covered(refnum.nvfp4, factor=one)
+    assert not covered(refnum.mxfp4, factor=one)
     assert covered(refnum.nvfp4, "chain/v1", one)
-    assert not covered(Block(e2m1, float32, 32))
+    assert covered(Block(e2m1, float32, 32))
     assert not covered(Block(FixedPoint(8, 20), e8m0, 32))
     assert not covered(Block(FixedPoint(8, -20), e8m0, 32))
     assert covered(Block(e5m2, e8m0, 7))
@@ -180,7 +215,10 @@ on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nox
 
 def moved(x: Blocks | Tensor) -> Blocks | Tensor:
     """The operand on the GPU."""
-    return x.cuda() if isinstance(x, Tensor) else Blocks(x.elements.cuda(), x.scales.cuda(), x.fmt, x.shape)
+    if isinstance(x, Tensor):
+        return x.cuda()
+    factor = None if x.tensor_scale is None else x.tensor_scale.cuda()
+    return Blocks(x.elements.cuda(), x.scales.cuda(), x.fmt, x.shape, -1, factor)
 
 
 def check_on_gpu(
@@ -211,7 +249,8 @@ def test_layouts_of_blocks_on_a_gpu(contract: str) -> None:
 def test_blocks_on_a_gpu(fmt: Block, contract: str) -> None:
     draw = Draw(8)
     for m, k, n in ((5, 96, 7), (150, 512, 100)):
-        a, b = blocks(draw, (m, k), fmt, (100, 140)), mx.quantize(draw.normal(n, k), refnum.mxfp8_e4m3)
+        factor = -1 / 3 if fmt == refnum.nvfp4 else None
+        a, b = blocks(draw, (m, k), fmt, (100, 140), factor), mx.quantize(draw.normal(n, k), refnum.mxfp8_e4m3)
         for dtype in (torch.float32, torch.bfloat16):
             check_on_gpu(a, b, draw.normal(n), contract, dtype)
             check_on_gpu(a, draw.normal(n, k).half(), None, contract, dtype)

@@ -281,7 +281,7 @@ MUTANTS = {
     "of half the error": ("x.loss + y.loss) << (window - LOSS_BITS)", "x.loss + y.loss) << (window - LOSS_BITS - 1)"),
     "of one end alone": ("code == rounded(high, to)", "true"),
     "of a quotient that is cut": ("fraction = 1ull << 31", "fraction = 0"),
-    "of a positive bias cut": (": Integer128{magnitude, 0}", ": Integer128{magnitude & ~1ull, 0}"),
+    "of a bias cut": ("addend = {bias.significand, 0}", "addend = {bias.significand & ~1u, 0}"),
     "of a far bias forgotten": ("{shift_right_jam(x.low, count), 0}", "{x.low >> count, 0}"),
     "of zeros that are +0": ("-static_cast<i32>(negative &&", "-static_cast<i32>(false && negative &&"),
     "of zeros of the first signs": ("& known_signs) == known_signs", "& known_signs & 1) == (known_signs & 1)"),

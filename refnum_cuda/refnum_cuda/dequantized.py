@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -44,17 +45,18 @@ def _sides(*arguments: Any) -> tuple[Flat, Flat, Tensor | None, str, torch.dtype
 
 
 def _side(x: Blocks | Tensor, batch: Sequence[int]) -> exact.Side:
-    """The operand exactly: float32 values, and where scales are powers of 2 these by themselves."""
+    """The operand exactly: float32 values, which are times scales, or times a factor of the tensor."""
     if isinstance(x, Tensor):
         return exact.side(_repeated(x, batch))
+    whole = None if x.tensor_scale is None else x.tensor_scale.detach().to(x.elements.device)
     if x.fmt.scale == e4m3:  # whose products with elements float32 holds
-        return exact.side(_repeated(dequantize(x, torch.float32), batch), 8)
-    ones = torch.full_like(x.scales, BIAS)
-    elements = dequantize(Blocks(x.elements, ones, x.fmt, x.shape), torch.float32)
+        values = dequantize(replace(x, tensor_scale=None), torch.float32)
+        return exact.side(_repeated(values, batch), 8).scaled(None, 1, whole)
+    ones = torch.full_like(x.scales, BIAS if x.fmt.scale == e8m0 else 1)
+    values = dequantize(replace(x, scales=ones, tensor_scale=None), torch.float32)
     rows, columns = x.fmt.tile
-    scales = x.scales.repeat_interleave(rows, -2)[..., : x.shape[-2], :] if rows > 1 else x.scales
-    side = exact.side(_repeated(elements, batch), x.fmt.element.width)
-    return side.scaled(_repeated(scales, batch), columns)
+    scales = x.scales.detach().repeat_interleave(rows, -2)[..., : x.shape[-2], :] if rows > 1 else x.scales.detach()
+    return exact.side(_repeated(values, batch), x.fmt.element.width).scaled(_repeated(scales, batch), columns, whole)
 
 
 def _repeated(x: Tensor, batch: Sequence[int]) -> Tensor:
@@ -63,19 +65,19 @@ def _repeated(x: Tensor, batch: Sequence[int]) -> Tensor:
 
 
 def mx_covered(*arguments: Any) -> bool:
-    """Whether there is a kernel: for exact/v1 only where scales are e8m0, or e4m3 without a factor."""
+    """Whether there is a kernel: for exact/v1 where words have room for the values."""
     a, b, _, contract, _ = _sides(*arguments)
     if contract != exact.CONTRACT:
         return bool(ordered.CONTRACT.fullmatch(contract))
-    return all(side.scales is None or (side.factor is None and _has_room(side.fmt)) for side in (a, b))
+    return all(side.scales is None or _has_room(side) for side in (a, b))
 
 
-def _has_room(name: str) -> bool:
-    fmt = parse(name)
+def _has_room(x: Flat) -> bool:
+    fmt = parse(x.fmt)
     assert isinstance(fmt, Block)
     element = fmt.element
     top = element.width - element.fraction if isinstance(element, FixedPoint) else element.max_scale + 1
-    return fmt.scale in (e8m0, e4m3) and unit_scale(element) >= -REACH and top <= REACH
+    return (x.factor is None or fmt.scale == e4m3) and unit_scale(element) >= -REACH and top <= REACH
 
 
 def mx_examples() -> Iterator[tuple[Any, ...]]:
@@ -94,12 +96,33 @@ def mx_examples() -> Iterator[tuple[Any, ...]]:
         Flat(elements, scales.repeat(1, 2), None, "mxfp4", [40, 512]),
         Flat(floats, None, None, "", [40, 256]),
     )
+    two_levels = Flat(
+        elements,
+        scales.repeat(1, 4),
+        torch.tensor(1 / 3, device="cpu"),
+        "nvfp4",
+        [40, 512],
+    )
+    wide = Flat(
+        elements,
+        floats[:, ::128].contiguous(),
+        None,
+        "block(e4m3,float32,128)",
+        [40, 256],
+    )
     yield *packed, *packed, None, "exact/v1", torch.bfloat16
+    yield *packed, *two_levels, bias, "exact/v1", torch.float32
+    yield *wide, *blocks, bias, "exact/v1", torch.float32
     yield *blocks, *narrow, None, "exact/v1", torch.float32
 
 
 MX_OPERATION = Operation(
-    "mx_mm", mx_mm_reference, mx_mm, mx_covered, (*exact.LAUNCHES, *ordered.KERNELS.values()), mx_examples
+    "mx_mm",
+    mx_mm_reference,
+    mx_mm,
+    mx_covered,
+    (*exact.LAUNCHES, *ordered.KERNELS.values()),
+    mx_examples,
 )
 
 
@@ -109,7 +132,10 @@ MX_OPERATION = Operation(
 def gemm(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype: torch.dtype) -> Tensor:
     """`refnum.gemm` of operands or to results of 8 bits, which are float32 in between."""
     dtype = torch.float32 if out_dtype in FP8 else out_dtype
-    return finished(ordered.gemm(widened(a.detach()), widened(b.detach()), bias, contract, dtype), out_dtype)
+    return finished(
+        ordered.gemm(widened(a.detach()), widened(b.detach()), bias, contract, dtype),
+        out_dtype,
+    )
 
 
 def covered(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype: torch.dtype) -> bool:
@@ -120,13 +146,22 @@ def covered(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype:
 def examples() -> Iterator[tuple[Any, ...]]:
     """Every code of 8 bits as operands, and results of 8 bits on ties and beyond the largest one."""
     codes = torch.arange(256, dtype=torch.int16, device="cpu").to(torch.uint8)
-    a, b = torch.stack([codes.roll(i) for i in range(20)]), torch.stack([codes.roll(-i) for i in range(20)])
+    a, b = (
+        torch.stack([codes.roll(i) for i in range(20)]),
+        torch.stack([codes.roll(-i) for i in range(20)]),
+    )
     wide = torch.linspace(-5.0, 5.0, 4000, device="cpu").view(20, 200) ** 7
     for dtype in FP8:
         for contract in ("chain/v1", "tree/v1(Kc=64)"):
             yield a.view(dtype), b.view(dtype).mT, None, contract, torch.float32
             yield wide, torch.ones(200, 1, device="cpu"), wide[:, :1], contract, dtype
-    yield a.view(torch.float8_e4m3fn), b.view(torch.float8_e5m2).mT, None, "chain/v1", torch.bfloat16
+    yield (
+        a.view(torch.float8_e4m3fn),
+        b.view(torch.float8_e5m2).mT,
+        None,
+        "chain/v1",
+        torch.bfloat16,
+    )
 
 
 OPERATION = Operation("gemm", gemm_reference, gemm, covered, tuple(ordered.KERNELS.values()), examples)

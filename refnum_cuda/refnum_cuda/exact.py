@@ -23,7 +23,13 @@ from . import launch, parameters, residues
 from .serving import Operation
 
 CONTRACT = "exact/v1"
-FLOATS = (torch.float32, torch.bfloat16, torch.float16, *FP8)  #: operands; results may be float64, too
+FLOATS = (
+    torch.float32,
+    torch.bfloat16,
+    torch.float16,
+    *FP8,
+)  #: operands; results may be float64, too
+SCALES = (None, torch.uint8, torch.float32)  #: of blocks, in the order of rn::Scales
 FORMATS: dict[torch.dtype, Minifloat] = {**FLOAT_ROWS, **FP8}
 
 MOST_MODULI = 14
@@ -46,22 +52,44 @@ class Lines(ctypes.Structure):
     """rn::Lines; it holds the tensors."""
 
     _fields_ = (
-        *(("values", c_void_p), ("scales", c_void_p), ("batch", c_int64), ("line", c_int64)),
-        *(("scale_batch", c_int64), ("scale_line", c_int64), ("block", c_int64)),
+        *((name, c_void_p) for name in ("values", "scales", "whole")),
+        *((name, c_int64) for name in ("batch", "line", "scale_batch", "scale_line")),
+        *((name, c_int32) for name in ("block", "kind")),
     )
 
-    def __init__(self, values: Tensor, scales: Tensor | None = None, block: int = 1) -> None:
-        """Values [batch, line, term] and codes of scales [batch, line, block of terms], terms side by side."""
-        of_scales = (0, 0) if scales is None else scales.stride()[:2]
-        super().__init__(values.data_ptr(), 0 if scales is None else scales.data_ptr(), *values.stride()[:2])
-        self.scale_batch, self.scale_line, self.block = *of_scales, block
-        self.values_tensor, self.scales_tensor = values, scales
+    def __init__(self, values: Tensor, scales: Tensor | None, block: int, whole: Tensor | None) -> None:
+        """Values [batch, line, term] and scales [batch, line, block of terms], terms side by side."""
+        self.tensors = values, scales, whole
+        super().__init__(
+            *(None if x is None else x.data_ptr() for x in self.tensors),
+            *values.stride()[:2],
+        )
+        self.scale_batch, self.scale_line = (0, 0) if scales is None else scales.stride()[:2]
+        self.block, self.kind = (
+            block,
+            SCALES.index(None if scales is None else scales.dtype),
+        )
+
+
+class Wholes(ctypes.Structure):
+    """rn::Wholes; it holds the tensors."""
+
+    _fields_ = (("a", c_void_p), ("b", c_void_p))
+
+    def __init__(self, *factors: Tensor | None) -> None:
+        super().__init__(*(None if x is None else x.data_ptr() for x in factors))
+        self.tensors = factors
 
 
 class Bias(ctypes.Structure):
     """rn::Bias; it holds the tensor."""
 
-    _fields_ = (("values", c_void_p), ("batch", c_int64), ("row", c_int64), ("column", c_int64))
+    _fields_ = (
+        ("values", c_void_p),
+        ("batch", c_int64),
+        ("row", c_int64),
+        ("column", c_int64),
+    )
 
     def __init__(self, x: Tensor | None) -> None:
         super().__init__(*((None, 0, 0, 0) if x is None else (x.data_ptr(), *x.stride())))
@@ -111,10 +139,31 @@ DOTS, RESIDUES, COMBINE = (
     launch.Kernel("exact", f"rn_exact_{name}", types)
     for name, types in {
         "dots": (Lines, Lines, Bias, c_void_p, Target, Size, Doubts),
-        "residues": (Lines, c_int64, c_int64, c_int64, Numbers, c_int32, c_void_p, c_void_p),
+        "residues": (
+            Lines,
+            c_int64,
+            c_int64,
+            c_int64,
+            Numbers,
+            c_int32,
+            c_void_p,
+            c_void_p,
+        ),
         "combine": (
-            *(c_void_p, c_int64, c_int64, c_void_p, c_void_p, Bias, c_void_p, Target, Size, Numbers, c_int32),
-            Doubts,
+            *(
+                c_void_p,
+                c_int64,
+                c_int64,
+                c_void_p,
+                c_void_p,
+                Wholes,
+                Bias,
+                c_void_p,
+                Target,
+                Size,
+                Numbers,
+            ),
+            *(c_int32, Doubts),
         ),
     }.items()
 )
@@ -125,7 +174,11 @@ def target(dtype: torch.dtype) -> Target:
     """What results are rounded to."""
     row = FORMATS[dtype]
     nan = {torch.float8_e4m3fn: 0x7F, torch.float8_e5m2: 0x7E}.get(dtype, 0x80)
-    return Target(parameters.minifloat(row), row.width, nan if dtype in FP8 else canonical_nan(dtype))
+    return Target(
+        parameters.minifloat(row),
+        row.width,
+        nan if dtype in FP8 else canonical_nan(dtype),
+    )
 
 
 # ---- moduli --------------------------------------------------------------------------------------
@@ -176,21 +229,26 @@ def moduli_for(bits: int, dtype: torch.dtype) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """An operand: float32 [batch or 1, line, term] whose terms lie side by side, and perhaps scales of their blocks."""
+    """An operand: float32 [batch or 1, line, term] whose terms lie side by side, times what `scaled` says."""
 
     values: Tensor
-    bits: int  #: of a factor, without its scale
-    scales: Tensor | None = None  #: codes of e8m0 [batch or 1, line, block]
+    bits: int  #: of a factor without a scale of powers of 2
+    scales: Tensor | None = None  #: [batch or 1, line, block]: codes of e8m0, or float32
     block: int = 1  #: terms that share a scale
+    whole: Tensor | None = None  #: float32, a factor of all
 
-    def lines(self, batches: int) -> Lines:
+    def scaled(self, scales: Tensor | None, block: int, whole: Tensor | None) -> Side:
+        """The same times scales [.., line, block] of so many terms each, and times a factor of all."""
+        if scales is not None:
+            scales = _one_batch(scales if scales.stride(-1) == 1 else scales.contiguous())
+        bits = 32 if scales is not None and scales.dtype == torch.float32 else self.bits
+        return replace(self, bits=bits, scales=scales, block=block, whole=whole)
+
+    def lines(self, batches: int = 1, *, with_whole: bool = True) -> Lines:
         """All of them, for a batch."""
-        scales = None if self.scales is None else self.scales.expand(batches, -1, -1)
-        return Lines(self.values.expand(batches, -1, -1), scales, self.block)
-
-    def scaled(self, scales: Tensor, block: int) -> Side:
-        """The same times scales [.., line, block], codes of e8m0, of so many terms each."""
-        return replace(self, scales=_one_batch(scales if scales.stride(-1) == 1 else scales.contiguous()), block=block)
+        values, scales = (None if x is None else x.expand(batches, -1, -1) for x in (self.values, self.scales))
+        assert values is not None
+        return Lines(values, scales, self.block, self.whole if with_whole else None)
 
     def one_matrix(self) -> Side:
         """The lines of all matrices as those of one."""
@@ -205,7 +263,11 @@ class Side:
         return self._of(lambda x: x[:, lines])
 
     def _of(self, view: Callable[[Tensor], Tensor]) -> Side:
-        return replace(self, values=view(self.values), scales=None if self.scales is None else view(self.scales))
+        return replace(
+            self,
+            values=view(self.values),
+            scales=None if self.scales is None else view(self.scales),
+        )
 
 
 def side(x: Tensor, bits: int | None = None) -> Side:
@@ -231,7 +293,12 @@ def multiply(a: Side, b: Side, bias: Tensor | None, shape: torch.Size, dtype: to
     """The products of the rows of a with the rows of b, plus a bias, in a shape."""
     out = torch.empty(shape, dtype=dtype, device=a.values.device)
     if out.numel():
-        for call in launches(a, b, None if bias is None else bias.detach().resolve_neg().expand(shape), out):
+        for call in launches(
+            a,
+            b,
+            None if bias is None else bias.detach().resolve_neg().expand(shape),
+            out,
+        ):
             launch.launch(*call)
     return out
 
@@ -262,7 +329,10 @@ def _dots(a: Side, b: Side, bias: Tensor | None, out: Tensor, doubts: Doubts | N
     batches, rows, columns = out.shape
     blocks = min(-(-out.numel() // WARPS), MOST_BLOCKS)
     if doubts is not None:
-        blocks = min(blocks, BLOCKS_EACH * torch.cuda.get_device_properties(out.device).multi_processor_count)
+        blocks = min(
+            blocks,
+            BLOCKS_EACH * torch.cuda.get_device_properties(out.device).multi_processor_count,
+        )
     return (
         *(DOTS, (blocks, 1, 1), (THREADS, 1, 1), WORDS_SHARED),
         *(a.lines(batches), b.lines(batches), Bias(bias), out, target(out.dtype)),
@@ -289,9 +359,21 @@ def _rows_by_residues(a: Side, right: Residues, bias: Tensor | None, out: Tensor
     doubts = Doubts.none_yet(out)
     terms = a.values.shape[-1]
     yield (
-        *(COMBINE, (min(-(-out.numel() // THREADS), MOST_BLOCKS), 1, 1), (THREADS, 1, 1), 0),
-        *(sums, right.lines, left.lines * right.lines, left.found, right.found, Bias(bias), out),
-        *(target(out.dtype), Size(*out.shape, terms), numbers(right.count), window(right.count, terms), doubts),
+        *(
+            COMBINE,
+            (min(-(-out.numel() // THREADS), MOST_BLOCKS), 1, 1),
+            (THREADS, 1, 1),
+            0,
+        ),
+        *(sums, right.lines, left.lines * right.lines, left.found, right.found),
+        *(Wholes(a.whole, right.side.whole), Bias(bias), out),
+        *(
+            target(out.dtype),
+            Size(*out.shape, terms),
+            numbers(right.count),
+            window(right.count, terms),
+            doubts,
+        ),
     )
     yield _dots(a, right.side, bias, out, doubts)
 
@@ -301,7 +383,12 @@ class Residues:
 
     def __init__(self, side: Side, count: int) -> None:
         _, lines, terms = side.values.shape
-        self.side, self.count, self.lines, self.terms = side, count, residues.filled(lines), residues.filled(terms)
+        self.side, self.count, self.lines, self.terms = (
+            side,
+            count,
+            residues.filled(lines),
+            residues.filled(terms),
+        )
         device = side.values.device
         self.residues = torch.empty(count, self.lines, self.terms, dtype=torch.int8, device=device)
         self.found = torch.empty(self.lines, 3, dtype=torch.int32, device=device)
@@ -311,7 +398,14 @@ class Residues:
         _, lines, terms = self.side.values.shape
         return (
             *(RESIDUES, (self.lines, 1, 1), (THREADS, 1, 1), 16),
-            *(self.side.lines(1), lines, terms, self.terms, numbers(self.count), window(self.count, terms)),
+            *(
+                self.side.lines(with_whole=False),
+                lines,
+                terms,
+                self.terms,
+                numbers(self.count),
+                window(self.count, terms),
+            ),
             *(self.residues, self.found),
         )
 
@@ -340,7 +434,10 @@ def examples() -> Iterator[tuple[Any, ...]]:
     a = torch.stack([*rows, *(torch.sin(k * i) for i in range(1, 249))])
     b = torch.stack([*columns, *(torch.cos(k * i) for i in range(252))])
     bias = torch.where(k[:256] % 2 == 0, -0.0, k[:256] - 64)
-    for dtype, out_dtype in ((torch.float32, torch.float32), (torch.bfloat16, torch.float16)):
+    for dtype, out_dtype in (
+        (torch.float32, torch.float32),
+        (torch.bfloat16, torch.float16),
+    ):
         x, y = a.to(dtype), b.to(dtype)
         yield x, y.mT, None, CONTRACT, out_dtype
         yield x[:9], y.mT, bias, CONTRACT, out_dtype  # by words

@@ -1,12 +1,12 @@
 // Products of matrices under the contract exact/v1: sums that are rounded once.
 //
-// `rn_exact_dots` is the definition: every term is added to words that lose nothing. The other kernels surround products
-// of matrices of int8, which find the same bits sooner:
+// `rn_exact_dots` is the definition: every term is added to words that lose nothing. The other kernels surround those
+// of residues.cu, which find the same bits sooner:
 //
 // 1. The factors of a line, a row of a or a column of b, become integers X in units of a power of 2 of its own:
 //    |X| <= 2**window. By how much that rounds them, all together, is the line's loss.
-// 2. Of the moduli m, coprime, each leaves residues of 8 bits. Products of matrices of them (residues.cu) are residues of
-//    the sums S of products of integers, which the Chinese remainder theorem gives back: |S| <= K 2**(2 window) < P / 2.
+// 2. Of the moduli m, coprime, each leaves residues of 8 bits. Products of matrices of them are residues of the sums S
+//    of products of integers, which the Chinese remainder theorem gives back: |S| <= K 2**(2 window) < P / 2.
 // 3. a b - X Y = (a - X) b + X (b - Y), so that a sum is off by no more than E = (losses of both lines) 2**window.
 //    Where S - E and S + E, with the bias, are rounded alike, so is the sum. Elsewhere it is in doubt: the definition
 //    makes it.
@@ -19,19 +19,29 @@ constexpr i32 MODULI = 14;
 
 // ---- what the host passes ------------------------------------------------------------------------
 
-// Rows of a, or columns of b: float32 side by side, each times the scale of its block of terms where there are scales.
+enum Scales : i32 { WITHOUT, POWERS, FLOATS };  // POWERS are codes of e8m0
+
+// Rows of a, or columns of b: float32 side by side, each times the scale of its block of terms, all times a float32.
+// Where scales are FLOATS, or there is that float32, values have no more than 8 bits.
 struct Lines {
     const float* values;
-    const u8* scales;  // codes of e8m0; or null
-    i64 batch, line;   // strides
+    const void* scales;
+    const float* whole;  // what all are multiplied by; or null
+    i64 batch, line;     // strides
     i64 scale_batch, scale_line;
-    i64 block;
+    i32 block;
+    i32 kind;  // Scales
 
     RN_HD Factor at(i64 b, i64 i, i64 k) const {
-        float value = values[b * batch + i * line + k];
-        if (!scales) return factor_of(value, 0);
-        u32 place = static_cast<u32>(k) / static_cast<u32>(block);  // sooner than with 64 bits
-        i32 code = scales[b * scale_batch + i * scale_line + place];
+        Factor x = scaled(values[b * batch + i * line + k], b * scale_batch + i * scale_line, static_cast<u32>(k));
+        return whole ? product(x, factor_of(*whole, 0)) : x;
+    }
+
+    RN_HD Factor scaled(float value, i64 first, u32 k) const {
+        if (kind == WITHOUT) return factor_of(value, 0);
+        const i64 place = first + k / static_cast<u32>(block);
+        if (kind == FLOATS) return product(factor_of(value, 0), factor_of(static_cast<const float*>(scales)[place], 0));
+        const i32 code = static_cast<const u8*>(scales)[place];
         return factor_of(code == 255 ? float_of(0x7fffffff) : value, code - 127);
     }
 };
@@ -42,6 +52,11 @@ struct Bias {
     i64 batch, row, column;  // strides
 
     RN_HD float at(i64 b, i64 i, i64 j) const { return values[b * batch + i * row + j * column]; }
+};
+
+// What all results are multiplied by, before the bias is added; null is 1.
+struct Wholes {
+    const float *a, *b;
 };
 
 struct Size {
@@ -175,21 +190,19 @@ struct Decision {
     bool sure;
 };
 
-// The sum is x in units of 2**unit, off by no more than an error, plus the bias; all its terms but that one have these
-// signs as far as they are known.
-RN_HD Decision decide(Integer128 x, u64 error, i32 unit, bool has_bias, float bias, bool negative, bool known,
-                      Target to) {
-    Factor z = factor_of(bias, 0);
-    if (z.special) return {0, false};
-    u64 magnitude = z.significand;
-    Integer128 signed_bias = z.sign ? negated({magnitude, 0}) : Integer128{magnitude, 0};
-    Large addend = large(signed_bias, z.exponent);
-    Exact low = total(large(sum(x, negated({error, 0})), unit), addend);
+// The sum is x in units of 2**unit, off by no more than an error, times a number, plus the bias; all its terms but that
+// one have these signs as far as they are known.
+RN_HD Decision decide(Integer128 x, u64 error, i32 unit, u64 times, bool has_bias, Factor bias, bool negative,
+                      bool known, Target to) {
+    if (bias.special) return {0, false};
+    Integer128 addend = {bias.significand, 0};
+    Large z = large(bias.sign ? negated(addend) : addend, 1, bias.exponent);
+    Exact low = total(large(sum(x, negated({error, 0})), times, unit), z);
     if (error == 0) {
-        if (low.significand == 0) low.sign = -static_cast<i32>(negative && !(has_bias && z.sign == 0));
+        if (low.significand == 0) low.sign = -static_cast<i32>(negative && !(has_bias && bias.sign == 0));
         return {rounded(low, to), low.significand || !low.sign || known};
     }
-    Exact high = total(large(sum(x, {error, 0}), unit), addend);
+    Exact high = total(large(sum(x, {error, 0}), times, unit), z);
     u64 code = rounded(low, to);
     return {code, low.significand && high.significand && code == rounded(high, to)};
 }
@@ -206,7 +219,8 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS, 4)
     const i32 thread = static_cast<i32>(threadIdx.x), lane = thread % 32;
     Words<THREADS> words{reinterpret_cast<i64*>(rn_shared) + thread};
     const i64 count = doubts.count ? *doubts.count : size.batches * size.rows * size.columns;
-    for (i64 i = blockIdx.x * static_cast<i64>(WARPS) + thread / 32; i < count; i += gridDim.x * static_cast<i64>(WARPS)) {
+    const i64 warps = gridDim.x * static_cast<i64>(WARPS);
+    for (i64 i = blockIdx.x * static_cast<i64>(WARPS) + thread / 32; i < count; i += warps) {
         const i64 place = doubts.places ? doubts.places[i] : i;
         dot(words, lane, a, b, bias, size, place, [&](Exact x) { store(out, place, rounded(x, to), to); });
     }
@@ -231,7 +245,8 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
         Factor x = from.at(0, line, k);
         own_special |= x.special;
         if (k < 32 && x.sign) atomicOr(&signs, 1 << k);
-        if (x.significand && x.exponent + 24 > own_end) own_end = x.exponent + 24;
+        i32 above = x.significand ? x.exponent + 32 - leading_zeros(x.significand) : ZERO_EXPONENT;
+        own_end = above > own_end ? above : own_end;
     }
     atomicMax(&end, own_end);
     atomicOr(&special, own_special);
@@ -267,26 +282,32 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
     if (thread == 0) found[line] = {unit, special ? -1 : loss, static_cast<u32>(signs)};
 }
 
-// Results [rows][columns] from sums modulo each modulus, [row][width] that lie a stride apart; those in doubt are listed
-// instead.
+// Results [rows][columns] from sums modulo each modulus, [row][width] that lie a stride apart; those in doubt are
+// listed instead.
 extern "C" __global__ void __launch_bounds__(rn::THREADS)
     rn_exact_combine(const rn::u8* residues, rn::i64 width, rn::i64 stride, const rn::Line* a, const rn::Line* b,
-                     rn::Bias bias, void* out, rn::Target to, rn::Size size, rn::Numbers numbers, rn::i32 window,
-                     rn::Doubts doubts) {
+                     rn::Wholes wholes, rn::Bias bias, void* out, rn::Target to, rn::Size size, rn::Numbers numbers,
+                     rn::i32 window, rn::Doubts doubts) {
     using namespace rn;
     const i64 count = size.rows * size.columns;
     const u32 known_signs = size.terms < 32 ? (1u << size.terms) - 1 : ~0u;
+    const Factor one = {1.0f, 0, 1, 0, false};
+    const Factor u = wholes.a ? factor_of(*wholes.a, 0) : one, v = wholes.b ? factor_of(*wholes.b, 0) : one;
+    const u64 times = static_cast<u64>(u.significand) * v.significand;
+    const bool usual = times && !u.special && !v.special;
     for (i64 place = blockIdx.x * static_cast<i64>(THREADS) + threadIdx.x; place < count;
          place += gridDim.x * static_cast<i64>(THREADS)) {
         const i64 row = place / size.columns, column = place % size.columns;
         const Line x = a[row], y = b[column];
         Decision found{0, false};
-        if (x.loss >= 0 && y.loss >= 0) {
+        if (usual && x.loss >= 0 && y.loss >= 0) {
             Integer128 sum = sum_of(residues + row * width + column, stride, numbers);
+            if (u.sign != v.sign) sum = negated(sum);
             u64 error = x.is_zero() || y.is_zero() ? 0 : static_cast<u64>(x.loss + y.loss) << (window - LOSS_BITS);
-            bool negative = ((x.signs ^ y.signs) & known_signs) == known_signs;
-            float addend = bias.values ? bias.at(0, row, column) : 0.0f;
-            found = decide(sum, error, x.unit + y.unit, bias.values, addend, negative, size.terms <= 32, to);
+            u32 negative = x.signs ^ y.signs ^ static_cast<u32>(u.sign ^ v.sign);
+            Factor addend = factor_of(bias.values ? bias.at(0, row, column) : 0.0f, 0);
+            found = decide(sum, error, x.unit + y.unit + u.exponent + v.exponent, times, bias.values, addend,
+                           (negative & known_signs) == known_signs, size.terms <= 32, to);
         }
         if (found.sure) {
             store(out, place, found.code, to);

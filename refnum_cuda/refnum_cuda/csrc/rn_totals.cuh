@@ -6,21 +6,31 @@ namespace rn {
 
 // ---- terms ---------------------------------------------------------------------------------------
 
-// A factor: a float32 times a power of 2. Finite, it is (-1)**sign * significand * 2**exponent.
+// A factor. Finite, it is (-1)**sign * significand * 2**exponent.
 struct Factor {
-    float value;  // whose sign, and Inf or NaN, are the factor's
+    float value;  // what it is as a float as long as it is Inf or NaN; else perhaps its sign and whether it is 0 alone
     i32 sign;     // 0 or -1
     u32 significand;
     i32 exponent;
     bool special;  // Inf or NaN
 };
 
+// A float32 times a power of 2.
 RN_HD Factor factor_of(float value, i32 scale) {
     u32 bits = bits_of(value);
     i32 field = static_cast<i32>(bits >> 23 & 0xff);
     u32 significand = (bits & 0x7fffff) | (field ? 1u << 23 : 0);
     i32 exponent = significand ? (field ? field : 1) - 150 + scale : 0;  // words have a place for 0, too
     return {value, -static_cast<i32>(bits >> 31), significand, exponent, field == 255};
+}
+
+// A normal float32 of no more than 8 bits, or 0, times any.
+RN_HD Factor product(Factor x, Factor y) {
+    bool special = x.special || y.special;
+    u32 significand = (x.significand >> 16) * y.significand;
+    float unit = x.sign == y.sign ? 1.0f : -1.0f, finite = multiply_rn(unit, significand ? 1.0f : 0.0f);
+    i32 exponent = significand ? x.exponent + 16 + y.exponent : 0;
+    return {special ? multiply_rn(x.value, y.value) : finite, x.sign ^ y.sign, significand, exponent, special};
 }
 
 // What terms are besides their sum. A sum that is 0 is -0 if no term has a positive sign: terms that are not 0 and
@@ -35,9 +45,9 @@ RN_HD u32 special_flags(Factor x, Factor y) {
 
 // ---- any sum, in words ---------------------------------------------------------------------------
 
-// Words that lie STRIDE apart, each worth 2**32 times the one before. A term adds less than 2**32 to each, so that fewer
-// than 2**31 need no carry. Of factors from 2**-149 to 2**128, and of multiples of 2**-143 below 2**143, every term is
-// a multiple of 2**-298, its integer with the exponent of its unit at least 2**-352 and below 2**287.
+// Words that lie STRIDE apart, each worth 2**32 times the one before. A term adds less than 2**32 to each, so that
+// fewer than 2**31 need no carry. There is room for factors below 2**144 in size whose significands are in units of
+// 2**-176 or more: a float32; a value of 32 binades, 2**-16 the least, times 2**-127 to 2**127, or times a float32.
 template <i32 STRIDE>
 struct Words {
     static constexpr i32 COUNT = 21, LOWEST = -352;
@@ -50,7 +60,7 @@ struct Words {
     }
 
     RN_HD void add_product(Factor x, Factor y) const {
-        // W1. An integer below 2**48 is cut into three words.
+        // W1. An integer is cut into three words.
         i32 position = x.exponent + y.exponent - LOWEST, shift = position & 31;
         u64 integer = static_cast<u64>(x.significand) * y.significand, low = integer << shift;
         // W2. Each is added with the sign.
@@ -142,10 +152,12 @@ struct Large {
 
 constexpr i32 LEADING_BIT = 125;
 
-// An integer below 2**125 in size, in units of 2**unit.
-RN_HD Large large(Integer128 x, i32 unit) {
+RN_HD Integer128 multiplied(Integer128 x, u64 y) { return {x.low * y, multiply_high(x.low, y) + x.high * y}; }
+
+// An integer times another one, below 2**125 in size, in units of 2**unit.
+RN_HD Large large(Integer128 x, u64 times, i32 unit) {
     i32 sign = static_cast<i32>(static_cast<i64>(x.high) >> 63);
-    Integer128 magnitude = sign ? negated(x) : x;
+    Integer128 magnitude = multiplied(sign ? negated(x) : x, times);
     if ((magnitude.low | magnitude.high) == 0) return {0, magnitude, ZERO_EXPONENT};
     i32 left = leading_zeros(magnitude) - (127 - LEADING_BIT);
     return {sign, shifted_left(magnitude, left), unit + LEADING_BIT - left};
