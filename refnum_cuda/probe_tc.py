@@ -37,8 +37,6 @@ from refnum_cuda.tensorcores.measures import measured
 from refnum_cuda.tensorcores.operands import KINDS
 from refnum_cuda.tensorcores.others import others
 
-import refnum.codec  # noqa: F401 - first, for it looks for kernels, and their rooms import parts of refnum
-
 LARGEST = 8_000_000  #: bytes of a file of vectors
 
 

@@ -119,6 +119,7 @@ def capability(device: int) -> tuple[int, int]:
 
 def ensure_context(device: int) -> None:
     """Make the device's primary context, which is torch's, current where this thread has none."""
+    load()
     if _handle("cuCtxGetCurrent") is None:
         _call("cuCtxSetCurrent", _handle("cuDevicePrimaryCtxRetain", device))
 
