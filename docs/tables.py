@@ -24,7 +24,7 @@ from refnum.posit.standard import FUNCTIONS, SECTIONS
 from refnum.sums.contracts import CONTRACTS, FAMILIES, find
 from refnum.sums.matrixcore import UNCOVERED
 from refnum.sums.posits import MODES
-from refnum.sums.tensorcore import INSTRUCTIONS
+from refnum.sums.tensorcore import INSTRUCTIONS, ZERO
 
 PAGES = Path(__file__).parent
 REGION = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -190,10 +190,11 @@ def tensor_cores() -> str:
         (
             *(code(f"tc.{row.name}/v1"), ", ".join(map(str, row.blocks or row.formats)), row.fraction),
             *(row.terms if row.group == 1 else f"{row.terms} sums of {row.group}", _accumulator(*row.accumulator)),
+            row.zero if row.zero == ZERO else "none",
         )
         for row in INSTRUCTIONS.values()
     ]
-    return table(("contract", "elements", "F", "terms of a block", "accumulator"), rows)
+    return table(("contract", "elements", "F", "terms of a block", "accumulator", "exponent of 0"), rows)
 
 
 def _accumulator(held: object, kept: Any, rounding: str) -> str:
@@ -272,6 +273,7 @@ PEERS = {
     "torch": ("torch_casts",),
     "gfloat": ("gfloat", "gfloat_scalars"),
     "torchao": ("torchao_blocks",),
+    "mma_sim": ("mma_sim",),
 }
 TABLES: dict[str, Callable[[], str]] = {
     **{f"exactness_{name}": partial(exactness, room, *LINES[:3]) for name, room in ROOMS.items()},

@@ -319,7 +319,8 @@ PLANTED: dict[str, tuple[str, dict[str, Any]]] = {
     "all bits of float32": ("hopper.fp8", _core(kept=lambda n: 23)),
     "to nearest": ("hopper.bf16", {"_rounded": _to_nearest}),
     "no cut of tf32": ("hopper.tf32", _core(lost=lambda n: 0)),
-    "zeros without an exponent": ("hopper.bf16", {"ZERO_EXPONENT": -1000}),
+    "zeros without an exponent": ("ada.tf32", _core(zeros=lambda _: False)),
+    "zeros with an exponent": ("hopper.bf16", _core(zeros=lambda _: True)),
     "sums cut downwards": ("ampere.bf16", {"trunc": floor}),
 }
 

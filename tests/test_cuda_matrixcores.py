@@ -12,9 +12,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from cuda import bridge
+from cuda import bridge, scenes
 from cuda.simulate import CHOICES, Choice, Kernels, SimulationError  # before refnum_cuda, which it finds
+from cuda.stage import stage
 from float_sums import DATA, VECTORS, floats_of, operands
+from refnum_conformance.gemm_vectors import unrefuted
 from torch import Tensor
 
 import refnum
@@ -147,7 +149,8 @@ def recorded() -> Iterator[Recorded]:
                 continue
             dtypes = {"a": kind, "b": kind, "c": "f32", "d": "f32"}
             of = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
-            parts = [floats_of(file[f"{key[:-2]}/{part}"], of[dtype]) for part, dtype in dtypes.items()]
+            arrays = unrefuted({part: file[f"{key[:-2]}/{part}"] for part in dtypes}, key[:-2])
+            parts = [floats_of(arrays[part], of[dtype]) for part, dtype in dtypes.items()]
             yield Recorded(f"{architecture}.{kind}", *parts)
 
 
@@ -160,13 +163,14 @@ def test_recorded_tiles(rooms: dict[str, Kernels], target: str) -> None:
         row = INSTRUCTIONS[case.contract]
         if target == "sm_90a" and not case.contract.startswith("hopper"):
             continue
-        rooms[stem]._library.sim_tensor_core(row.fraction, row.terms)
+        rooms[stem]._library.sim_tensor_core(row.fraction, row.terms, row.zero)
         repeats = (5, 9) if target == "sm_90a" else (1, 1)
         for a, b, c, d in zip(*case[1:], strict=True):
             x, y, z, want = a.repeat(repeats[0], 1), b.repeat(1, repeats[1]), c.repeat(*repeats), d.repeat(*repeats)
             assert_bit_equal(gemm(rooms, x, y, z, torch.float32, target=target), want)
             count += 1
-    rooms[stem]._library.sim_tensor_core(25, 16)
+    hopper = INSTRUCTIONS["hopper.bf16"]
+    rooms[stem]._library.sim_tensor_core(hopper.fraction, hopper.terms, hopper.zero)
     assert count > (30 if target == "sm_90a" else 90)
 
 
@@ -224,7 +228,7 @@ def test_which_tiling_serves() -> None:
 
 @pytest.mark.parametrize("capability", [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0), (7, 5)])
 def test_a_device_serves_the_bits_that_it_has(capability: tuple[int, int]) -> None:
-    alike = {8: ("ampere", "ada"), 9: ("hopper", "blackwell"), 10: ("hopper", "blackwell"), 12: ("hopper", "blackwell")}
+    alike = {8: ("ampere", "ada"), 9: ("hopper",), 10: ("blackwell",), 12: ("blackwell",)}
     for architecture in ("volta", "turing", "ampere", "ada", "hopper", "blackwell", "cdna3"):
         for kind in ("bf16", "f16", "f16.acc16", "bf16.k8", "tf32", "fp8"):
             served = matrixcores.served(f"tc.{architecture}.{kind}/v1", capability) is not None
@@ -265,6 +269,15 @@ def test_no_barrier_commit_or_wait_is_idle(rooms: dict[str, Kernels], target: st
     assert len(sites) > 3
     for number, what in sites.items():
         assert any(differs(choice._replace(without=number)) for choice in CHOICES), f"nothing needs {what}"
+
+
+# ---- over a driver without a GPU -----------------------------------------------------------------------
+
+
+def test_products_are_the_references_for_every_shape() -> None:
+    assert stage().play(scenes.on_tensor_cores) == []
+    launched = {line.split()[1].rpartition("_")[0] for line in stage().calls("cuLaunchKernel")}
+    assert launched >= {"rn_mma_bfloat16_slim", "rn_wgmma_bfloat16_narrow", "rn_wgmma_float16_narrow"}
 
 
 # ---- on a GPU ------------------------------------------------------------------------------------------

@@ -9,6 +9,9 @@ gemm_mma     ``<architecture>.<instruction>.<types>.<accumulator>.K<K>/a`` [n, M
              [n, M, N], ``/d``: what microsoft/MMA-Sim makes of them; ``tcsplit.*`` with ``/bias`` [n, N] for ``/c``
 gemm_mfma    ``<instruction>/<types>.K<K>/a`` to ``/d``: the same of AMD's
 ===========  ========================================================================================================
+
+tensorcores_hopper was recorded from an H200: ``hopper.<kernel>.K<K>/a`` to ``/d`` as in gemm_mma; ``/kind`` [n] says
+which of the families ``kinds`` each tile is of, ``about`` where it was.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .known_deviations.mma_sim import REFUTED
 from .vectors import Golden, directory
 
 Array = NDArray[Any]
@@ -48,7 +52,24 @@ def golden() -> Iterator[Golden]:
         arrays = _load(name)
         for key in sorted({key.rpartition("/")[0] for key in arrays}):
             row, options, last = read(key)
-            yield _tiles(row, options, *(arrays[f"{key}/{part}"] for part in ("a", "b", last, "d")))
+            parts = unrefuted({part: arrays[f"{key}/{part}"] for part in ("a", "b", last, "d")}, key)
+            yield _tiles(row, options, *parts.values())
+    for key, parts in hopper():
+        if options := _hopper(key):
+            some = (x[::HOPPER_TILES] for x in parts.values())
+            yield _tiles("gemm_tensorcore_add", options, *some)
+
+
+def unrefuted(parts: Mapping[str, Array], key: str) -> dict[str, Array]:
+    """Tiles of gemm_mma without those that the hardware contradicts."""
+    return {part: np.delete(x, REFUTED.get(key, ()), 0) for part, x in parts.items()}
+
+
+def hopper() -> Iterator[tuple[str, dict[str, Array]]]:
+    """Names of kernels with their K, and a, b, c and d of the hardware."""
+    arrays = _load("tensorcores_hopper")
+    for key in (name.removesuffix("/a") for name in arrays if name.endswith("/a")):
+        yield key.removeprefix("hopper."), {part: arrays[f"{key}/{part}"] for part in "abcd"}
 
 
 def _load(name: str) -> dict[str, Array]:
@@ -100,6 +121,9 @@ TYPES = {
     "fp8": ("float8_e4m3fnuz", "fp8"),
     "bf8": ("float8_e5m2fnuz", "fp8"),
 }
+#: of an instruction, by the kind of its operands; others have theirs in their names
+MOST_TERMS = {"bf16": "k16", "f16": "k16", "tf32": "k8", "fp8": "k32"}
+HOPPER_TILES = 4  #: of a family; one is a golden vector
 
 
 def _tiles(row: str, options: Mapping[str, Any], a: Array, b: Array, c: Array, d: Array) -> Golden:
@@ -135,6 +159,17 @@ def _mma(key: str) -> tuple[str, dict[str, Any], str]:
     if accumulator == "f16":
         name, options["dtype"], options["bias_dtype"] = f"{name}.acc16", "float16", "float16"
     return "gemm_tensorcore_add", {**options, "instruction": name}, "c"
+
+
+def _hopper(key: str) -> dict[str, Any] | None:
+    """Of an H200: ``wgmma_bf16_k16.K32``; no contract has mma.sync of 8 bits."""
+    group, *types, terms = key.partition(".")[0].removesuffix("_acc16").split("_")
+    if group == "mma" and len(types) > 1:
+        return None
+    kind = TYPES[types[0]][1]
+    name = f"hopper.{kind}" + ("" if terms == MOST_TERMS[kind] else f".{terms}")
+    dtype, suffix = ("float16", ".acc16") if "_acc16" in key else ("float32", "")
+    return {**_sides("_".join(types)), "dtype": dtype, "bias_dtype": dtype, "instruction": name + suffix}
 
 
 def _mfma(key: str) -> tuple[str, dict[str, Any], str]:

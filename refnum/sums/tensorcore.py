@@ -1,14 +1,14 @@
 """Sums of products as NVIDIA's tensor cores make them: contracts ``tc.<architecture>.<kind>/v1`` and ``tcsplit/v1``.
 
-A model: that of microsoft/MMA-Sim at commit c785138, whose authors report the bits of the hardware. A row of
-`INSTRUCTIONS` takes blocks of terms, k ascending, each into the accumulator c that the block before it has left; the
-first c is the bias or +0. K is filled up with +0 to whole blocks. A term is a product; or, where 16 products share a
-pair of scales, their exact sum.
+A model: that of microsoft/MMA-Sim at commit c785138, whose authors report the bits of the hardware; on Hopper, what 0
+does is what an H200 was found to do. A row of `INSTRUCTIONS` takes blocks of terms, k ascending, each into the
+accumulator c that the block before it has left; the first c is the bias or +0. K is filled up with +0 to whole blocks.
+A term is a product; or, where 16 products share a pair of scales, their exact sum.
 
     T1. The exponent of a number of a format is floor(log2 |x|), but never below that of the format's least normal
-        number; that of 0 is -126 in any format. tf32 drops the last 13 bits of a float32. The exponent of a product is
-        the sum of those of its factors, and of their scales; that of a sum of 16 products is the sum of those of the
-        scales. Scales of E4M3 count by magnitude.
+        number; that of 0 is -126 in any format, but on Hopper less than any: there, terms that are 0 have no say.
+        tf32 drops the last 13 bits of a float32. The exponent of a product is the sum of those of its factors, and of
+        their scales; that of a sum of 16 products is the sum of those of the scales. Scales of E4M3 count by magnitude.
     T2. With the largest exponent E of all terms and of c, each of them is cut, toward 0, to a multiple of 2**(E - F),
         and all are added.
     T3. The sum is rounded to the accumulator: toward 0 to float32, or to 13 bits of its fraction; or to the nearest
@@ -62,6 +62,7 @@ from .results import RESULTS, finished
 from .tree import join
 
 ZERO = -126  #: the exponent of 0, whatever its format
+NOTHING = -1 << 9  #: the same where 0 has no say: no factor lifts it to what two others have at least, -126 - 126
 SIDE = 1 << 9  #: rows and columns of a tile at most
 TERMS = 1 << 10  #: terms whose factors are decoded at a time
 PRODUCTS = 1 << 17  #: products that the form in float64 works on at a time, so that they stay in the cache
@@ -108,6 +109,7 @@ class Instruction:
     accumulator: Accumulator = FLOAT32
     blocks: tuple[Block, ...] = ()  #: the formats of operands, if they are Blocks
     group: int = 1  #: products under one pair of scales that are added exactly, and are one term then
+    zero: int = ZERO  #: the exponent of 0
 
     @property
     def operands(self) -> tuple[torch.dtype, ...]:
@@ -130,8 +132,9 @@ class Instruction:
         count = f"{self.terms} products" if self.group == 1 else f"{self.terms} exact sums of {self.group} products"
         held, kept, rounding = self.accumulator
         to = f"{kept}" if held == kept else f"{1 + kept.exponent + kept.mantissa} bits ({kept.mantissa} of a fraction)"
+        of = "" if self.zero == ZERO else " of what is not 0"
         return (
-            f"k ascending, blocks of {count}: with the accumulator aligned to the largest exponent, cut to "
+            f"k ascending, blocks of {count}: with the accumulator aligned to the largest exponent{of}, cut to "
             f"{self.fraction} bits below it, added, rounded {rounding.replace('_', ' ')} to {to}; from the bias or +0"
         )
 
@@ -143,13 +146,13 @@ HOPPER = {"bf16": 16, "bf16.k8": 8, "f16": 16, "f16.k8": 8, "tf32": 8, "tf32.k4"
 
 
 def _rows(
-    architecture: str, fraction: int, terms: dict[str, int], accumulator: Accumulator = FLOAT32
+    architecture: str, fraction: int, terms: dict[str, int], accumulator: Accumulator = FLOAT32, zero: int = ZERO
 ) -> Iterator[Instruction]:
     for kind, count in terms.items():
         name, formats = f"{architecture}.{kind}", KINDS[kind.partition(".")[0]]
-        yield Instruction(name, formats, fraction, count, accumulator)
+        yield Instruction(name, formats, fraction, count, accumulator, zero=zero)
         if kind.startswith(NARROW):
-            yield Instruction(f"{name}.acc16", formats, fraction, count, FLOAT16)
+            yield Instruction(f"{name}.acc16", formats, fraction, count, FLOAT16, zero=zero)
 
 
 #: The instruction is part of the name: k8 is m16n8k8, k4 m16n8k4 (m8n8k4 for f16), k16 m16n8k16 of 8 bits. Those
@@ -163,8 +166,8 @@ INSTRUCTIONS: dict[str, Instruction] = {
         *_rows("ampere", 24, AMPERE),
         *_rows("ada", 24, AMPERE),
         *_rows("ada", 13, {"fp8": 16, "fp8.k16": 16}, E8M13),
-        *_rows("hopper", 25, HOPPER),
-        *_rows("hopper", 13, {"fp8": 32}, E8M13),
+        *_rows("hopper", 25, HOPPER, zero=NOTHING),
+        *_rows("hopper", 13, {"fp8": 32}, E8M13, zero=NOTHING),
         *_rows("blackwell", 25, HOPPER | {"fp8": 32, "fp8.k16": 16}),
         Instruction("blackwell.mxf8", (e4m3, e5m2), 25, 32, blocks=(mxfp8_e4m3, mxfp8_e5m2)),
         Instruction("blackwell.mxf4", (e2m1,), 35, 4, blocks=(mxfp4,), group=16),
@@ -389,12 +392,12 @@ def _add_by_definition(sums: Tensor, x: Codes, y: Codes, instruction: Instructio
 
 def _terms(x: Codes, instruction: Instruction) -> _Terms:
     factor = decode(x.elements, x.fmt)
-    significand, exponent = _fixed(factor, x.fmt)
+    significand, exponent = _fixed(factor, x.fmt, instruction.zero)
     special, bits = _special(factor), x.fmt.mantissa
     if x.scales is None:
         return _Terms(significand, exponent.squeeze(-1), special, bits)
     scale = decode(x.scales, x.scale)
-    multiplier, power = _fixed(scale, x.scale)
+    multiplier, power = _fixed(scale, x.scale, instruction.zero)
     if instruction.group == 1:
         power = power + exponent.squeeze(-1)
     else:  # elements of a group are integers of one unit
@@ -403,13 +406,13 @@ def _terms(x: Codes, instruction: Instruction) -> _Terms:
     return _Terms(significand * multiplier[..., None], power, special, bits + x.scale.mantissa)
 
 
-def _fixed(x: Exact, fmt: Minifloat) -> tuple[Tensor, Tensor]:
+def _fixed(x: Exact, fmt: Minifloat, zero: int) -> tuple[Tensor, Tensor]:
     """Signed significands as integers, and exponents, which are never below the format's least; 0 has one of its own.
 
     The value is significand * 2**(exponent - mantissa).
     """
-    zero = ~nonzero(x.significand[0])
-    exponent = select(zero, torch.full_like(x.exponent, ZERO), x.exponent.clamp(min=fmt.min_scale))
+    exponent = x.exponent.clamp(min=fmt.min_scale)
+    exponent = select(nonzero(x.significand[0]), exponent, torch.full_like(exponent, zero))
     down = (LIMB - 1 - fmt.mantissa + exponent - x.exponent).clamp(max=LIMB)
     return _signed(x.significand[0] >> down, x.sign), exponent
 
@@ -430,7 +433,7 @@ def _block_by_definition(bits: Tensor, x: _Terms, y: _Terms, instruction: Instru
     held, kept, rounding = instruction.accumulator
     # T1. Significands of products lie between -4 and 4: they are not normalised.
     accumulator = decode(bits, float32)
-    c, c_exponent = _fixed(accumulator, held)
+    c, c_exponent = _fixed(accumulator, held, instruction.zero)
     terms, exponents = (x.significand * y.significand).sum(-1), x.exponent + y.exponent
     # T2.
     largest = torch.maximum(exponents.amax(-1), c_exponent)
@@ -520,11 +523,11 @@ def _add_in_float64(sums: Tensor, x: Codes, y: Codes, instruction: Instruction) 
 def _factors(x: Codes, instruction: Instruction) -> _Factors:
     values = _values(x.elements.movedim(-2, 0).contiguous(), x.fmt)
     if x.scales is None:
-        return _Factors(values, _exponents(values, x.fmt))
+        return _Factors(values, _exponents(values, x.fmt, instruction.zero))
     scales = _values(x.scales.movedim(-1, 0).contiguous(), x.scale)[..., None]
-    exponents = _exponents(scales, x.scale)
+    exponents = _exponents(scales, x.scale, instruction.zero)
     if instruction.group == 1:
-        exponents += _exponents(values, x.fmt)
+        exponents += _exponents(values, x.fmt, instruction.zero)
     return _Factors(values.mul_(scales), exponents)
 
 
@@ -534,12 +537,12 @@ def _values(codes: Tensor, fmt: Minifloat) -> Tensor:
     )
 
 
-def _exponents(values: Tensor, fmt: Minifloat) -> Tensor:
+def _exponents(values: Tensor, fmt: Minifloat, zero: int) -> Tensor:
     """int16 exponents as `_fixed` has them; that of Inf and NaN does not matter."""
 
     def kernel(bits: Tensor) -> Tensor:
         field = (bits >> FRACTION).bitwise_and_(0x7FF)
-        return (field - BIAS).clamp_(fmt.min_scale, fmt.max_scale).masked_fill_(field == 0, ZERO)
+        return (field - BIAS).clamp_(fmt.min_scale, fmt.max_scale).masked_fill_(field == 0, zero)
 
     return elementwise(kernel, values.view(torch.int64), dtype=torch.int16)
 
@@ -553,9 +556,9 @@ def _add_block(sums: Tensor, x: _Factors, y: _Factors, memory: _Memory, instruct
     # F1. 2**E, as patterns: floats that are not negative have the order of their patterns.
     torch.add(x.exponents, y.exponents, out=memory.exponents)
     torch.amax(memory.exponents, 0, out=memory.largest)
-    power_bits.copy_(memory.largest.clamp_(min=BIAS + ZERO - unit)).bitwise_left_shift_(FRACTION)
+    power_bits.copy_(memory.largest.clamp_(min=BIAS + instruction.zero - unit)).bitwise_left_shift_(FRACTION)
     torch.bitwise_and(bits, FIELD, out=own_bits)
-    if held.min_scale > ZERO:
+    if held.min_scale > instruction.zero:
         own_bits.clamp_(min=(BIAS + held.min_scale - unit) << FRACTION).mul_(sums != 0)
     torch.maximum(power_bits, own_bits, out=power_bits)
     # F2. Times 2**(F - E), of terms the integers stay. Products are exact, and so is the sum of integers. The exponent

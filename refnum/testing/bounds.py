@@ -43,7 +43,6 @@ from ..fast.conversions import converted
 from ..fast.slices import SURPLUS
 from ..fast.vectors import power_of_2
 from ..formats import Minifloat, bfloat16, float16, float32, holds, tf32
-from ..sums import tensorcore
 from ..sums.exact import exact_mm
 from ..sums.operands import FP8, widened
 from ..sums.tensorcore import INSTRUCTIONS, Instruction
@@ -55,7 +54,6 @@ LARGEST = 350.0  #: the logarithm of growth beyond which it makes no difference,
 
 
 OPERANDS = (torch.float32, torch.bfloat16, torch.float16, *FP8)
-ZERO = 2.0**tensorcore.ZERO  #: as what 0 counts where a tensor core aligns terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +180,7 @@ def _cut(product: Product, most: Tensor, blocks: int, instruction: Instruction) 
     """What is cut off all terms where accumulators have a largest size."""
     least = 2.0 ** max(row.min_scale for row in instruction.formats)
     sizes = (in_float64(side).nan_to_num_(0, 0, 0).abs_() for side in product[1:3])
-    x, y = (torch.where(size == 0, ZERO, size.clamp(min=least)) for size in sizes)
+    x, y = (torch.where(size == 0, 2.0**instruction.zero, size.clamp(min=least)) for size in sizes)
     normal = 2.0**instruction.accumulator.held.min_scale
     return (instruction.terms + 1) * 2.0**-instruction.fraction * (x @ y + blocks * (most + normal))
 

@@ -6,9 +6,9 @@ namespace sim {
 
 // ---- the model -----------------------------------------------------------------------------------
 
-// What the hardware is like: bits below the largest exponent that a term keeps, and the terms of a block.
-struct TensorCore { int fraction, terms; };
-inline TensorCore tensor_core{25, 16};
+// What the hardware is like: bits below the largest exponent that a term keeps, the terms of a block, the exponent of 0.
+struct TensorCore { int fraction, terms, zero; };
+inline TensorCore tensor_core{25, 16, -512};
 
 // A number: significand * 2**(exponent - mantissa).
 struct Number {
@@ -17,14 +17,14 @@ struct Number {
     bool nan, infinite;
 };
 
-// A float of so many bits of exponent and mantissa. The exponent of a subnormal is the least one, that of 0 is -126.
+// A float of so many bits of exponent and mantissa. The exponent of a subnormal is the least one, 0 has one of its own.
 inline Number number(std::uint32_t bits, int exponent_bits, int mantissa) {
     const int bias = (1 << (exponent_bits - 1)) - 1;
     const int field = bits >> mantissa & ((1 << exponent_bits) - 1);
     const std::int64_t rest = bits & ((1u << mantissa) - 1), one = std::int64_t(field > 0) << mantissa;
     const bool negative = bits >> (exponent_bits + mantissa) & 1, special = field == (1 << exponent_bits) - 1;
     const std::int64_t magnitude = rest | one;
-    const int exponent = magnitude ? std::max(field, 1) - bias : -126;
+    const int exponent = magnitude ? std::max(field, 1) - bias : tensor_core.zero;
     return {negative ? -magnitude : magnitude, exponent, mantissa, special && rest, special && !rest};
 }
 
@@ -37,6 +37,7 @@ inline Number number(float x) {
 // x * 2**shift, cut toward 0.
 inline std::int64_t cut(std::int64_t x, int shift) {
     const std::int64_t magnitude = x < 0 ? -x : x;
+    if (!magnitude) return 0;  // however far
     const std::int64_t moved = shift >= 0 ? magnitude << shift : shift > -63 ? magnitude >> -shift : 0;
     return x < 0 ? -moved : moved;
 }
@@ -162,4 +163,4 @@ void multiply_add(Format, float* sums, const std::uint32_t (&a)[4], std::uint32_
 }  // namespace rn
 
 // The hardware that is modelled from now on.
-extern "C" void sim_tensor_core(int fraction, int terms) { sim::tensor_core = {fraction, terms}; }
+extern "C" void sim_tensor_core(int fraction, int terms, int zero) { sim::tensor_core = {fraction, terms, zero}; }

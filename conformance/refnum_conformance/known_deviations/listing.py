@@ -35,6 +35,7 @@ def listed() -> list[Listed]:
         module = importlib.import_module(f"{__package__}.{name}")
         found += [_of_softposit(name, each) for each in getattr(module, "DEVIATIONS", ())]
         found += [_of_rows(each) for each in getattr(module, "PINS", ())]
+        found += [_of_instructions(name, each) for each in getattr(module, "DOTS", ())]
     return found
 
 
@@ -51,6 +52,12 @@ def _of_rows(pin: Any) -> Listed:
     choices = (pin.options[name] for name in CHOICES if name in pin.options)
     call = f"{pin.row}({_several(map(_float, operand))}), {', '.join((describe(pin.options), *choices))}"
     return Listed(pin.target, call, _codes(pin.got), _codes(pin.right), f"{pin.why} ({pin.rule})")
+
+
+def _of_instructions(peer: str, dot: Any) -> Listed:
+    a, b = (_several(f"{code:#010x}" for code in side) for side in (dot.a, dot.b))
+    call = f"tc.{dot.instruction}/v1 of ({a}) and ({b}), C = {dot.c:#010x}"
+    return Listed(peer, call, _code(dot.got), _code(dot.right), dot.why)
 
 
 def _codes(codes: int | tuple[int, ...]) -> str:

@@ -2,7 +2,7 @@
 
 One dot product at a time: patterns in, the pattern of the last accumulator out, NaN as 0x7fffffff (0x7fff of float16).
 The steps are those of microsoft/MMA-Sim at commit c785138: each block of terms and the accumulator are aligned to the
-largest exponent, cut, added, and rounded.
+largest exponent, cut, added, and rounded. On Hopper, terms that are 0 have no exponent, as was found on an H200.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .reals import Dyadic
 
 FLOAT32, FLOAT16 = FLOATS["float32"], FLOATS["float16"]
 E4M3, E2M1, E8M0 = Row(4, 3, 7, "fn"), Row(2, 1, 1, "none"), Row(8, 0, 127, "fn", signed=False, subnormals=False)
-ZERO_EXPONENT = -126  #: of 0 in any format
+ZERO_EXPONENT = -126  #: of 0 in any format, where it has one
 
 #: name -> format
 FORMATS = {
@@ -40,6 +40,7 @@ class Core(NamedTuple):
     kept: int = 23  #: bits of the fraction of a sum; 10 stand for float16, to nearest
     lost: int = 0  #: bits that an operand loses at once
     group: int = 1  #: products that make a term
+    zeros: bool = True  #: whether terms that are 0 have an exponent
 
 
 CORES = {
@@ -79,6 +80,7 @@ CORES = {
     "blackwell.mxf4": Core(35, 4, group=16),
     "blackwell.nvf4": Core(35, 4, group=16),
 }
+CORES |= {name: core._replace(zeros=False) for name, core in CORES.items() if name.startswith("hopper.")}
 CORES |= {f"{name}.acc16": core._replace(kept=10) for name, core in CORES.items() if ".f16" in name or ".fp8" in name}
 
 
@@ -172,10 +174,10 @@ def _block(pairs: list[tuple[Factor, Factor]], c: int, core: Core) -> int:
         return encode(False, Special.NAN, row)
     if infinite:
         return encode(infinite.pop(), Special.INF, row)
-    largest = max(accumulator.exponent, *(exponent for _, exponent in terms))
-    unit = Fraction(2) ** (largest - core.fraction)
-    sums = [sum(map(_signed, numbers), Fraction(0)) for numbers, _ in terms]
-    return _rounded(sum(trunc(x / unit) for x in (*sums, _signed(accumulator))) * unit, core)
+    sums = [(sum(map(_signed, numbers), Fraction(0)), exponent) for numbers, exponent in terms]
+    sums = [(x, exponent) for x, exponent in (*sums, (_signed(accumulator), accumulator.exponent)) if core.zeros or x]
+    unit = Fraction(2) ** (max((exponent for _, exponent in sums), default=0) - core.fraction)
+    return _rounded(sum(trunc(x / unit) for x, _ in sums) * unit, core)
 
 
 def _product(x: Number, y: Number) -> Number:
