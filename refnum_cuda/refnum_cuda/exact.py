@@ -39,8 +39,8 @@ WORDS_SHARED = 21 * 8 * THREADS  #: bytes of shared memory for a block's words
 MOST_BLOCKS = 1 << 16
 BLOCKS_EACH = 5  #: of a multiprocessor, where few results are in doubt
 
-FEWEST = 6  #: rows and columns for which residues pay,
-SMALLEST = 1 << 24  #: and products of factors,
+FEWEST = 2  #: rows and columns for which residues pay,
+SMALLEST = 1 << 22  #: and products of factors,
 MOST_COLUMNS = 1 << 20  #: of which a part of the rows has no more results than 31 bits can number
 AREA = 1 << 30  #: bytes of residues of sums at a time
 
@@ -431,9 +431,9 @@ def examples() -> Iterator[tuple[Any, ...]]:
         -0 * k,
     ]
     columns = [1 - k * 2.0**-23, k % 7 - 3, 2.0 ** -(k % 80), 1 + 0 * k]
-    a = torch.stack([*rows, *(torch.sin(k * i) for i in range(1, 249))])
-    b = torch.stack([*columns, *(torch.cos(k * i) for i in range(252))])
-    bias = torch.where(k[:256] % 2 == 0, -0.0, k[:256] - 64)
+    a = torch.stack([*rows, *(torch.sin(k * i) for i in range(1, 121))])
+    b = torch.stack([*columns, *(torch.cos(k * i) for i in range(124))])
+    bias = torch.where(k[:128] % 2 == 0, -0.0, k[:128] - 64)
     for dtype, out_dtype in (
         (torch.float32, torch.float32),
         (torch.bfloat16, torch.float16),
