@@ -455,7 +455,7 @@ MUTANTS = {
         "bits & SIGN ? static_cast<i32>(integer) :",
     ),
     "of quotients cut": ("quotient = 1ull << 31", "quotient = 0"),
-    "of NaR in a column": ("sums.a_nar[row] | sums.b_nar[first + j]", "sums.a_nar[row]"),
+    "of NaR in a column": ("sums.a_nar[row] | sums.b_nar[column]", "sums.a_nar[row]"),
     "of a span without its largest fractions": ("OFFSET + scale + (trailing < MANTISSA)", "OFFSET + scale - 9"),
     "of a unit that c is not in": ("a_unit < unit(2) - b_unit ? a_unit : unit(2) - b_unit", "a_unit"),
     "of sums without growth": ("bound(0) + bound(1) + scheme.growth", "bound(0) + bound(1) - 24"),

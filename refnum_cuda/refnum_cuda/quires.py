@@ -216,7 +216,7 @@ class ByResidues:
         part = slice(batch, batch + 1), rows, columns
         out, c = self.out[part], None if self.c is None else self.c[part]
         sums = Sums(product, self.nar[0][batch, rows], self.nar[1][batch, columns])
-        blocks = min(-(-out.shape[1] * -(-out.shape[2] // 4) // THREADS), MOST_BLOCKS)
+        blocks = min(-(-out.numel() // THREADS), MOST_BLOCKS)
         return (
             *(RECONSTRUCT, (blocks, 1, 1), (THREADS, 1, 1), 0, sums, Numbers(c), Numbers(out), *out.shape[1:]),
             *(parameters.posit(self.fmt), self.scheme, basis()),

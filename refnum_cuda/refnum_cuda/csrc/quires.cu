@@ -124,16 +124,16 @@ struct Basis {
     u32 words[2 * GROUPS * (GROUPS + 1) * (2 * GROUPS + 1) / 3 + 5 * GROUPS * (GROUPS + 1) / 2];
 };
 
-// The integer below P / 2 in size that has these residues, the bytes of a place in as many words.
+// The integer below P / 2 in size that has these residues, a stride apart.
 template <i32 WORDS>
-RN_HD void set_from_residues(Register<GROUPS>& sum, const u32 (&residues)[MOST_MODULI], i32 byte, const Basis& basis) {
+RN_HD void set_from_residues(Register<GROUPS>& sum, const u8* residues, i64 stride, const Basis& basis) {
     constexpr i32 ALL = 4 * WORDS;
     const u32* weights = basis.words + Basis::start(WORDS);
     const u32* product = weights + ALL * (WORDS + 1);
     u64 words[WORDS] = {}, quotient = 1ull << 31;
 #pragma unroll
     for (i32 i = 0; i < ALL; i++) {
-        const u32 y = residues[i] >> 8 * byte & 0xff, *weight = weights + i * (WORDS + 1);
+        const u32 y = residues[i * stride], *weight = weights + i * (WORDS + 1);
 #pragma unroll
         for (i32 w = 0; w < WORDS; w++) words[w] += static_cast<u64>(y) * weight[w];
         quotient += static_cast<u64>(y) * weight[WORDS];
@@ -155,12 +155,11 @@ struct Sums {
     const u8* b_nar;     // of each column
 };
 
-RN_HD void set_from_residues(Register<GROUPS>& sum, const u32 (&residues)[MOST_MODULI], i32 byte, i32 groups,
-                             const Basis& basis) {
+RN_HD void set_from_residues(Register<GROUPS>& sum, const u8* residues, i64 stride, i32 groups, const Basis& basis) {
     switch (groups) {
 #define RN_GROUPS(n) \
     case n:          \
-        return set_from_residues<n>(sum, residues, byte, basis);
+        return set_from_residues<n>(sum, residues, stride, basis);
         RN_GROUPS(1)
         RN_GROUPS(2)
         RN_GROUPS(3)
@@ -348,27 +347,15 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
                          const __grid_constant__ rn::Scheme scheme, const __grid_constant__ rn::Basis basis) {
     using namespace rn;
     const Plan plan = plan_of(scheme);
-    const i32 across = (columns + 3) / 4, pitch = sums.columns / 4;
-    const u32* all = reinterpret_cast<const u32*>(sums.residues);
-    for (i32 item = static_cast<i32>(blockIdx.x * THREADS + threadIdx.x); item < rows * across;
+    const i64 stride = static_cast<i64>(sums.rows) * sums.columns;
+    for (i32 item = static_cast<i32>(blockIdx.x * THREADS + threadIdx.x); item < rows * columns;
          item += static_cast<i32>(gridDim.x) * THREADS) {
-        // 1. Four neighbouring columns lie in the bytes of words.
-        const i32 row = item / across, first = item % across * 4;
-        const u32* from = all + row * pitch + first / 4;
-        u32 residues[MOST_MODULI];
-#pragma unroll
-        for (i32 i = 0; i < MOST_MODULI; i++) {
-            residues[i] = i < 4 * plan.groups ? from[static_cast<i64>(i) * sums.rows * pitch] : 0;
-        }
-        // 2. Each of them by itself.
-#pragma unroll 1
-        for (i32 j = 0; j < 4 && first + j < columns; j++) {
-            Register<GROUPS> sum(plan.a_unit + plan.b_unit);
-            set_from_residues(sum, residues, j, plan.groups, basis);
-            if (sums.a_nar[row] | sums.b_nar[first + j]) sum.kind = NOT_A_NUMBER;
-            if (c.data) sum.add(decode(load(c, c.place(0, row, first + j), fmt), fmt));
-            store(out, out.place(0, row, first + j), sum.pattern(fmt), fmt);
-        }
+        const i32 row = item / columns, column = item % columns;
+        Register<GROUPS> sum(plan.a_unit + plan.b_unit);
+        set_from_residues(sum, sums.residues + row * sums.columns + column, stride, plan.groups, basis);
+        if (sums.a_nar[row] | sums.b_nar[column]) sum.kind = NOT_A_NUMBER;
+        if (c.data) sum.add(decode(load(c, c.place(0, row, column), fmt), fmt));
+        store(out, out.place(0, row, column), sum.pattern(fmt), fmt);
     }
 }
 
