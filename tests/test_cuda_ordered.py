@@ -360,8 +360,8 @@ def test_mutants_have_other_bits(name: str) -> None:
     assert any(differs(*case) for case in itertools.product(kinds, shapes, ("chain/v1", "tree/v1(Kc=10)")))
 
 
-#: a stage unrolled, and a term by itself; of few rows also for the first row alone
-FUSED = {"square": 128 * (8 + 1), "middle": 32 * (8 + 1), "slim": (4 + 1) * (64 + 1)}
+#: four terms, or of few rows all of a stage, and one by itself; of few rows again for the first row alone
+FUSED = {"square": 128 * (4 + 1), "middle": 32 * (4 + 1), "slim": (4 + 1) * (64 + 1)}
 
 
 @pytest.mark.slow

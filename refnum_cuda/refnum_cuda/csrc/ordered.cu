@@ -231,7 +231,7 @@ RN_HD void add_terms(Sums<Tile>& sums, const float* left, const float* right, i3
             term.add_to(sums);
         };
         if (count == Tile::TERMS) {
-#pragma unroll 8
+#pragma unroll 4
             for (i32 k = 0; k < Tile::TERMS; k++) add_term(k);
         } else {
 #pragma unroll 1
