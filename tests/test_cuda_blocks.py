@@ -62,7 +62,7 @@ def ties(element: refnum.formats.Element) -> Tensor:
     return torch.cat([bits + step for step in NEAR]).view(torch.float32)
 
 
-@pytest.mark.parametrize(("element", "name"), quantizer.FAST.items(), ids=str)
+@pytest.mark.parametrize(("element", "name"), blocks.NAMED.items(), ids=str)
 def test_codes_of_every_bfloat16_and_around_every_tie(
     library: ctypes.CDLL, element: refnum.formats.Element, name: str
 ) -> None:

@@ -16,6 +16,11 @@ from . import parameters
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)  #: in the order of rn::DType
 MX = tuple(getattr(formats, name) for name in "mxfp4 mxfp6_e2m3 mxfp6_e3m2 mxfp8_e4m3 mxfp8_e5m2 mxint8".split())
+#: elements that have kernels of their own, and how those are named after them
+NAMED = {
+    **{getattr(formats, name): name for name in "e2m1 e2m3 e3m2 e4m3 e5m2".split()},
+    FixedPoint(8, 6, symmetric=True): "int8",
+}
 THREADS, MOST_BLOCKS = 256, 1 << 16
 EIGHT = 8  #: values that a thread takes together
 

@@ -44,13 +44,13 @@ ANYWHERE = launch.Kernel(
     "rn_dequantize_blocks",
     (Stored, blocks.Strides, blocks.Strides, blocks.Strides, blocks.Tile, c_void_p, c_int32),
 )
-#: by dtype and elements in a byte
+#: by dtype and element
 IN_ROWS = {
-    (dtype, packed): launch.Kernel(
-        "blocks", f"rn_dequantize_rows_{blocks.name_of(dtype)}_{packed}", (Stored, c_int64, c_int32, c_void_p)
+    (dtype, element): launch.Kernel(
+        *("blocks", f"rn_dequantize_rows_{blocks.name_of(dtype)}_{name}"), (Stored, c_int64, c_int32, c_void_p)
     )
-    for dtype in blocks.DTYPES
-    for packed in (1, 2)
+    for dtype in blocks.DTYPES[:3]
+    for element, name in blocks.NAMED.items()
 }
 
 
@@ -79,8 +79,9 @@ def placed(
     wide = not _float32_holds_products(fmt, level is not None, out.dtype)
     stored = Stored(elements, scales, level, blocks.element_of(fmt.element), SCALES.index(fmt.scale), wide)
     if _in_rows(elements, scales, fmt, axis, out):
-        eights, log_threads = out.numel() // blocks.EIGHT, (fmt.tile[1] // blocks.EIGHT).bit_length() - 1
-        return IN_ROWS[out.dtype, fmt.packed], *blocks.threads(eights), 0, stored, eights, log_threads, out
+        eights, log_eights = out.numel() // blocks.EIGHT, (fmt.tile[1] // blocks.EIGHT).bit_length() - 1
+        kernel = IN_ROWS[out.dtype, fmt.element]
+        return kernel, *blocks.threads(eights), 0, stored, eights, log_eights, out
     elements, scales, values = (blocks.four_axes(x, axis, fmt) for x in (elements, scales, out))
     stored = Stored(elements, scales, level, *stored.how)
     sizes = blocks.Strides(*elements.stride()), blocks.Strides(*scales.stride()), blocks.Strides(*values.shape)
@@ -92,7 +93,8 @@ def _in_rows(elements: Tensor, scales: Tensor, fmt: Block, axis: int, out: Tenso
     """Whether whole blocks lie one behind the other."""
     rows, columns = fmt.tile
     whole = axis == -1 and rows == 1 and out.shape[-1] % columns == 0 and blocks.in_eights(columns)
-    return whole and elements.is_contiguous() and scales.is_contiguous() and not elements.data_ptr() % blocks.EIGHT
+    has_kernel = (out.dtype, fmt.element) in IN_ROWS and not elements.data_ptr() % blocks.EIGHT
+    return whole and has_kernel and elements.is_contiguous() and scales.is_contiguous()
 
 
 def _float32_holds_products(fmt: Block, level: bool, dtype: torch.dtype) -> bool:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import refnum
 from refnum.boundary import FLOAT_ROWS
-from refnum.formats import Block, FixedPoint, bfloat16, e8m0, float32
+from refnum.formats import Block, bfloat16, e8m0, float32
 from refnum.mx.blocks import stored_shapes
 from refnum.mx.profiles import find
 from refnum.mx.quantizer import stored
@@ -27,15 +27,6 @@ from . import blocks, launch
 from .parameters import ROUNDINGS
 from .serving import Operation
 
-#: elements whose codes float32 arithmetic makes, by the name of their kernels
-FAST = {
-    refnum.e2m1: "e2m1",
-    refnum.e2m3: "e2m3",
-    refnum.e3m2: "e3m2",
-    refnum.e4m3: "e4m3",
-    refnum.e5m2: "e5m2",
-    FixedPoint(8, 6, symmetric=True): "int8",
-}
 UNIT = 32  #: values that a thread has
 WARP = 32  #: threads
 MOST_ROWS = (1 << 16) - 1
@@ -139,7 +130,7 @@ BY_ROWS = {
         *("blocks", f"rn_quantize_rows_{blocks.name_of(dtype)}_{name}"), (Rows, c_int32, Choices, c_float, *_TO_STORE)
     )
     for dtype in blocks.DTYPES[:3]
-    for element, name in FAST.items()
+    for element, name in blocks.NAMED.items()
 }
 
 
@@ -186,7 +177,12 @@ def by_rows(made: Recipe) -> bool:
     """Whether float32 arithmetic makes the elements, those of a block on some threads of a warp."""
     rows, columns = made.fmt.tile
     whole = rows == 1 and columns <= blocks.EIGHT * WARP and blocks.in_eights(columns)
-    return whole and made.rounding == "nearest_even" and made.fmt.element in FAST and made.underflow in (None, SMALLEST)
+    return (
+        whole
+        and made.rounding == "nearest_even"
+        and made.fmt.element in blocks.NAMED
+        and made.underflow in (None, SMALLEST)
+    )
 
 
 # ---- quantize: what comes out --------------------------------------------------------------------

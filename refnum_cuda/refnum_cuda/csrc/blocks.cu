@@ -479,38 +479,73 @@ extern "C" __global__ void rn_dequantize_blocks(const __grid_constant__ rn::Stor
 
 namespace rn {
 
-// Whole blocks one behind the other: eight values a thread, of 2**log_threads threads a block.
-template <class To, i32 PACKED>
-__device__ void dequantize_rows(const Stored& from, i64 eights, i32 log_threads, void* out) {
-    using In = Vector<u32, 2 / PACKED>;
+// Eight values, side by side: none of them is NaN, and float32 holds them, or holds them but for one rounding.
+RN_HD void store_eight(const float* value, ToFloat32, void* out, i64 i) {
+    static_cast<Vector<float, EIGHT>*>(out)[i] = *reinterpret_cast<const Vector<float, EIGHT>*>(value);
+}
+
+template <class F>
+RN_HD void store_pairs(const float* value, void* out, i64 i, F pair) {
+    Vector<u32, EIGHT / 2> pairs;
+#pragma unroll
+    for (i32 k = 0; k < EIGHT / 2; ++k) pairs.lane[k] = pair(value[2 * k], value[2 * k + 1]);
+    static_cast<Vector<u32, EIGHT / 2>*>(out)[i] = pairs;
+}
+
+RN_HD void store_eight(const float* value, ToBFloat16, void* out, i64 i) {
+    store_pairs(value, out, i, [](float low, float high) { return to_bfloat16_pair(low, high); });
+}
+
+RN_HD void store_eight(const float* value, ToFloat16, void* out, i64 i) {
+    store_pairs(value, out, i, [](float low, float high) { return to_float16_pair(low, high); });
+}
+
+// Whole blocks one behind the other: eight values a thread at a time, of 2**log_eights such in a block.
+template <class To, class Codes>
+__device__ void dequantize_rows(const Stored& from, i64 eights, i32 log_eights, void* out) {
+    constexpr i32 BITS = Codes::WIDTH == 4 ? 4 : 8;
     float level = from.tensor ? *from.tensor : 1.f;
+    bool finite_level = (bits_of(level) & MAGNITUDE_BITS) < INF_BITS;
     for_each(eights, [&](i64 i) {
-        In codes = reinterpret_cast<const In*>(from.elements)[i];
-        float scale = scale_at(from, i >> log_threads);
-        Vector<typename To::Bits, EIGHT> values;
+        Packed<Codes> codes = reinterpret_cast<const Packed<Codes>*>(from.elements)[i];
+        float scale = scale_at(from, i >> log_eights);
+        alignas(16) float element[EIGHT];
+        bool easy = !from.wide && finite_level && (bits_of(scale) & MAGNITUDE_BITS) < INF_BITS;
 #pragma unroll
         for (i32 k = 0; k < EIGHT; ++k) {
-            constexpr i32 BITS = 8 / PACKED;
-            u32 code = codes.lane[k * BITS / 32] >> (k * BITS % 32);
-            values.lane[k] = product<To>(value_of(code, from.element), scale, level, from.wide);
+            u32 head = codes.lane[k * BITS / 32] << (32 - Codes::WIDTH - k * BITS % 32);
+            element[k] = Codes::value(head);
+            if constexpr (Codes::MAY_BE_SPECIAL) easy = easy && (bits_of(element[k]) & MAGNITUDE_BITS) < INF_BITS;
         }
-        static_cast<Vector<typename To::Bits, EIGHT>*>(out)[i] = values;
+        if (easy) {
+#pragma unroll
+            for (i32 k = 0; k < EIGHT; ++k) element[k] = multiply_rn(multiply_rn(element[k], scale), level);
+            store_eight(element, To{}, out, i);
+        } else {
+            Vector<typename To::Bits, EIGHT> values;
+#pragma unroll
+            for (i32 k = 0; k < EIGHT; ++k) values.lane[k] = product<To>(element[k], scale, level, from.wide);
+            static_cast<Vector<typename To::Bits, EIGHT>*>(out)[i] = values;
+        }
     });
 }
 
 }  // namespace rn
 
-#define RN_DEQUANTIZE_ROWS(DTYPE, TO, PACKED)                                                                      \
-    extern "C" __global__ void rn_dequantize_rows_##DTYPE##_##PACKED(                                              \
-        const __grid_constant__ rn::Stored from, rn::i64 eights, rn::i32 log_threads, void* out) {                 \
-        rn::dequantize_rows<rn::TO, PACKED>(from, eights, log_threads, out);                                       \
+#define RN_DEQUANTIZE_ROWS(DTYPE, TO, NAME, CODES)                                                             \
+    extern "C" __global__ void rn_dequantize_rows_##DTYPE##_##NAME(                                            \
+        const __grid_constant__ rn::Stored from, rn::i64 eights, rn::i32 log_eights, void* out) {              \
+        rn::dequantize_rows<rn::TO, rn::CODES>(from, eights, log_eights, out);                                 \
     }
 
-RN_DEQUANTIZE_ROWS(float32, ToFloat32, 1)
-RN_DEQUANTIZE_ROWS(float32, ToFloat32, 2)
-RN_DEQUANTIZE_ROWS(bfloat16, ToBFloat16, 1)
-RN_DEQUANTIZE_ROWS(bfloat16, ToBFloat16, 2)
-RN_DEQUANTIZE_ROWS(float16, ToFloat16, 1)
-RN_DEQUANTIZE_ROWS(float16, ToFloat16, 2)
-RN_DEQUANTIZE_ROWS(float64, ToFloat64, 1)
-RN_DEQUANTIZE_ROWS(float64, ToFloat64, 2)
+#define RN_TO_DTYPES(NAME, CODES)                          \
+    RN_DEQUANTIZE_ROWS(float32, ToFloat32, NAME, CODES)    \
+    RN_DEQUANTIZE_ROWS(bfloat16, ToBFloat16, NAME, CODES)  \
+    RN_DEQUANTIZE_ROWS(float16, ToFloat16, NAME, CODES)
+
+RN_TO_DTYPES(e2m1, E2M1)
+RN_TO_DTYPES(e2m3, E2M3)
+RN_TO_DTYPES(e3m2, E3M2)
+RN_TO_DTYPES(e4m3, E4M3)
+RN_TO_DTYPES(e5m2, E5M2)
+RN_TO_DTYPES(int8, Int8)

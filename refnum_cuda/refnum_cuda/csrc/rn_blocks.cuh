@@ -132,6 +132,7 @@ RN_HD float value_of(u32 code, const Element& element) {
 template <i32 EXPONENT, i32 BITS, i32 SPECIALS>
 struct MinifloatCodes {
     static constexpr bool HAS_SIGN = true;  // beside a magnitude, which alone is rounded
+    static constexpr bool MAY_BE_SPECIAL = SPECIALS != NONE;
     static constexpr i32 WIDTH = 1 + EXPONENT + BITS, FIRST = 2 - (1 << (EXPONENT - 1));  // log2 of the least normal one
     static constexpr bool BY_LINES = EXPONENT == 2;
     static constexpr u32 EXCESS = BY_LINES ? 0x4b000000 : (FLOAT_BIAS + FIRST) << BITS;
@@ -162,6 +163,18 @@ struct MinifloatCodes {
         }
     }
 
+    // The value of the code whose sign is the first bit of a word.
+    static RN_HD float value(u32 head) {
+        // Fields at float32's places, under another bias: subnormal ones are subnormal there, too.
+        constexpr u32 MAGNITUDE = ((1u << (EXPONENT + BITS)) - 1) << (FLOAT_MANTISSA - BITS);
+        u32 fields = static_cast<u32>(static_cast<i32>(head) >> (8 - EXPONENT)) & (0x80000000 | MAGNITUDE);
+        float number = multiply_rn(float_of(fields), power(FLOAT_BIAS - 1 + FIRST));
+        if constexpr (SPECIALS == NONE) return number;
+        u32 magnitude = (fields & MAGNITUDE) >> (FLOAT_MANTISSA - BITS);
+        u32 special = SPECIALS == IEEE && magnitude == TOP + 1 ? INF_BITS | (head & 0x80000000) : 0x7fc00000;
+        return magnitude <= TOP ? number : float_of(special);
+    }
+
     static RN_HD constexpr float power(i32 exponent) {
         float result = 1;
         for (i32 i = 0; i < exponent; ++i) result *= 2;
@@ -183,7 +196,7 @@ using E5M2 = MinifloatCodes<5, 2, IEEE>;
 
 // Integers in units of 2**-6, without -128.
 struct Int8 {
-    static constexpr bool HAS_SIGN = false;
+    static constexpr bool HAS_SIGN = false, MAY_BE_SPECIAL = false;
     static constexpr i32 WIDTH = 8;
     static constexpr u32 EXCESS = 0;
 
@@ -193,6 +206,8 @@ struct Int8 {
         float bounded = most_of(least_of(x, 127 / 64.f), -127 / 64.f);
         return bits_of(add_rn(bounded, 1.5f * 0x1p17f)) & 0xff;
     }
+
+    static RN_HD float value(u32 head) { return multiply_rn(static_cast<float>(static_cast<i32>(head) >> 24), 1 / 64.f); }
 };
 
 // ---- scales --------------------------------------------------------------------------------------
@@ -414,6 +429,27 @@ RN_HD u32 fma_of_pairs(u32 a, u32 b, u32 c) {
         out |= static_cast<u32>(ToBFloat16::of(half(a) * half(b) + half(c))) << at;
     }
     return out;
+#endif
+}
+
+// Two numbers, none of them NaN, rounded.
+RN_HD u32 to_bfloat16_pair(float low, float high) {
+#if defined(__CUDA_ARCH__)
+    u32 out;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
+    return out;
+#else
+    return BFloat16::rounded(low) | static_cast<u32>(BFloat16::rounded(high)) << 16;
+#endif
+}
+
+RN_HD u32 to_float16_pair(float low, float high) {
+#if defined(__CUDA_ARCH__)
+    u32 out;
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(out) : "f"(high), "f"(low));
+    return out;
+#else
+    return Float16::rounded(low) | static_cast<u32>(Float16::rounded(high)) << 16;
 #endif
 }
 
