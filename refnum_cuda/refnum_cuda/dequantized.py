@@ -96,20 +96,8 @@ def mx_examples() -> Iterator[tuple[Any, ...]]:
         Flat(elements, scales.repeat(1, 2), None, "mxfp4", [40, 512]),
         Flat(floats, None, None, "", [40, 256]),
     )
-    two_levels = Flat(
-        elements,
-        scales.repeat(1, 4),
-        torch.tensor(1 / 3, device="cpu"),
-        "nvfp4",
-        [40, 512],
-    )
-    wide = Flat(
-        elements,
-        floats[:, ::128].contiguous(),
-        None,
-        "block(e4m3,float32,128)",
-        [40, 256],
-    )
+    two_levels = Flat(elements, scales.repeat(1, 4), torch.tensor(1 / 3, device="cpu"), "nvfp4", [40, 512])
+    wide = Flat(elements, floats[:, ::128].contiguous(), None, "block(e4m3,float32,128)", [40, 256])
     yield *packed, *packed, None, "exact/v1", torch.bfloat16
     yield *packed, *two_levels, bias, "exact/v1", torch.float32
     yield *wide, *blocks, bias, "exact/v1", torch.float32
@@ -117,12 +105,7 @@ def mx_examples() -> Iterator[tuple[Any, ...]]:
 
 
 MX_OPERATION = Operation(
-    "mx_mm",
-    mx_mm_reference,
-    mx_mm,
-    mx_covered,
-    (*exact.LAUNCHES, *ordered.KERNELS.values()),
-    mx_examples,
+    "mx_mm", mx_mm_reference, mx_mm, mx_covered, (*exact.LAUNCHES, *ordered.KERNELS.values()), mx_examples
 )
 
 
@@ -132,10 +115,7 @@ MX_OPERATION = Operation(
 def gemm(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype: torch.dtype) -> Tensor:
     """`refnum.gemm` of operands or to results of 8 bits, which are float32 in between."""
     dtype = torch.float32 if out_dtype in FP8 else out_dtype
-    return finished(
-        ordered.gemm(widened(a.detach()), widened(b.detach()), bias, contract, dtype),
-        out_dtype,
-    )
+    return finished(ordered.gemm(widened(a.detach()), widened(b.detach()), bias, contract, dtype), out_dtype)
 
 
 def covered(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype: torch.dtype) -> bool:
@@ -146,22 +126,13 @@ def covered(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype:
 def examples() -> Iterator[tuple[Any, ...]]:
     """Every code of 8 bits as operands, and results of 8 bits on ties and beyond the largest one."""
     codes = torch.arange(256, dtype=torch.int16, device="cpu").to(torch.uint8)
-    a, b = (
-        torch.stack([codes.roll(i) for i in range(20)]),
-        torch.stack([codes.roll(-i) for i in range(20)]),
-    )
+    a, b = (torch.stack([codes.roll(i) for i in range(20)]), torch.stack([codes.roll(-i) for i in range(20)]))
     wide = torch.linspace(-5.0, 5.0, 4000, device="cpu").view(20, 200) ** 7
     for dtype in FP8:
         for contract in ("chain/v1", "tree/v1(Kc=64)"):
             yield a.view(dtype), b.view(dtype).mT, None, contract, torch.float32
             yield wide, torch.ones(200, 1, device="cpu"), wide[:, :1], contract, dtype
-    yield (
-        a.view(torch.float8_e4m3fn),
-        b.view(torch.float8_e5m2).mT,
-        None,
-        "chain/v1",
-        torch.bfloat16,
-    )
+    yield (a.view(torch.float8_e4m3fn), b.view(torch.float8_e5m2).mT, None, "chain/v1", torch.bfloat16)
 
 
 OPERATION = Operation("gemm", gemm_reference, gemm, covered, tuple(ordered.KERNELS.values()), examples)

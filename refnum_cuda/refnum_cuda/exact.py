@@ -23,12 +23,7 @@ from . import launch, parameters, residues
 from .serving import Operation
 
 CONTRACT = "exact/v1"
-FLOATS = (
-    torch.float32,
-    torch.bfloat16,
-    torch.float16,
-    *FP8,
-)  #: operands; results may be float64, too
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, *FP8)  #: operands; results may be float64, too
 SCALES = (None, torch.uint8, torch.float32)  #: of blocks, in the order of rn::Scales
 FORMATS: dict[torch.dtype, Minifloat] = {**FLOAT_ROWS, **FP8}
 
@@ -60,15 +55,9 @@ class Lines(ctypes.Structure):
     def __init__(self, values: Tensor, scales: Tensor | None, block: int, whole: Tensor | None) -> None:
         """Values [batch, line, term] and scales [batch, line, block of terms], terms side by side."""
         self.tensors = values, scales, whole
-        super().__init__(
-            *(None if x is None else x.data_ptr() for x in self.tensors),
-            *values.stride()[:2],
-        )
+        super().__init__(*(None if x is None else x.data_ptr() for x in self.tensors), *values.stride()[:2])
         self.scale_batch, self.scale_line = (0, 0) if scales is None else scales.stride()[:2]
-        self.block, self.kind = (
-            block,
-            SCALES.index(None if scales is None else scales.dtype),
-        )
+        self.block, self.kind = (block, SCALES.index(None if scales is None else scales.dtype))
 
 
 class Wholes(ctypes.Structure):
@@ -84,12 +73,7 @@ class Wholes(ctypes.Structure):
 class Bias(ctypes.Structure):
     """rn::Bias; it holds the tensor."""
 
-    _fields_ = (
-        ("values", c_void_p),
-        ("batch", c_int64),
-        ("row", c_int64),
-        ("column", c_int64),
-    )
+    _fields_ = (("values", c_void_p), ("batch", c_int64), ("row", c_int64), ("column", c_int64))
 
     def __init__(self, x: Tensor | None) -> None:
         super().__init__(*((None, 0, 0, 0) if x is None else (x.data_ptr(), *x.stride())))
@@ -139,30 +123,9 @@ DOTS, RESIDUES, COMBINE = (
     launch.Kernel("exact", f"rn_exact_{name}", types)
     for name, types in {
         "dots": (Lines, Lines, Bias, c_void_p, Target, Size, Doubts),
-        "residues": (
-            Lines,
-            c_int64,
-            c_int64,
-            c_int64,
-            Numbers,
-            c_int32,
-            c_void_p,
-            c_void_p,
-        ),
+        "residues": (Lines, c_int64, c_int64, c_int64, Numbers, c_int32, c_void_p, c_void_p),
         "combine": (
-            *(
-                c_void_p,
-                c_int64,
-                c_int64,
-                c_void_p,
-                c_void_p,
-                Wholes,
-                Bias,
-                c_void_p,
-                Target,
-                Size,
-                Numbers,
-            ),
+            *(c_void_p, c_int64, c_int64, c_void_p, c_void_p, Wholes, Bias, c_void_p, Target, Size, Numbers),
             *(c_int32, Doubts),
         ),
     }.items()
@@ -174,11 +137,7 @@ def target(dtype: torch.dtype) -> Target:
     """What results are rounded to."""
     row = FORMATS[dtype]
     nan = {torch.float8_e4m3fn: 0x7F, torch.float8_e5m2: 0x7E}.get(dtype, 0x80)
-    return Target(
-        parameters.minifloat(row),
-        row.width,
-        nan if dtype in FP8 else canonical_nan(dtype),
-    )
+    return Target(parameters.minifloat(row), row.width, nan if dtype in FP8 else canonical_nan(dtype))
 
 
 # ---- moduli --------------------------------------------------------------------------------------
@@ -263,11 +222,7 @@ class Side:
         return self._of(lambda x: x[:, lines])
 
     def _of(self, view: Callable[[Tensor], Tensor]) -> Side:
-        return replace(
-            self,
-            values=view(self.values),
-            scales=None if self.scales is None else view(self.scales),
-        )
+        return replace(self, values=view(self.values), scales=None if self.scales is None else view(self.scales))
 
 
 def side(x: Tensor, bits: int | None = None) -> Side:
@@ -293,12 +248,7 @@ def multiply(a: Side, b: Side, bias: Tensor | None, shape: torch.Size, dtype: to
     """The products of the rows of a with the rows of b, plus a bias, in a shape."""
     out = torch.empty(shape, dtype=dtype, device=a.values.device)
     if out.numel():
-        for call in launches(
-            a,
-            b,
-            None if bias is None else bias.detach().resolve_neg().expand(shape),
-            out,
-        ):
+        for call in launches(a, b, None if bias is None else bias.detach().resolve_neg().expand(shape), out):
             launch.launch(*call)
     return out
 
@@ -329,10 +279,7 @@ def _dots(a: Side, b: Side, bias: Tensor | None, out: Tensor, doubts: Doubts | N
     batches, rows, columns = out.shape
     blocks = min(-(-out.numel() // WARPS), MOST_BLOCKS)
     if doubts is not None:
-        blocks = min(
-            blocks,
-            BLOCKS_EACH * torch.cuda.get_device_properties(out.device).multi_processor_count,
-        )
+        blocks = min(blocks, BLOCKS_EACH * torch.cuda.get_device_properties(out.device).multi_processor_count)
     return (
         *(DOTS, (blocks, 1, 1), (THREADS, 1, 1), WORDS_SHARED),
         *(a.lines(batches), b.lines(batches), Bias(bias), out, target(out.dtype)),
@@ -359,21 +306,10 @@ def _rows_by_residues(a: Side, right: Residues, bias: Tensor | None, out: Tensor
     doubts = Doubts.none_yet(out)
     terms = a.values.shape[-1]
     yield (
-        *(
-            COMBINE,
-            (min(-(-out.numel() // THREADS), MOST_BLOCKS), 1, 1),
-            (THREADS, 1, 1),
-            0,
-        ),
+        *(COMBINE, (min(-(-out.numel() // THREADS), MOST_BLOCKS), 1, 1), (THREADS, 1, 1), 0),
         *(sums, right.lines, left.lines * right.lines, left.found, right.found),
         *(Wholes(a.whole, right.side.whole), Bias(bias), out),
-        *(
-            target(out.dtype),
-            Size(*out.shape, terms),
-            numbers(right.count),
-            window(right.count, terms),
-            doubts,
-        ),
+        *(target(out.dtype), Size(*out.shape, terms), numbers(right.count), window(right.count, terms), doubts),
     )
     yield _dots(a, right.side, bias, out, doubts)
 
@@ -383,12 +319,7 @@ class Residues:
 
     def __init__(self, side: Side, count: int) -> None:
         _, lines, terms = side.values.shape
-        self.side, self.count, self.lines, self.terms = (
-            side,
-            count,
-            residues.filled(lines),
-            residues.filled(terms),
-        )
+        self.side, self.count, self.lines, self.terms = (side, count, residues.filled(lines), residues.filled(terms))
         device = side.values.device
         self.residues = torch.empty(count, self.lines, self.terms, dtype=torch.int8, device=device)
         self.found = torch.empty(self.lines, 3, dtype=torch.int32, device=device)
@@ -428,16 +359,14 @@ def examples() -> Iterator[tuple[Any, ...]]:
         -(2.0 ** -(k % 90)),
         torch.where(k == 149, torch.inf, k),
         tie,
-        -0 * k,
+        -(0 * k),
+        0 * k,
     ]
     columns = [1 - k * 2.0**-23, k % 7 - 3, 2.0 ** -(k % 80), 1 + 0 * k]
     a = torch.stack([*rows, *(torch.sin(k * i) for i in range(1, 121))])
     b = torch.stack([*columns, *(torch.cos(k * i) for i in range(124))])
     bias = torch.where(k[:128] % 2 == 0, -0.0, k[:128] - 64)
-    for dtype, out_dtype in (
-        (torch.float32, torch.float32),
-        (torch.bfloat16, torch.float16),
-    ):
+    for dtype, out_dtype in ((torch.float32, torch.float32), (torch.bfloat16, torch.float16)):
         x, y = a.to(dtype), b.to(dtype)
         yield x, y.mT, None, CONTRACT, out_dtype
         yield x[:9], y.mT, bias, CONTRACT, out_dtype  # by words
