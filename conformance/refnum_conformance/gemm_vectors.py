@@ -55,9 +55,8 @@ def golden() -> Iterator[Golden]:
             parts = unrefuted({part: arrays[f"{key}/{part}"] for part in ("a", "b", last, "d")}, key)
             yield _tiles(row, options, *parts.values())
     for key, parts in hopper():
-        if options := _hopper(key):
-            some = (x[::HOPPER_TILES] for x in parts.values())
-            yield _tiles("gemm_tensorcore_add", options, *some)
+        if (chosen := chosen_by(key)) is not None:
+            yield _tiles("gemm_tensorcore_add", chosen, *(x[::HOPPER_TILES] for x in parts.values()))
 
 
 def unrefuted(parts: Mapping[str, Array], key: str) -> dict[str, Array]:
@@ -161,8 +160,8 @@ def _mma(key: str) -> tuple[str, dict[str, Any], str]:
     return "gemm_tensorcore_add", {**options, "instruction": name}, "c"
 
 
-def _hopper(key: str) -> dict[str, Any] | None:
-    """Of an H200: ``wgmma_bf16_k16.K32``; no contract has mma.sync of 8 bits."""
+def chosen_by(key: str) -> dict[str, Any] | None:
+    """Options, by what `hopper` names: ``wgmma_bf16_k16.K32``. There is no contract of mma.sync of 8 bits."""
     group, *types, terms = key.partition(".")[0].removesuffix("_acc16").split("_")
     if group == "mma" and len(types) > 1:
         return None

@@ -128,6 +128,9 @@ def changed(row: tensorcore.Instruction) -> Iterator[tuple[str, tensorcore.Instr
             yield f"blocks of {terms}", replace(row, terms=terms)
     other = {"toward_zero": "nearest_even", "nearest_even": "toward_zero"}[row.accumulator.rounding]
     yield f"rounded {other}", replace(row, accumulator=row.accumulator._replace(rounding=other))
+    exponents = {tensorcore.ZERO: "-126", tensorcore.NOTHING: "nothing"}
+    for zero in exponents.keys() - {row.zero}:
+        yield f"{exponents[zero]} for the exponent of 0", replace(row, zero=zero)
 
 
 def closest(instruction: Instruction, model: Model, samples: Sequence[Case]) -> dict[str, int]:

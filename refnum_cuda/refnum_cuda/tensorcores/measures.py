@@ -190,14 +190,35 @@ def _beside_subnormal(bench: Bench) -> Found:
     return bench.farthest(lambda small: Dot([large, _negative(large), small]), top)
 
 
-def _beside_zero(bench: Bench) -> str:
-    """The largest exponent of a zero's partner beside which 2**-60 counts."""
-    small, high = bench.factors(-60), ends_of(bench.instruction.dtypes[1]).high
-    if small is None or high < FARTHEST:
+def _beside_zero(bench: Bench, small: Dot) -> str:
+    """The largest exponent of a zero's partner beside which something small counts."""
+    found = []
+    for side in (0, 1):
+        exponents = range(ends_of(bench.instruction.dtypes[1 - side]).high + 1)
+        zeros = [(2.0**x, 0.0) if side else (0.0, 2.0**x) for x in exponents]
+        dots = [small._replace(terms=[zero, *small.terms]) for zero in zeros]
+        found.append(str(_last(exponents, bench.values(dots))))
+    return " / ".join(found)
+
+
+def _product_beside_zero(bench: Bench) -> str:
+    small, high = bench.factors(-60), min(ends_of(dtype).high for dtype in bench.instruction.dtypes[:2])
+    return "out of reach" if small is None or high < FARTHEST else _beside_zero(bench, Dot([small]))
+
+
+def _c_beside_zero(bench: Bench) -> str:
+    if bench.instruction.accumulator == torch.float16:
         return "out of reach"
-    exponents = range(high + 1)
-    sides = [(0.0, 2.0**x) for x in exponents], [(2.0**x, 0.0) for x in exponents]
-    return " / ".join(str(_last(exponents, bench.values([Dot([zero, small]) for zero in zeros]))) for zeros in sides)
+    return _beside_zero(bench, Dot([], 2.0**-139))
+
+
+def _far_down(bench: Bench) -> str:
+    """2**-149 as a sum of 2**-150 and less, down to 2**-174, with C = 0, -0 and 2**-149."""
+    if min(ends_of(dtype).high for dtype in bench.instruction.dtypes) < FARTHEST:
+        return "out of reach"
+    # (2**14 - 1) * 2**-163, and (2**11 - 1) * 2**-174, and 2**-174
+    few = [(129 * 2.0**-81, 127 * 2.0**-82), (89 * 2.0**-87, 23 * 2.0**-87), (2.0**-87, 2.0**-87)]
+    return bench.patterns([Dot(few, c) for c in (0.0, -0.0, 2.0**-149)])
 
 
 # ---- blocks --------------------------------------------------------------------------------------
@@ -339,7 +360,9 @@ MEASURES: dict[str, Callable[[Bench], str | Found]] = {
     "1.5 units, -1.5 units, 2 halves, more halves": _cut,
     "bits kept beside 1.5 * 1.5": _beside_carry,
     "bits kept beside a subnormal times a large number": _beside_subnormal,
-    "2**-60 counts beside 0 * 2**x and 2**x * 0 up to x": _beside_zero,
+    "2**-60 counts beside 0 * 2**x and 2**x * 0 up to x": _product_beside_zero,
+    "2**-139 as C counts beside 0 * 2**x and 2**x * 0 up to x": _c_beside_zero,
+    "2**-149 of products from 2**-150 to 2**-174, with C = 0, -0, 2**-149": _far_down,
     "blocks of k": _blocks,
     "bits kept in the result": _kept_in_words,
     "rounding to the result": _rounded,

@@ -194,6 +194,15 @@ def _zeros_beside_huge(d: Draw) -> Values:
     return left * d.significands(d.a), right * d.significands(d.b), c * d.significands(d.c)
 
 
+def _zeros_beside_c(d: Draw) -> Values:
+    """Nothing but zeros with large partners, and a C so small that a 0 with an exponent would take bits from it."""
+    a, b, c = d.ends
+    in_a = d.whole(0, 1, d.along) == 0
+    left, right = (torch.exp2(ends.high - d.whole(0, 12, d.along).clamp(max=ends.high)) for ends in (a, b))
+    addend = d.significands(d.c) * d.powers(c.low - 22, c.low + 26, d.c)
+    return torch.where(in_a, 0.0, left) * d.signs(d.a), torch.where(in_a, right, 0.0) * d.signs(d.b), addend
+
+
 def _overflowing(d: Draw) -> Values:
     """Products and C around the upper end of C's range, of mixed or of equal signs."""
     _, _, c = d.ends
@@ -228,6 +237,7 @@ FAMILIES: dict[str, Callable[[Draw], Values]] = {
     "taken away": _taken_away,
     "ties": _ties,
     "zeros beside huge": _zeros_beside_huge,
+    "zeros beside C": _zeros_beside_c,
     "at the bottom": _at_the_bottom,
     "vanishing": _vanishing,
     "overflowing": _overflowing,
