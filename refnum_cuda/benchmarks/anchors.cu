@@ -58,20 +58,20 @@ struct Plain {
 }  // namespace rn
 
 // The sums of packed operands: one block of a multiprocessor at a time, as CuPosit's registers allow.
-extern "C" __global__ void __launch_bounds__(rn::Singles::THREADS, 1)
+extern "C" __global__ void __launch_bounds__(rn::Square::THREADS, 1)
     rn_anchor(const rn::Panels a, const rn::Panels b, const rn::Matrix out, const rn::Size size, const rn::Posit fmt) {
     extern __shared__ float4 rn_shared[];
     const rn::i32 most = 4 * (fmt.n - 4) - 1;
     rn::Anchor mode{fmt, nullptr, (rn::BIAS - most) << rn::MANTISSA, (rn::BIAS + most) << rn::MANTISSA,
                     ~0u << (28 - fmt.n)};
-    rn::product<rn::Anchor, rn::Singles>(mode, a, b, rn::Matrix{}, out, size, reinterpret_cast<char*>(rn_shared),
+    rn::product<rn::Anchor, rn::Square>(mode, a, b, rn::Matrix{}, out, size, reinterpret_cast<char*>(rn_shared),
                                          [](float sum, auto, rn::i32, rn::i32) { return sum; });
 }
 
-extern "C" __global__ void __launch_bounds__(rn::Singles::THREADS, 2)
+extern "C" __global__ void __launch_bounds__(rn::Square::THREADS, 2)
     rn_plain(const rn::Panels a, const rn::Panels b, const rn::Matrix out, const rn::Size size, const rn::Posit fmt) {
     extern __shared__ float4 rn_shared[];
-    rn::product<rn::Plain, rn::Singles>(rn::Plain{fmt, nullptr}, a, b, rn::Matrix{}, out, size,
+    rn::product<rn::Plain, rn::Square>(rn::Plain{fmt, nullptr}, a, b, rn::Matrix{}, out, size,
                                         reinterpret_cast<char*>(rn_shared),
                                         [](float sum, auto, rn::i32, rn::i32) { return sum; });
 }

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from math import prod
 from pathlib import Path
 
 import harness
@@ -37,14 +36,14 @@ def _yardstick(name: str, a: Tensor, b: Tensor, fmt: Posit) -> Callable[[], Tens
     @lru_cache(maxsize=1)
     def made() -> Callable[[], Tensor]:
         kernel = harness.kernel(SOURCE, name, PARAMETERS)
-        lane, out = posits.SINGLES, torch.empty(a.shape[0], b.shape[1], dtype=torch.float32, device="cuda")
-        x, y = (posits.packed(side, torch.Size(), lane, clip=(fmt.n,)) for side in (a, b.mT))
+        tiling, out = posits.SQUARE, torch.empty(a.shape[0], b.shape[1], dtype=torch.float32, device="cuda")
+        x, y = (posits.packed(side, torch.Size(), tiling.rows, clip=(fmt.n,)) for side in (a, b.mT))
         size, matrix = posits.Size(1, *out.shape, a.shape[1]), posits.Matrix(out[None])
-        grid = prod(-(-count // lane.lines) for count in out.shape), 1, 1
+        grid = tiling.tiles(1, *out.shape), 1, 1
         arguments = x, y, matrix, size, parameters.posit(fmt)
 
         def run() -> Tensor:
-            harness.launch(kernel, grid, (lane.threads, 1, 1), lane.shared, *arguments)
+            harness.launch(kernel, grid, (tiling.threads, 1, 1), tiling.shared, *arguments)
             return out
 
         if name == "rn_anchor" and not torch.equal(run(), refnum.posit_mm(a, b, fmt, mode="cuposit", k_pad=None)):

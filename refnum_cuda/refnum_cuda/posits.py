@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from ctypes import c_float, c_int32, c_int64, c_uint32, c_void_p
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from .serving import Operation
 NARROWEST, WIDEST = 3, 32  #: bits of a posit
 SIGNIFICANT, SCALES = 24, 126  #: of normal float32 values: bits, and the magnitude of their exponents
 TERMS = 16  #: of a panel
-SHARED = 3072  #: bytes of a table
+TABLES = 12 * 256 + 16  #: bytes
 
 
 class Matrix(ctypes.Structure):
@@ -60,51 +60,73 @@ class Size(ctypes.Structure):
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
-    """How the values of a dtype are summed, as in posits.cu."""
+class Tiling:
+    """What one block makes at a time, as in posits.cu."""
 
+    name: str
     dtype: torch.dtype
-    lines: int  #: rows, or columns, of a tile
-    product: str  #: the kernel of mode posit
+    rows: int
+    columns: int
+    stages: int
+    cycles: int  #: of a multiprocessor for a term of a tile, about
     threads: int = 256
 
     @property
     def shared(self) -> int:
-        """Bytes of shared memory of a product: a table, and two stages of two panels."""
-        return SHARED + 4 * self.lines * TERMS * self.dtype.itemsize
+        """Bytes of shared memory: tables, the tile's place, and stages of two panels and their ranges."""
+        return TABLES + 32 + self.stages * ((self.rows + self.columns) * TERMS * self.dtype.itemsize + 16)
+
+    def tiles(self, batches: int, rows: int, columns: int) -> int:
+        """Those that a result takes."""
+        return batches * -(-rows // self.rows) * -(-columns // self.columns)
 
 
-SINGLES = Lane(torch.float32, 128, "rn_rounded_float32")
-DOUBLES = Lane(torch.float64, 64, "rn_rounded_float64")
+SQUARE = Tiling("square", torch.float32, 128, 128, 2, 920)
+SLIM = Tiling("slim", torch.float32, 16, 32, 6, 50)
+DOUBLES = Tiling("doubles", torch.float64, 64, 64, 2, 4000)
+TILINGS = {torch.float32: (SQUARE, SLIM), torch.float64: (DOUBLES,)}
 
 _PACK = (Source, Panels)
 _PRODUCT = (Panels, Panels, Matrix, Matrix, Size, parameters.Posit)
 KERNELS = {
-    name: launch.Kernel("posits", name, types)
+    name: launch.Kernel("posits", f"rn_{name}", types)
     for name, types in {
-        "rn_pack_float32": _PACK,
-        "rn_pack_float64": _PACK,
-        "rn_pack_clipped": (*_PACK, c_int32),
-        "rn_products": _PRODUCT,
-        "rn_cuposit": (*_PRODUCT, c_float, c_float),
-        "rn_rounded_float32": (*_PRODUCT, c_int32),
-        "rn_rounded_float64": (*_PRODUCT, c_int32),
+        "pack_float32": _PACK,
+        "pack_float64": _PACK,
+        "pack_clipped": (*_PACK, c_int32),
+        **{f"products_{tiling.name}": _PRODUCT for tiling in (SQUARE, SLIM)},
+        **{f"cuposit_{tiling.name}": (*_PRODUCT, c_float, c_float) for tiling in (SQUARE, SLIM)},
+        **{f"posit_{tiling.name}": (*_PRODUCT, c_int32) for tiling in (SQUARE, SLIM, DOUBLES)},
     }.items()
 }
 
 Launch = Callable[..., None]  #: launch.launch, or what stands for it
 
 
+class Launches(NamedTuple):
+    """Where kernels run: on a GPU, but in tests."""
+
+    start: Launch
+    processors: Callable[[torch.device], int]
+
+
+def _processors(device: torch.device) -> int:
+    return int(torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+ON_GPU = Launches(launch.launch, _processors)
+
+
 # ---- modes ---------------------------------------------------------------------------------------
 
 
-def lane_of(fmt: Posit) -> Lane:
-    """The lane of mode posit: float32 where it holds products of posits exactly.
+def float_of(fmt: Posit) -> torch.dtype:
+    """The floats of mode posit: float32 where it holds products of posits exactly.
 
     Then a sum of two posits that is rounded to float32 before it is rounded to the format is rounded alike.
     """
     exact = 2 * fmt.significand_bits <= SIGNIFICANT and 2 * fmt.max_scale <= SCALES
-    return SINGLES if exact else DOUBLES
+    return torch.float32 if exact else torch.float64
 
 
 def posit_mm(
@@ -132,19 +154,18 @@ def posit_mm(
             return codes if out_dtype is None else codec.decode(codes, fmt, dtype=out_dtype)
 
 
-def products(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit, start: Launch = launch.launch) -> Tensor:
+def products(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit, how: Launches = ON_GPU) -> Tensor:
     """Products rounded to the format, and their sums in float32; c is added last."""
     x, y = (values(side, fmt, torch.float32) for side in (a, b))
-    return _product("rn_products", SINGLES, x, y, c, fmt, start)
+    return _product("products", x, y, c, fmt, how)
 
 
-def rounded(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit, start: Launch = launch.launch) -> Tensor:
+def rounded(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit, how: Launches = ON_GPU) -> Tensor:
     """Products and sums rounded to the format, from c or 0 on, in floats that hold it."""
-    lane = lane_of(fmt)
-    x, y = (values(side, fmt, lane.dtype) for side in (a, b))
-    z = None if c is None else values(c, fmt, lane.dtype)
+    x, y = (values(side, fmt, float_of(fmt)) for side in (a, b))
+    z = None if c is None else values(c, fmt, float_of(fmt))
     growth = max(x.shape[-1] - 1, 0).bit_length()
-    return _product(lane.product, lane, x, y, z, fmt, start, growth)
+    return _product("posit", x, y, z, fmt, how, growth)
 
 
 def cuposit(
@@ -155,13 +176,13 @@ def cuposit(
     alpha: float,
     beta: float,
     k_pad: int | None,
-    start: Launch = launch.launch,
+    how: Launches = ON_GPU,
 ) -> Tensor:
     """``alpha * (a @ b) + beta * c`` as CuPosit defines it: products of padding follow those of the first tile."""
     first = a.shape[-1] % K_PAD if k_pad else 0
     gap = K_PAD - first if first else 0
     z = c if beta else None
-    return _product("rn_cuposit", SINGLES, a, b, z, fmt, start, alpha, beta, gap=(first, gap), clip=(fmt.n,))
+    return _product("cuposit", a, b, z, fmt, how, alpha, beta, gap=(first, gap), clip=(fmt.n,))
 
 
 def values(x: Tensor, fmt: Posit, dtype: torch.dtype) -> Tensor:
@@ -173,54 +194,67 @@ def values(x: Tensor, fmt: Posit, dtype: torch.dtype) -> Tensor:
 
 
 def _product(
-    name: str,
-    lane: Lane,
+    mode: str,
     a: Tensor,
     b: Tensor,
     c: Tensor | None,
     fmt: Posit,
-    start: Launch,
+    how: Launches,
     *more: float,
     gap: tuple[int, int] = (0, 0),
     clip: tuple[int, ...] = (),
 ) -> Tensor:
-    """The sums that a kernel makes of packed operands; a gap stands in K, behind so many terms."""
-    out = torch.empty(product_shape(a, b), dtype=lane.dtype, device=a.device)
+    """The sums that a mode makes of packed operands; a gap stands in K, behind so many terms."""
+    out = torch.empty(product_shape(a, b), dtype=a.dtype, device=a.device)
     if out.numel() == 0:
         return out
     batch = out.shape[:-2]
-    batches = prod(batch)
-    x, y = (packed(side, batch, lane, gap, clip, start) for side in (a, b.mT))
-    size = Size(batches, *out.shape[-2:], a.shape[-1] + gap[1])
-    tiles = batches * prod(-(-count // lane.lines) for count in out.shape[-2:])
-    addend = None if c is None else _batched(c.expand(out.shape), batch)
-    start(
-        *(KERNELS[name], (tiles, 1, 1), (lane.threads, 1, 1), lane.shared),
-        *(x, y, Matrix(addend), Matrix(_batched(out, batch)), size, parameters.posit(fmt), *more),
+    sides, to = (a, b.mT), _batched(out, batch)
+    z = None if c is None else _batched(c.expand(out.shape), batch)
+    tiling, turned = tiling_of(a.dtype, to.shape, how.processors(a.device))
+    if turned:  # the transposed product has the same bits
+        sides, to, z = sides[::-1], to.mT, None if z is None else z.mT
+    lines = (tiling.rows, tiling.columns)
+    x, y = (packed(side, batch, each, gap, clip, how.start) for side, each in zip(sides, lines, strict=True))
+    how.start(
+        *(KERNELS[f"{mode}_{tiling.name}"], (tiling.tiles(*to.shape), 1, 1), (tiling.threads, 1, 1), tiling.shared),
+        *(x, y, Matrix(z), Matrix(to), Size(*to.shape, a.shape[-1] + gap[1]), parameters.posit(fmt), *more),
     )
     return out
+
+
+def tiling_of(dtype: torch.dtype, shape: torch.Size, processors: int) -> tuple[Tiling, bool]:
+    """The tiling that takes the least time, and whether it is that of the transposed result."""
+    batches, rows, columns = shape
+
+    def time(choice: tuple[Tiling, bool]) -> int:
+        tiling, turned = choice
+        tiles = tiling.tiles(batches, *((columns, rows) if turned else (rows, columns)))
+        return -(-tiles // processors) * tiling.cycles
+
+    return min(((tiling, turned) for tiling in TILINGS[dtype] for turned in (False, True)), key=time)
 
 
 def packed(
     x: Tensor,
     batch: torch.Size,
-    lane: Lane,
+    each: int,
     gap: tuple[int, int] = (0, 0),
     clip: tuple[int, ...] = (),
     start: Launch = launch.launch,
 ) -> Panels:
-    """An operand [.., lines, terms] in panels; one of a single batch serves all of them."""
+    """An operand [.., lines, terms] in panels of so many lines each; one of a single batch serves all of them."""
     one = prod(x.shape[:-2]) == 1
     x = _batched(x, x.shape[:-2] if one else batch)
     batches, lines, terms = x.shape
-    panels = -(-lines // lane.lines) * -(-(terms + gap[1]) // TERMS)
-    data = torch.empty(batches * panels * lane.lines * TERMS, dtype=lane.dtype, device=x.device)
+    panels = -(-lines // each) * -(-(terms + gap[1]) // TERMS)
+    data = torch.empty(batches * panels * each * TERMS, dtype=x.dtype, device=x.device)
     ranges = torch.empty((batches * panels, 2), dtype=torch.int32, device=x.device)
     made = Panels(data, ranges, 0 if one else panels)
     if panels:
-        kernel = KERNELS["rn_pack_clipped" if clip else f"rn_pack_{str(lane.dtype).removeprefix('torch.')}"]
+        kernel = KERNELS["pack_clipped" if clip else f"pack_{str(x.dtype).removeprefix('torch.')}"]
         source = Source(Matrix(x), batches, lines, terms, *(gap if gap[1] else (terms, 0)))
-        start(kernel, (batches * panels, 1, 1), (lane.lines, 1, 1), 16, source, made, *clip)
+        start(kernel, (batches * panels, 1, 1), (each, 1, 1), 16, source, made, *clip)
     return made
 
 

@@ -10,62 +10,70 @@ RN_HD float canonical(float x) { return x == x ? x : float_of(QUIET_NAN); }
 
 // ---- kernels -------------------------------------------------------------------------------------
 
-// One block has as many threads as a panel has lines.
+// A block has as many threads as its panel has lines.
 extern "C" __global__ void rn_pack_float32(const rn::Source x, const rn::Panels to) {
     extern __shared__ float4 rn_shared[];
-    rn::pack<rn::Singles>(x, to, reinterpret_cast<rn::i32*>(rn_shared), [](float value) { return value; });
+    rn::pack<float>(x, to, reinterpret_cast<rn::i32*>(rn_shared), [](float value) { return value; });
 }
 
 extern "C" __global__ void rn_pack_float64(const rn::Source x, const rn::Panels to) {
     extern __shared__ float4 rn_shared[];
-    rn::pack<rn::Doubles>(x, to, reinterpret_cast<rn::i32*>(rn_shared), [](double value) { return value; });
+    rn::pack<double>(x, to, reinterpret_cast<rn::i32*>(rn_shared), [](double value) { return value; });
 }
 
 // Operands of cuposit, clipped.
 extern "C" __global__ void rn_pack_clipped(const rn::Source x, const rn::Panels to, rn::i32 n) {
     extern __shared__ float4 rn_shared[];
-    rn::pack<rn::Singles>(x, to, reinterpret_cast<rn::i32*>(rn_shared),
-                          [&](float value) { return rn::float_of(rn::clip_bits(rn::bits_of(value), n)); });
+    rn::pack<float>(x, to, reinterpret_cast<rn::i32*>(rn_shared),
+                    [&](float value) { return rn::float_of(rn::clip_bits(rn::bits_of(value), n)); });
 }
 
 // out = a @ b + c, where c may have no data.
-extern "C" __global__ void __launch_bounds__(rn::Singles::THREADS, 2)
-    rn_products(const rn::Panels a, const rn::Panels b, const rn::Matrix c, const rn::Matrix out, const rn::Size size,
-                const rn::Posit fmt) {
-    extern __shared__ float4 rn_shared[];
-    rn::Products mode{fmt, nullptr};
-    rn::product<rn::Products, rn::Singles>(
-        mode, a, b, rn::Matrix{}, out, size, reinterpret_cast<char*>(rn_shared),
-        [&](float sum, auto here, rn::i32 row, rn::i32 column) {
-            return rn::canonical(c.data ? rn::add_rn(sum, here(c, row, column)) : sum);
-        });
-}
-
-// out = alpha * (a @ b) + beta * c, where c has no data if it is not read.
-extern "C" __global__ void __launch_bounds__(rn::Singles::THREADS, 2)
-    rn_cuposit(const rn::Panels a, const rn::Panels b, const rn::Matrix c, const rn::Matrix out, const rn::Size size,
-               const rn::Posit fmt, float alpha, float beta) {
-    extern __shared__ float4 rn_shared[];
-    rn::Truncated mode{fmt, nullptr};
-    rn::product<rn::Truncated, rn::Singles>(
-        mode, a, b, rn::Matrix{}, out, size, reinterpret_cast<char*>(rn_shared),
-        [&](float sum, auto here, rn::i32 row, rn::i32 column) {
-            // -0 changes no product, not even its sign.
-            const float addend = c.data ? rn::multiply_rn(beta, here(c, row, column)) : -0.0f;
-            return rn::canonical(rn::fma_rn(alpha, sum, addend));
-        });
-}
-
-// Sums from c, or 0, on, as floats that hold the format; 2**growth terms or fewer.
-#define RN_ROUNDED(name, Mode, Tile)                                                                                 \
-    extern "C" __global__ void __launch_bounds__(rn::Tile::THREADS, 2)                                               \
-        name(const rn::Panels a, const rn::Panels b, const rn::Matrix c, const rn::Matrix out, const rn::Size size,  \
-             const rn::Posit fmt, rn::i32 growth) {                                                                  \
-        extern __shared__ float4 rn_shared[];                                                                        \
-        rn::Mode mode{fmt, nullptr, growth};                                                                         \
-        rn::product<rn::Mode, rn::Tile>(mode, a, b, c, out, size, reinterpret_cast<char*>(rn_shared),                \
-                                        [](rn::Tile::Value sum, auto, rn::i32, rn::i32) { return sum; });            \
+#define RN_PRODUCTS(name, Tile)                                                                                     \
+    extern "C" __global__ void __launch_bounds__(rn::Tile::THREADS, 2)                                              \
+        name(const rn::Panels a, const rn::Panels b, const rn::Matrix c, const rn::Matrix out, const rn::Size size, \
+             const rn::Posit fmt) {                                                                                 \
+        extern __shared__ float4 rn_shared[];                                                                       \
+        rn::Products mode{fmt, nullptr};                                                                            \
+        rn::product<rn::Products, rn::Tile>(                                                                        \
+            mode, a, b, rn::Matrix{}, out, size, reinterpret_cast<char*>(rn_shared),                                \
+            [&](float sum, auto here, rn::i32 row, rn::i32 column) {                                                \
+                return rn::canonical(c.data ? rn::add_rn(sum, here(c, row, column)) : sum);                         \
+            });                                                                                                     \
     }
 
-RN_ROUNDED(rn_rounded_float32, Rounded, Singles)
-RN_ROUNDED(rn_rounded_float64, RoundedDoubles, Doubles)
+RN_PRODUCTS(rn_products_square, Square)
+RN_PRODUCTS(rn_products_slim, Slim)
+
+// out = alpha * (a @ b) + beta * c, where c has no data if it is not read: -0 changes no product, not even its sign.
+#define RN_CUPOSIT(name, Tile)                                                                                      \
+    extern "C" __global__ void __launch_bounds__(rn::Tile::THREADS, 2)                                              \
+        name(const rn::Panels a, const rn::Panels b, const rn::Matrix c, const rn::Matrix out, const rn::Size size, \
+             const rn::Posit fmt, float alpha, float beta) {                                                        \
+        extern __shared__ float4 rn_shared[];                                                                       \
+        rn::Truncated mode{fmt, nullptr};                                                                           \
+        rn::product<rn::Truncated, rn::Tile>(                                                                       \
+            mode, a, b, rn::Matrix{}, out, size, reinterpret_cast<char*>(rn_shared),                                \
+            [&](float sum, auto here, rn::i32 row, rn::i32 column) {                                                \
+                const float addend = c.data ? rn::multiply_rn(beta, here(c, row, column)) : -0.0f;                  \
+                return rn::canonical(rn::fma_rn(alpha, sum, addend));                                               \
+            });                                                                                                     \
+    }
+
+RN_CUPOSIT(rn_cuposit_square, Square)
+RN_CUPOSIT(rn_cuposit_slim, Slim)
+
+// Sums from c, or 0, on, as floats that hold the format; 2**growth terms or fewer.
+#define RN_ROUNDED(name, Mode, Tile)                                                                                \
+    extern "C" __global__ void __launch_bounds__(rn::Tile::THREADS, 2)                                              \
+        name(const rn::Panels a, const rn::Panels b, const rn::Matrix c, const rn::Matrix out, const rn::Size size, \
+             const rn::Posit fmt, rn::i32 growth) {                                                                 \
+        extern __shared__ float4 rn_shared[];                                                                       \
+        rn::Mode mode{fmt, nullptr, growth};                                                                        \
+        rn::product<rn::Mode, rn::Tile>(mode, a, b, c, out, size, reinterpret_cast<char*>(rn_shared),               \
+                                        [](rn::Tile::Value sum, auto, rn::i32, rn::i32) { return sum; });           \
+    }
+
+RN_ROUNDED(rn_posit_square, Rounded, Square)
+RN_ROUNDED(rn_posit_slim, Rounded, Slim)
+RN_ROUNDED(rn_posit_doubles, RoundedDoubles, Doubles)

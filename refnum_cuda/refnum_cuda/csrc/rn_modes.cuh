@@ -89,9 +89,11 @@ RN_HD Entry entry_of(const Entry (&table)[FIELDS], float x) {
 
 // The tables of a format. They are of single words, for pairs of registers are hard to find.
 struct Magics {
+    Range by_magic, by_bounds;  // what they serve
     float magic[FIELDS], bounded[FIELDS], least[FIELDS];
 
     RN_HD void fill(i32 field, Posit fmt) {
+        if (field == 0) by_magic = served_by_magic(fmt), by_bounds = served_by_bounds(fmt);
         const Bounded entry = bounded_of(field, fmt);
         magic[field] = magic_of(field, fmt), bounded[field] = entry.magic, least[field] = entry.least;
     }
@@ -116,8 +118,8 @@ struct Products {
 
     RN_HD Range begun(Range) const { return NOWHERE; }
     RN_HD Range seen(Range, Range now) const { return now; }
-    RN_HD Range served() const { return served_by_magic(fmt); }
-    RN_HD Range served_bounded() const { return served_by_bounds(fmt); }
+    RN_HD Range served() const { return table->by_magic; }
+    RN_HD Range served_bounded() const { return table->by_bounds; }
 
     // The product that is rounded is the exact one; the float32 next to it tells its exponent, or the next one's power
     // of 2, where both round to.
@@ -152,8 +154,8 @@ struct Rounded {
     RN_HD Range seen(Range before, Range now) const {
         return joined(before, {now.least, now.most + growth + 2});
     }
-    RN_HD Range served() const { return served_by_magic(fmt); }
-    RN_HD Range served_bounded() const { return served_by_bounds(fmt); }
+    RN_HD Range served() const { return table->by_magic; }
+    RN_HD Range served_bounded() const { return table->by_bounds; }
 
     RN_HD float step(float sum, float x, float y) const {
         return table->nearest(add_rn(sum, table->nearest(multiply_rn(x, y))));

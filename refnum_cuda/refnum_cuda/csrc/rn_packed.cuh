@@ -9,20 +9,46 @@
 
 namespace rn {
 
-// How a tile is shared out: LINES x LINES elements, EACH x EACH a thread; TERMS of k at a time in shared memory.
-template <class Value_, i32 LINES_, i32 EACH_>
-struct Tiling {
-    using Value = Value_;
-    static constexpr i32 LINES = LINES_, EACH = EACH_, TERMS = 16, STAGES = 2;
-    static constexpr i32 ACROSS = LINES / EACH, THREADS = ACROSS * ACROSS;
-    static constexpr i32 PANEL = LINES * TERMS;         // values
-    static constexpr i32 VECTOR = 16 / sizeof(Value);  // values that lie side by side
+constexpr i32 TERMS = 16;  // of a panel
+
+RN_HD constexpr i32 least(i32 x, i32 y) { return x < y ? x : y; }
+
+// How the lines of one operand are shared out: EACH to a thread, in groups of VECTOR side by side, the groups as far
+// apart as there are threads for.
+template <class Value, i32 LINES_, i32 EACH_>
+struct Side {
+    static constexpr i32 LINES = LINES_, EACH = EACH_, ACROSS = LINES / EACH, PANEL = LINES * TERMS;
+    static constexpr i32 VECTOR = least(EACH, 16 / sizeof(Value));
+
+    struct alignas(VECTOR * sizeof(Value)) Vector {
+        Value of[VECTOR];
+    };
+
+    static RN_HD i32 place_of(i32 i, i32 rank) {
+        return i / VECTOR * (ACROSS * VECTOR) + rank * VECTOR + i % VECTOR;
+    }
+
+    // A term's values for a thread, from the i-th on.
+    static RN_HD Vector load(const Value* term, i32 i, i32 rank) {
+        return *reinterpret_cast<const Vector*>(term + place_of(i, rank));
+    }
 };
 
-using Singles = Tiling<float, 128, 8>;
-using Doubles = Tiling<double, 64, 4>;
+// How a tile is shared out: ROWS x COLUMNS elements, TM x TN a thread, a warp's threads LANES abreast; panels of STAGES
+// stages in shared memory, and UNROLL terms side by side.
+template <class Value_, i32 ROWS, i32 COLUMNS, i32 TM, i32 TN, i32 LANES_, i32 STAGES_, i32 UNROLL_>
+struct Tiling {
+    using Value = Value_;
+    using Left = Side<Value, ROWS, TM>;
+    using Right = Side<Value, COLUMNS, TN>;
+    static constexpr i32 THREADS = Left::ACROSS * Right::ACROSS, LANES = LANES_, STAGES = STAGES_, UNROLL = UNROLL_;
+};
 
-RN_HD i64 rounded_up(i64 count, i32 each) { return (count + each - 1) / each; }
+using Square = Tiling<float, 128, 128, 8, 8, 8, 2, 1>;
+using Slim = Tiling<float, 16, 32, 2, 1, 32, 6, 4>;  // for few rows: many terms are on their way
+using Doubles = Tiling<double, 64, 64, 4, 4, 8, 2, 1>;
+
+RN_HD i64 rounded_up(i64 count, i64 each) { return (count + each - 1) / each; }
 
 // ---- what the host passes ------------------------------------------------------------------------
 
@@ -64,18 +90,17 @@ RN_HD Value packed(const Source& x, i64 batch, i64 line, i64 term, Use use) {
 }
 
 // A block packs a panel, a thread a line of it.
-template <class Tile, class Use>
+template <class Value, class Use>
 __device__ __forceinline__ void pack(const Source& x, const Panels& to, i32* shared, Use use) {
-    using Value = typename Tile::Value;
-    const i64 panel = blockIdx.x, thread = threadIdx.x;
-    const i64 stages = rounded_up(x.terms + x.gap, Tile::TERMS), down = rounded_up(x.lines, Tile::LINES);
-    const i64 batch = panel / stages / down, line = panel / stages % down * Tile::LINES + thread;
-    Value* const out = static_cast<Value*>(to.data) + panel * Tile::PANEL + thread;
+    const i64 panel = blockIdx.x, thread = threadIdx.x, lines = blockDim.x;
+    const i64 stages = rounded_up(x.terms + x.gap, TERMS), down = rounded_up(x.lines, lines);
+    const i64 batch = panel / stages / down, line = panel / stages % down * lines + thread;
+    Value* const out = static_cast<Value*>(to.data) + panel * TERMS * lines + thread;
     if (thread == 0) shared[0] = shared[1] = -FAR;
     Range range = NOWHERE;
-    for (i32 k = 0; k < Tile::TERMS; k++) {
-        const Value value = packed<Value>(x, batch, line, panel % stages * Tile::TERMS + k, use);
-        out[k * Tile::LINES] = value;
+    for (i32 k = 0; k < TERMS; k++) {
+        const Value value = packed<Value>(x, batch, line, panel % stages * TERMS + k, use);
+        out[k * lines] = value;
         range = joined(range, range_of(value));
     }
     __syncthreads();
@@ -87,60 +112,53 @@ __device__ __forceinline__ void pack(const Source& x, const Panels& to, i32* sha
 
 // ---- sums ----------------------------------------------------------------------------------------
 
-// A thread's elements: in groups of VECTOR side by side, the groups as far apart as there are threads for.
-template <class Tile>
-RN_HD i32 place_of(i32 i, i32 rank) {
-    return i / Tile::VECTOR * (Tile::ACROSS * Tile::VECTOR) + rank * Tile::VECTOR + i % Tile::VECTOR;
-}
-
-template <class Tile>
-struct alignas(16) Vector {
-    typename Tile::Value of[Tile::VECTOR];
-};
-
-// The values of a term that belong to a thread's elements from the i-th on.
-template <class Tile>
-RN_HD Vector<Tile> load(const typename Tile::Value* line, i32 i, i32 rank) {
-    return *reinterpret_cast<const Vector<Tile>*>(line + place_of<Tile>(i, rank));
-}
-
 template <class Tile>
 struct Sums {
     using Value = typename Tile::Value;
-    static constexpr i32 EACH = Tile::EACH;
-    Value of[EACH][EACH];
+    using Left = typename Tile::Left;
+    using Right = typename Tile::Right;
+    Value of[Left::EACH][Right::EACH];
     i32 row_rank, column_rank;
 
+    // So many terms of a stage's two panels, where step(sum, x, y) takes a product into a sum.
     template <class Step>
-    RN_HD void add_term(const Value* a, const Value* b, Step step) {
-        Value y[EACH];
-        load_columns(y, b);
+    RN_HD void add(const Value* stage, i32 terms, Step step) {
+        const Value *left = stage, *right = stage + Left::PANEL;
+#pragma unroll Tile::UNROLL
+        for (i32 k = 0; k < terms; k++, left += Left::LINES, right += Right::LINES) {
+            Value y[Right::EACH];
+            load_columns(y, right);
 #pragma unroll
-        for (i32 i = 0; i < EACH; i += Tile::VECTOR) {
-            const Vector<Tile> x = load<Tile>(a, i, row_rank);
+            for (i32 i = 0; i < Left::EACH; i += Left::VECTOR) {
+                const auto x = Left::load(left, i, row_rank);
 #pragma unroll
-            for (i32 v = 0; v < Tile::VECTOR; v++) {
+                for (i32 v = 0; v < Left::VECTOR; v++) {
 #pragma unroll
-                for (i32 j = 0; j < EACH; j++) of[i + v][j] = step(of[i + v][j], x.of[v], y[j]);
+                    for (i32 j = 0; j < Right::EACH; j++) of[i + v][j] = step(of[i + v][j], x.of[v], y[j]);
+                }
             }
         }
     }
 
-    template <class Mode>
-    RN_HD void add_any_term(const Mode& mode, const Value* a, const Value* b) {
-        Value y[EACH];
-        load_columns(y, b);
-        each_by_row([&](Value& sum, i32 i, i32 j) {
-            sum = mode.step_of_all(sum, a[place_of<Tile>(i, row_rank)], y[j]);
-        });
+    // The same by a step of many instructions.
+    template <class Step>
+    RN_HD void add_by_row(const Value* stage, i32 terms, Step step) {
+#pragma unroll 1
+        for (i32 k = 0; k < terms; k++) {
+            Value y[Right::EACH];
+            load_columns(y, stage + Left::PANEL + k * Right::LINES);
+            each_by_row([&](Value& sum, i32 i, i32 j) {
+                sum = step(sum, stage[k * Left::LINES + Left::place_of(i, row_rank)], y[j]);
+            });
+        }
     }
 
-    RN_HD void load_columns(Value (&y)[EACH], const Value* b) const {
+    RN_HD void load_columns(Value (&y)[Right::EACH], const Value* term) const {
 #pragma unroll
-        for (i32 j = 0; j < EACH; j += Tile::VECTOR) {
-            const Vector<Tile> some = load<Tile>(b, j, column_rank);
+        for (i32 j = 0; j < Right::EACH; j += Right::VECTOR) {
+            const auto some = Right::load(term, j, column_rank);
 #pragma unroll
-            for (i32 v = 0; v < Tile::VECTOR; v++) y[j + v] = some.of[v];
+            for (i32 v = 0; v < Right::VECTOR; v++) y[j + v] = some.of[v];
         }
     }
 
@@ -148,14 +166,14 @@ struct Sums {
     template <class Use>
     RN_HD void each_by_row(Use use) {
 #pragma unroll 1
-        for (i32 i = 0; i < EACH; i++) {
+        for (i32 i = 0; i < Left::EACH; i++) {
 #pragma unroll
-            for (i32 j = 0; j < EACH; j++) {
+            for (i32 j = 0; j < Right::EACH; j++) {
                 use(of[0][j], i, j);
                 const Value first = of[0][j];
 #pragma unroll
-                for (i32 k = 1; k < EACH; k++) of[k - 1][j] = of[k][j];
-                of[EACH - 1][j] = first;
+                for (i32 k = 1; k < Left::EACH; k++) of[k - 1][j] = of[k][j];
+                of[Left::EACH - 1][j] = first;
             }
         }
     }
@@ -164,7 +182,7 @@ struct Sums {
     template <class Inside, class Use>
     RN_HD void each_inside(Inside inside, Use use) {
         each_by_row([&](Value& sum, i32 i, i32 j) {
-            const i32 r = place_of<Tile>(i, row_rank), c = place_of<Tile>(j, column_rank);
+            const i32 r = Left::place_of(i, row_rank), c = Right::place_of(j, column_rank);
             if (inside(r, c)) use(sum, r, c);
         });
     }
@@ -172,7 +190,13 @@ struct Sums {
 
 // ---- the product ---------------------------------------------------------------------------------
 
-constexpr i32 TABLE_BYTES = 12 * FIELDS;  // or fewer
+// Where a block's tile lies: in the result, and behind which panels.
+struct alignas(16) Place {
+    i64 batch, row, column;
+    u32 end_of_a, end_of_b;  // tiles are fewer than 2**31, and so are panels
+};
+
+constexpr i32 TABLE_BYTES = 12 * FIELDS + 16;  // or fewer
 
 // The sums of all products by a mode, from `start` on, or from 0 where that has no data; finish(sum, here, row,
 // column) is what is written, where here(matrix, row, column) is the element at the same place.
@@ -180,32 +204,41 @@ template <class Mode, class Tile, class Finish>
 __device__ __forceinline__ void product(Mode mode, const Panels& a, const Panels& b, const Matrix& start,
                                         const Matrix& out, const Size& size, char* shared, Finish finish) {
     using Value = typename Tile::Value;
+    using Left = typename Tile::Left;
+    using Right = typename Tile::Right;
     auto* const table = reinterpret_cast<typename Mode::Table*>(shared);
     static_assert(sizeof *table <= TABLE_BYTES, "it has its place in shared memory");
-    Value* const stages = reinterpret_cast<Value*>(shared + TABLE_BYTES);
-    auto left_of = [&](u32 stage) { return stages + stage % Tile::STAGES * (2 * Tile::PANEL); };
-    auto right_of = [&](u32 stage) { return left_of(stage) + Tile::PANEL; };
+    struct alignas(16) Stage {
+        Value panels[Left::PANEL + Right::PANEL];
+        Range left, right;
+    };
+    auto& place = *reinterpret_cast<Place*>(shared + TABLE_BYTES);
+    Stage* const stages = reinterpret_cast<Stage*>(shared + TABLE_BYTES + sizeof place);
+    auto stage_of = [&](u32 stage) { return stages + stage % Tile::STAGES; };
 
+    // 1. Where, in shared memory, for registers are few: of a batch, tiles of a row follow each other.
+    const u32 count = static_cast<u32>(rounded_up(size.terms, TERMS));
     const i32 thread = static_cast<i32>(threadIdx.x), warp = thread / 32, lane = thread % 32;
+    if (thread == 0) {
+        const u32 down = static_cast<u32>(rounded_up(size.rows, Left::LINES));
+        const u32 across = static_cast<u32>(rounded_up(size.columns, Right::LINES));
+        const u32 batch = blockIdx.x / (down * across), row = blockIdx.x / across % down, column = blockIdx.x % across;
+        place = {batch, static_cast<i64>(row) * Left::LINES, static_cast<i64>(column) * Right::LINES,
+                 batch * a.batch + (row + 1) * count, batch * b.batch + (column + 1) * count};
+    }
     for (i32 field = thread; field < FIELDS; field += Tile::THREADS) table->fill(field, mode.fmt);
     mode.table = table;
-
-    // 1. Where: of a batch, tiles of a row follow each other. All of them are fewer than 2**31, and so are panels.
-    const u32 count = static_cast<u32>(rounded_up(size.terms, Tile::TERMS));
-    const u32 down = static_cast<u32>(rounded_up(size.rows, Tile::LINES));
-    const u32 across = static_cast<u32>(rounded_up(size.columns, Tile::LINES));
-    const u32 batch = blockIdx.x / (down * across), row = blockIdx.x / across % down, column = blockIdx.x % across;
-    const u32 end_of_a = batch * a.batch + (row + 1) * count, end_of_b = batch * b.batch + (column + 1) * count;
+    __syncthreads();  // all of that is there
     auto here = [&](const Matrix& x, i32 r, i32 c) -> Value& {
-        return x.at<Value>(batch, static_cast<i64>(row) * Tile::LINES + r, static_cast<i64>(column) * Tile::LINES + c);
+        return x.at<Value>(place.batch, place.row + r, place.column + c);
     };
-    auto inside = [&](i32 r, i32 c) {
-        return static_cast<i64>(row) * Tile::LINES + r < size.rows &&
-               static_cast<i64>(column) * Tile::LINES + c < size.columns;
-    };
+    auto inside = [&](i32 r, i32 c) { return place.row + r < size.rows && place.column + c < size.columns; };
 
     // 2. From where sums start.
-    Sums<Tile> sums = {{}, warp / 2 * 4 + lane / 8, warp % 2 * 8 + lane % 8};
+    constexpr i32 WARPS = Right::ACROSS / Tile::LANES;  // abreast
+    Sums<Tile> sums = {{},
+                       warp / WARPS * (32 / Tile::LANES) + lane / Tile::LANES,
+                       warp % WARPS * Tile::LANES + lane % Tile::LANES};
     Range begun = NOWHERE;
     if (start.data) {
         sums.each_inside(inside, [&](Value& sum, i32 r, i32 c) {
@@ -215,44 +248,42 @@ __device__ __forceinline__ void product(Mode mode, const Panels& a, const Panels
     }
     Range seen = mode.begun(begun);
 
-    // 3. Terms: while one stage is added the next one is on its way.
-    auto bring = [&](Value* to, const Panels& x, u32 panel) {
-        const Value* from = static_cast<const Value*>(x.data) + static_cast<i64>(panel) * Tile::PANEL;
+    // 3. Terms: while one stage is added the next ones are on their way.
+    auto bring = [&](auto side, Value* to, const Panels& x, u32 panel) {
+        constexpr i32 SIZE = decltype(side)::PANEL, UNIT = 16 / sizeof(Value), STEP = Tile::THREADS * UNIT;
+        const Value* from = static_cast<const Value*>(x.data) + static_cast<i64>(panel) * SIZE;
 #pragma unroll
-        for (i32 i = 0; i < Tile::PANEL; i += Tile::THREADS * Tile::VECTOR) {
-            const i32 place = i + thread * Tile::VECTOR;
+        for (i32 i = 0; i < SIZE; i += STEP) {
+            const i32 place = i + thread * UNIT;
+            if (SIZE % STEP != 0 && place >= SIZE) continue;
             copy_async(reinterpret_cast<float4*>(to + place), reinterpret_cast<const float4*>(from + place));
         }
     };
     auto request = [&](u32 stage) {
-        if (stage > 0) {
-            bring(left_of(stage), a, end_of_a - stage);
-            bring(right_of(stage), b, end_of_b - stage);
+        if (stage <= count && stage > 0) {
+            Stage* const to = stage_of(stage);
+            bring(Left(), to->panels, a, place.end_of_a - stage);
+            bring(Right(), to->panels + Left::PANEL, b, place.end_of_b - stage);
+            if (thread == 0) copy_async(&to->left, a.ranges + (place.end_of_a - stage));
+            if (thread == 0) copy_async(&to->right, b.ranges + (place.end_of_b - stage));
         }
-        commit_copies();
+        commit_copies();  // of none, too: groups are counted
     };
-    request(count);
+#pragma unroll 1
+    for (u32 i = 0; i < Tile::STAGES - 1; i++) request(count - i);
     for (u32 stage = count; stage > 0; stage--) {
-        wait_copies<0>();
+        wait_copies<Tile::STAGES - 2>();
         __syncthreads();  // all of this stage is there, and the one before it is free
-        request(stage - 1);
-        seen = mode.seen(seen, times(a.ranges[end_of_a - stage], b.ranges[end_of_b - stage]));
-        const i32 terms = stage > 1 ? Tile::TERMS : static_cast<i32>((size.terms - 1) % Tile::TERMS) + 1;
-        const Value *term = left_of(stage), *const end = term + terms * Tile::LINES;
+        request(stage - (Tile::STAGES - 1));
+        const Stage* const now = stage_of(stage);
+        seen = mode.seen(seen, times(now->left, now->right));
+        const i32 terms = stage > 1 ? TERMS : static_cast<i32>((size.terms - 1) % TERMS) + 1;
         if (within(seen, mode.served())) {
-#pragma unroll 1
-            for (; term < end; term += Tile::LINES) {
-                sums.add_term(term, term + Tile::PANEL, [&](Value s, Value x, Value y) { return mode.step(s, x, y); });
-            }
+            sums.add(now->panels, terms, [&](Value s, Value x, Value y) { return mode.step(s, x, y); });
         } else if (within(seen, mode.served_bounded())) {
-#pragma unroll 1
-            for (; term < end; term += Tile::LINES) {
-                sums.add_term(term, term + Tile::PANEL,
-                              [&](Value s, Value x, Value y) { return mode.step_bounded(s, x, y); });
-            }
+            sums.add(now->panels, terms, [&](Value s, Value x, Value y) { return mode.step_bounded(s, x, y); });
         } else {
-#pragma unroll 1
-            for (; term < end; term += Tile::LINES) sums.add_any_term(mode, term, term + Tile::PANEL);
+            sums.add_by_row(now->panels, terms, [&](Value s, Value x, Value y) { return mode.step_of_all(s, x, y); });
         }
     }
 

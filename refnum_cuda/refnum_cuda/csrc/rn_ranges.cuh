@@ -6,7 +6,7 @@
 namespace rn {
 
 // The exponents of those of some values that are neither 0 nor NaN.
-struct Range {
+struct alignas(8) Range {
     i32 least, most;
 };
 
