@@ -370,6 +370,8 @@ def test_residues_serve_what_they_have_room_for() -> None:
     assert not quires.residues_pay(out, 127, Posit(16))
     assert not quires.residues_pay(out, 128, Posit(20))
     assert not quires.residues_pay(out, 128, Posit(18, 0))
+    assert not quires.residues_pay(torch.empty(1, 3, 1 << 20), 128, Posit(16))
+    assert not quires.residues_pay(torch.empty(1 << 20, 4, 4), 128, Posit(16)), "each by itself is small"
     for count in range(4, residues.MOST + 1, 4):
         assert 100 << residues.room(count) <= 49 * prod(residues.NUMBERS[:count])
 

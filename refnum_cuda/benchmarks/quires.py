@@ -100,6 +100,11 @@ def rows() -> Iterator[Row]:
     if torch.cuda.get_device_capability() == (9, 0):
         yield _multiplied(4096, 4, "warpgroups", residues.BY_WARPGROUPS)
     yield from _parts(4096, Posit(16))
+    weights = _normal(4096, 4096)
+    for few in (1, 16):
+        x = _normal(few, 4096)
+        beside = {"torch.mm of float32": lambda x=x: torch.mm(x, weights.mT)}
+        yield _row("a layer, normal float32", x, weights.mT, Posit(16), beside)
     for fmt, size in ((Posit(16), 64), (Posit(32), 256)):
         yield _row("all patterns", _patterns(fmt, size, size), _patterns(fmt, size, size), fmt, {})
     fmt = Posit(16)

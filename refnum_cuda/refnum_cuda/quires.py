@@ -37,7 +37,7 @@ MOST_BLOCKS = 1 << 16
 
 # By residues: at any time those of two panels of operands, and sums of one of the result, each of so many elements, a
 # byte for each of 36 numbers at most.
-SMALLEST = 1 << 21  #: products of factors for which they pay
+SMALLEST, FEWEST = 1 << 21, 4  #: products of factors for which they pay, and rows and columns
 LINES, TERMS = 32, 128  #: of a tile of an operand
 GROUPS = residues.MOST // 4
 SHARED = 4 * (GROUPS * 256 + LINES * (TERMS + 4))
@@ -275,7 +275,8 @@ def launches(
 def residues_pay(out: Tensor, terms: int, fmt: Posit) -> bool:
     """Whether there are residues for the format, and each product is large."""
     short = 2 < fmt.n <= 17 + fmt.es  # significands of at most 15 bits, and float32 holds them
-    return short and groups_for(fmt, terms) <= GROUPS and terms > 0 and out[0].numel() * terms >= SMALLEST
+    large = out[0].numel() * terms >= SMALLEST and min(out.shape[1:]) >= FEWEST
+    return short and groups_for(fmt, terms) <= GROUPS and large
 
 
 def posit_mm(
