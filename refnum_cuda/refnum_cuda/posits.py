@@ -186,7 +186,9 @@ def cuposit(
 
 
 def values(x: Tensor, fmt: Posit, dtype: torch.dtype) -> Tensor:
-    """The values of patterns, or of the patterns that floats are rounded to, in a dtype that holds them."""
+    """The values of patterns, or of the posits that floats are rounded to, in a dtype that holds them."""
+    if x.dtype == dtype:
+        return codec.quantize(x.detach(), fmt)
     return codec.decode(codec.encode(x, fmt) if x.is_floating_point() else x, fmt, dtype=dtype)
 
 
