@@ -119,10 +119,12 @@ class Numbers(ctypes.Structure):
     )
 
 
-DOTS, RESIDUES, COMBINE = (
+_DOTS = Lines, Lines, Bias, c_void_p, Target, Size, Doubts
+DOTS, DOTS_SCALED, RESIDUES, COMBINE = (
     launch.Kernel("exact", f"rn_exact_{name}", types)
     for name, types in {
-        "dots": (Lines, Lines, Bias, c_void_p, Target, Size, Doubts),
+        "dots": _DOTS,
+        "dots_scaled": _DOTS,
         "residues": (Lines, c_int64, c_int64, c_int64, Numbers, c_int32, c_void_p, c_void_p),
         "combine": (
             *(c_void_p, c_int64, c_int64, c_void_p, c_void_p, Wholes, Bias, c_void_p, Target, Size, Numbers),
@@ -195,6 +197,11 @@ class Side:
     scales: Tensor | None = None  #: [batch or 1, line, block]: codes of e8m0, or float32
     block: int = 1  #: terms that share a scale
     whole: Tensor | None = None  #: float32, a factor of all
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether factors are values as they are."""
+        return self.scales is None and self.whole is None
 
     def scaled(self, scales: Tensor | None, block: int, whole: Tensor | None) -> Side:
         """The same times scales [.., line, block] of so many terms each, and times a factor of all."""
@@ -280,8 +287,9 @@ def _dots(a: Side, b: Side, bias: Tensor | None, out: Tensor, doubts: Doubts | N
     blocks = min(-(-out.numel() // WARPS), MOST_BLOCKS)
     if doubts is not None:
         blocks = min(blocks, BLOCKS_EACH * torch.cuda.get_device_properties(out.device).multi_processor_count)
+    kernel = DOTS if a.is_plain and b.is_plain else DOTS_SCALED
     return (
-        *(DOTS, (blocks, 1, 1), (THREADS, 1, 1), WORDS_SHARED),
+        *(kernel, (blocks, 1, 1), (THREADS, 1, 1), WORDS_SHARED),
         *(a.lines(batches), b.lines(batches), Bias(bias), out, target(out.dtype)),
         *(Size(batches, rows, columns, a.values.shape[-1]), doubts or Doubts()),
     )
@@ -372,6 +380,6 @@ def examples() -> Iterator[tuple[Any, ...]]:
         yield x[:9], y.mT, bias, CONTRACT, out_dtype  # by words
 
 
-KERNELS = DOTS, RESIDUES, COMBINE
+KERNELS = DOTS, DOTS_SCALED, RESIDUES, COMBINE
 LAUNCHES = *KERNELS, residues.BY_WARPS.kernel
 OPERATION = Operation("gemm", gemm_reference, gemm, covered, LAUNCHES, examples)

@@ -32,15 +32,19 @@ struct Lines {
     i32 block;
     i32 kind;  // Scales
 
-    RN_HD Factor at(i64 b, i64 i, i64 k) const {
-        Factor x = scaled(values[b * batch + i * line + k], b * scale_batch + i * scale_line, static_cast<u32>(k));
+    RN_HD float value(i64 b, i64 i, i64 k) const { return values[b * batch + i * line + k]; }
+
+    // A value of that place with its scale, and times the whole. PLAIN ones have neither.
+    template <bool PLAIN>
+    RN_HD Factor factor(float value, i64 b, i64 i, i64 k) const {
+        if (PLAIN || (kind == WITHOUT && !whole)) return factor_of(value, 0);
+        const i64 place = b * scale_batch + i * scale_line + static_cast<u32>(k) / static_cast<u32>(block);
+        Factor x = kind == POWERS ? by_power(value, place) : factor_of(value, 0);
+        if (kind == FLOATS) x = product(x, factor_of(static_cast<const float*>(scales)[place], 0));
         return whole ? product(x, factor_of(*whole, 0)) : x;
     }
 
-    RN_HD Factor scaled(float value, i64 first, u32 k) const {
-        if (kind == WITHOUT) return factor_of(value, 0);
-        const i64 place = first + k / static_cast<u32>(block);
-        if (kind == FLOATS) return product(factor_of(value, 0), factor_of(static_cast<const float*>(scales)[place], 0));
+    RN_HD Factor by_power(float value, i64 place) const {
         const i32 code = static_cast<const u8*>(scales)[place];
         return factor_of(code == 255 ? float_of(0x7fffffff) : value, code - 127);
     }
@@ -100,11 +104,12 @@ struct Line {
 // ---- the definition ------------------------------------------------------------------------------
 
 // The sum of one result's terms: a warp's lanes share them out.
-template <class Use>
-__device__ __forceinline__ void dot(Words<THREADS> words, i32 lane, Lines a, Lines b, Bias bias, Size size, i64 place,
-                                    Use use) {
+template <bool PLAIN, class Use>
+__device__ __forceinline__ void dot(Words<THREADS> words, i32 lane, const Lines& a, const Lines& b, const Bias& bias,
+                                    const Size& size, i64 place, Use use) {
     const i64 column = place % size.columns, row = place / size.columns % size.rows;
     const i64 batch = place / size.columns / size.rows;
+    constexpr i32 AHEAD = PLAIN ? 4 : 2;  // terms that a lane reads at once
     // 1. Terms; the bias is one more, times 1.
     words.clear();
     u32 flags = 0;
@@ -117,8 +122,21 @@ __device__ __forceinline__ void dot(Words<THREADS> words, i32 lane, Lines a, Lin
             words.add_product(x, y);
         }
     };
-#pragma unroll 4
-    for (i64 k = lane; k < size.terms; k += 32) add(a.at(batch, row, k), b.at(batch, column, k));
+#pragma unroll 1
+    for (i64 k = lane; k < size.terms; k += 32 * AHEAD) {
+        float x[AHEAD], y[AHEAD];
+#pragma unroll
+        for (i32 i = 0; i < AHEAD; i++) {
+            const i64 at = k + 32 * i < size.terms ? k + 32 * i : k;
+            x[i] = a.value(batch, row, at), y[i] = b.value(batch, column, at);
+        }
+#pragma unroll
+        for (i32 i = 0; i < AHEAD; i++) {
+            const i64 at = k + 32 * i;
+            if (at >= size.terms) break;
+            add(a.factor<PLAIN>(x[i], batch, row, at), b.factor<PLAIN>(y[i], batch, column, at));
+        }
+    }
     if (bias.values && lane == 0) add(factor_of(bias.at(batch, row, column), 0), factor_of(1.0f, 0));
     // 2. Each lane adds the words of a place, its own lane's first, and puts the sum where the first lane's was.
     __syncwarp();
@@ -129,6 +147,19 @@ __device__ __forceinline__ void dot(Words<THREADS> words, i32 lane, Lines a, Lin
     if (lane < words.COUNT) first[lane * THREADS] = sum;
     __syncwarp();
     if (lane == 0) use(words.value(flags));
+}
+
+template <bool PLAIN>
+__device__ __forceinline__ void dots(const Lines& a, const Lines& b, const Bias& bias, void* out, const Target& to,
+                                     const Size& size, const Doubts& doubts, i64* shared) {
+    const i32 thread = static_cast<i32>(threadIdx.x);
+    const i64 count = doubts.count ? *doubts.count : size.batches * size.rows * size.columns;
+    const i64 first = blockIdx.x * static_cast<i64>(WARPS) + thread / 32, warps = gridDim.x * static_cast<i64>(WARPS);
+    for (i64 i = first; i < count; i += warps) {
+        const i64 place = doubts.places ? doubts.places[i] : i;
+        dot<PLAIN>(Words<THREADS>{shared + thread}, thread % 32, a, b, bias, size, place,
+                   [&](Exact x) { store(out, place, rounded(x, to), to); });
+    }
 }
 
 // ---- lines as residues ---------------------------------------------------------------------------
@@ -212,19 +243,14 @@ RN_HD Decision decide(Integer128 x, u64 error, i32 unit, u64 times, bool has_bia
 // ---- kernels -------------------------------------------------------------------------------------
 
 // Results by the definition: all of them, or those of one matrix that are in doubt. A warp makes one at a time.
-extern "C" __global__ void __launch_bounds__(rn::THREADS, 4)
-    rn_exact_dots(rn::Lines a, rn::Lines b, rn::Bias bias, void* out, rn::Target to, rn::Size size, rn::Doubts doubts) {
-    using namespace rn;
-    extern __shared__ float4 rn_shared[];
-    const i32 thread = static_cast<i32>(threadIdx.x), lane = thread % 32;
-    Words<THREADS> words{reinterpret_cast<i64*>(rn_shared) + thread};
-    const i64 count = doubts.count ? *doubts.count : size.batches * size.rows * size.columns;
-    const i64 warps = gridDim.x * static_cast<i64>(WARPS);
-    for (i64 i = blockIdx.x * static_cast<i64>(WARPS) + thread / 32; i < count; i += warps) {
-        const i64 place = doubts.places ? doubts.places[i] : i;
-        dot(words, lane, a, b, bias, size, place, [&](Exact x) { store(out, place, rounded(x, to), to); });
+#define RN_DOTS(name, plain)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(rn::THREADS, 4)                                                   \
+        name(rn::Lines a, rn::Lines b, rn::Bias bias, void* out, rn::Target to, rn::Size size, rn::Doubts doubts) { \
+        extern __shared__ float4 rn_shared[];                                                                      \
+        rn::dots<plain>(a, b, bias, out, to, size, doubts, reinterpret_cast<rn::i64*>(rn_shared));                 \
     }
-}
+RN_DOTS(rn_exact_dots, true)
+RN_DOTS(rn_exact_dots_scaled, false)
 
 // Residues [modulus][line][term] of so many lines, filled up with zeros. A block makes one line.
 extern "C" __global__ void __launch_bounds__(rn::THREADS)
@@ -242,7 +268,7 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
     __syncthreads();
     i32 own_end = ZERO_EXPONENT, own_special = 0, own_loss = 0;
     for (i64 k = thread; k < terms; k += THREADS) {
-        Factor x = from.at(0, line, k);
+        Factor x = from.factor<false>(from.value(0, line, k), 0, line, k);
         own_special |= x.special;
         if (k < 32 && x.sign) atomicOr(&signs, 1 << k);
         i32 above = x.significand ? x.exponent + 32 - leading_zeros(x.significand) : ZERO_EXPONENT;
@@ -259,7 +285,7 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
 #pragma unroll
         for (i32 i = 0; i < 4; i++) {
             if (k + i >= terms) continue;
-            Factor x = from.at(0, line, k + i);
+            Factor x = from.factor<false>(from.value(0, line, k + i), 0, line, k + i);
             if (x.significand == 0 || x.special) continue;
             Rounded found = integer_of(x, unit);
             magnitude[i] = found.magnitude;

@@ -76,6 +76,7 @@ struct Words {
     RN_HD Exact value(u32 flags) const {
         // V1. Carried; what is left beyond the last word is the sign.
         i64 carry = 0;
+#pragma unroll 7
         for (i32 i = 0; i < COUNT; i++) {
             carry += word[i * STRIDE];
             word[i * STRIDE] = carry & 0xffffffff;
@@ -84,6 +85,7 @@ struct Words {
         i32 sign = static_cast<i32>(carry);
         // V2. The magnitude.
         u64 mask = static_cast<u32>(sign), up = mask & 1;
+#pragma unroll 7
         for (i32 i = 0; i < COUNT; i++) {
             up += static_cast<u64>(word[i * STRIDE]) ^ mask;
             word[i * STRIDE] = static_cast<i64>(up & 0xffffffff);
@@ -91,12 +93,14 @@ struct Words {
         }
         // V3. Its first word that is not 0 and the two below; the very last word is always 0.
         i32 top = COUNT - 1;
+#pragma unroll 1
         while (top > 2 && word[top * STRIDE] == 0) top--;
         u64 high = static_cast<u64>(word[top * STRIDE]) << 32 | static_cast<u64>(word[(top - 1) * STRIDE]);
         if (high == 0) return ending(0, 0, ZERO_EXPONENT, flags);
         i32 left = leading_zeros(high);
         u64 next = static_cast<u64>(word[(top - 2) * STRIDE]) << left;
         u64 rest = next & 0xffffffff;
+#pragma unroll 1
         for (i32 i = top - 3; i >= 0; i--) rest |= static_cast<u64>(word[i * STRIDE]);
         // V4. Jammed to a significand.
         u64 significand = shift_right_jam(high << left | next >> 32, 64 - LIMB) | sticky(rest);
