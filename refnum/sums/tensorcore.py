@@ -558,8 +558,9 @@ def _add_block(sums: Tensor, x: _Factors, y: _Factors, memory: _Memory, instruct
     torch.amax(memory.exponents, 0, out=memory.largest)
     power_bits.copy_(memory.largest.clamp_(min=BIAS + instruction.zero - unit)).bitwise_left_shift_(FRACTION)
     torch.bitwise_and(bits, FIELD, out=own_bits)
-    if held.min_scale > instruction.zero:
-        own_bits.clamp_(min=(BIAS + held.min_scale - unit) << FRACTION).mul_(sums != 0)
+    least = BIAS + held.min_scale - unit
+    if memory.largest.amin() < least:  # then it shows that accumulators count as much, if they are not 0
+        own_bits.clamp_(min=least << FRACTION).mul_(sums != 0)
     torch.maximum(power_bits, own_bits, out=power_bits)
     # F2. Times 2**(F - E), of terms the integers stay. Products are exact, and so is the sum of integers. The exponent
     #     field of 2 / x is the complement of that of a power of two x.
