@@ -71,7 +71,7 @@ RN_HD double add_to_odd(double a, double b) {
 
 // ---- posits --------------------------------------------------------------------------------------
 
-// A float64 rounded to the format, to nearest even: 0, NaN, and what is normal; n from 3 to 32. As round_bits of float32.
+// A float64 rounded to the format, to nearest even: 0, NaN, and what is normal; n from 3 to 32. As round_bits.
 RN_HD double rounded(double x, Posit fmt) {
     constexpr i32 MANTISSA_64 = 52, BIAS_64 = 1023;
     constexpr u64 SIGN_64 = 1ull << 63, INFINITY_64 = 0x7FFull << MANTISSA_64;
