@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import itertools
 import mmap
-import warnings
-from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from cuda import bridge, scenes
-from cuda.simulate import CHOICES, Choice, Kernels, SimulationError  # before refnum_cuda, which it finds
+from cuda import scenes
+from cuda.posit_products import (
+    CASES,
+    LONG,
+    MODES,
+    P16,
+    binades,
+    growing,
+    normal,
+    patterns_of,
+    product,
+    reference,
+    the_kernels,
+)
+from cuda.simulate import CHOICES, Kernels
 from cuda.stage import stage
 from refnum_conformance import vectors
 from refnum_conformance.oracles import orders
@@ -21,103 +32,15 @@ import refnum
 from refnum import Posit
 from refnum.formats import float32, holds
 from refnum.testing import assert_bit_equal, cases
-from refnum_cuda import launch, posits
-
-MODES = ("products", "posit", "cuposit")
-P16 = Posit(16)
-#: by mode, of each way to sum: where tables serve and where they do not, in float32 and in float64
-FORMATS = {
-    "products": [(3, 0), (5, 2), (6, 2), (8, 2), (9, 4), (12, 0), (16, 2), (17, 3), (20, 2), (24, 0), (26, 2), (28, 2)],
-    "posit": [(3, 2), (5, 1), (6, 2), (8, 0), (9, 3), (12, 2), (16, 2), (17, 2), (16, 3), (24, 2), (30, 0), (32, 2)],
-    "cuposit": [(4, 2), (5, 2), (6, 2), (8, 2), (12, 2), (16, 2), (20, 2), (24, 2), (28, 2)],
-}
-CASES = [(mode, Posit(n, es)) for mode, formats in FORMATS.items() for n, es in formats]
-
-
-PROCESSORS = itertools.cycle((1, 1000))
+from refnum_cuda import posits
 
 
 @pytest.fixture(scope="module")
 def kernels() -> Kernels:
-    return Kernels.of_file("posits.cu", *(kernel.name for kernel in posits.KERNELS.values()))
-
-
-def simulated(kernels: Kernels, choice: Choice) -> posits.Launches:
-    """Launches on the CPU; products are written into a guarded place first.
-
-    The tilings take turns: they are those of GPUs of 1 and of 1000 multiprocessors.
-    """
-
-    def start(kernel: launch.Kernel, grid: Any, block: Any, shared: int, *arguments: Any) -> None:
-        if kernel.name.startswith("rn_pack"):
-            kernels.run(kernel.name, grid, block, *arguments, shared=shared, choice=choice)
-            return
-        out = arguments[3].tensor
-        guarded = torch.full((out.numel() + 64,), -7.0, dtype=out.dtype)
-        place = posits.Matrix(guarded[32:-32].as_strided(out.shape, out.stride()))
-        kernels.run(kernel.name, grid, block, *arguments[:3], place, *arguments[4:], shared=shared, choice=choice)
-        assert torch.cat([guarded[:32], guarded[-32:]]).eq(-7).all(), "it writes the result alone"
-        out.copy_(place.tensor)
-
-    return posits.Launches(start, lambda device: next(PROCESSORS))
-
-
-def product(
-    kernels: Kernels,
-    a: Tensor,
-    b: Tensor,
-    fmt: Posit,
-    mode: str,
-    c: Tensor | None = None,
-    *,
-    scaling: tuple[float, float, int | None] = (1.0, 0.0, 8),
-    choice: Choice = CHOICES[0],
-) -> Tensor:
-    """refnum.posit_mm by the kernels; mode posit in patterns."""
-    how = simulated(kernels, choice)
-    if mode == "posit":
-        return refnum.encode(posits.rounded(a, b, c, fmt, how), fmt)
-    if mode == "products":
-        return posits.products(a, b, c, fmt, how)
-    return posits.cuposit(a, b, c, fmt, *scaling, how)
-
-
-def reference(
-    a: Tensor,
-    b: Tensor,
-    fmt: Posit,
-    mode: str,
-    c: Tensor | None = None,
-    scaling: tuple[float, float, int | None] = (1.0, 0.0, 8),
-) -> Tensor:
-    """The same by refnum."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what cuposit makes of posit(4,2)
-        names = dict(zip(("alpha", "beta", "k_pad"), scaling, strict=True)) if mode == "cuposit" else {}
-        got = refnum.posit_mm(a, b, fmt, mode=mode, c=c, **names)
-    return refnum.encode(got, fmt) if mode == "posit" and got.is_floating_point() else got
-
-
-def patterns_of(fmt: Posit, mode: str, x: Tensor) -> Tensor:
-    """Floats for cuposit, which takes no patterns."""
-    return refnum.decode(x, fmt, dtype=torch.float32) if mode == "cuposit" else x
+    return the_kernels()
 
 
 # ---- each rounding ---------------------------------------------------------------------------------
-
-
-def binades(fmt: Posit, lines: int) -> tuple[Tensor, Tensor]:
-    """Products of each scale there is, a matrix of them each, so that tables serve wherever they can.
-
-    Among them are ties of fractions of every length, and what is next to them.
-    """
-    scales = torch.arange(-2 * fmt.max_scale - 1, 2 * fmt.max_scale + 2)
-    fractions = torch.arange(lines, dtype=torch.float64) / lines
-    near = 2.0 ** -torch.arange(1, 13, dtype=torch.float64)
-    other = torch.cat([torch.tensor([1.0, 1.5, 1.25, 1.75, 1.375]).double(), 1 + near, 2 - near[1:]])
-    a = (1 + fractions)[:, None] * 2.0 ** (scales // 2)[:, None, None]
-    b = torch.cat([other, -other])[None, :] * 2.0 ** (scales - scales // 2)[:, None, None]
-    return a, b
 
 
 @pytest.mark.parametrize(("mode", "fmt"), CASES, ids=str)
@@ -149,6 +72,12 @@ def test_sums_that_are_ties(kernels: Kernels, n: int) -> None:
     for k in range(-2, 3):
         a, c = (some + k).view(-1, 1), some.expand(len(some), -1)
         assert_bit_equal(product(kernels, a, ones, fmt, "posit", c), reference(a, ones, fmt, "posit", c))
+
+
+def test_products_are_rounded_once(kernels: Kernels) -> None:
+    assert product(kernels, *LONG, Posit(32), "posit").item() == 0x40CCCCD3
+    a, b = torch.tensor([[0x46FA6]]), torch.tensor([[0x4660A]])  # nor float32, of posit(20,2)
+    assert refnum.encode(product(kernels, a, b, Posit(20), "products"), Posit(20)).item() == 0x4D759
 
 
 def fraction(fmt: Posit, scale: int) -> int:
@@ -217,14 +146,6 @@ def bits_of(x: Tensor) -> Tensor:
     return x.contiguous().view(torch.int32) if x.is_floating_point() else x
 
 
-def normal(m: int, k: int, n: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Operands for which tables serve, with zeros among them."""
-    draw = torch.Generator().manual_seed(seed)
-    a, b = torch.randn(m, k, generator=draw), torch.randn(k, n, generator=draw)
-    a, b = (x * (x.abs() > 0.01) for x in (a, b))
-    return a, b
-
-
 @pytest.mark.parametrize("mode", MODES)
 def test_every_shape_around_a_tile(kernels: Kernels, mode: str) -> None:
     edges, terms = (1, 63, 64, 65, 127, 128, 129), (0, 1, 7, 8, 9, 15, 16, 17, 31, 33)
@@ -249,11 +170,6 @@ def test_stages_where_tables_serve_and_where_they_do_not(kernels: Kernels, mode:
     for fmt in (Posit(8), P16, Posit(18)):
         assert_bit_equal(product(kernels, a, b, fmt, mode), reference(a, b, fmt, mode))
         a[3, 50] = 1.0
-
-
-def growing(fmt: Posit) -> Tensor:
-    """Terms that tables serve, and whose sum grows to where exponent bits are cut off: there they change nothing."""
-    return 2.0 ** (fmt.max_scale - 12) * torch.tensor([[1.0, 1.0, 2.0, *[4.0] * 8, -8.0, -8.0]])
 
 
 def test_sums_that_grow_out_of_the_tables(kernels: Kernels) -> None:
@@ -370,120 +286,6 @@ def test_the_operation_is_served_by_them() -> None:
     assert {line.split()[1] for line in stage().calls("cuLaunchKernel")} >= {
         kernel.name for kernel in posits.KERNELS.values() if not kernel.name.endswith("square")
     }
-
-
-# ---- mutants ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("mode", "fmt"), [("products", P16), ("posit", P16)], ids=str)
-def test_no_barrier_commit_or_wait_is_idle(kernels: Kernels, mode: str, fmt: Posit) -> None:
-    a, b = normal(130, 50, 140)
-    a[1] = b[:, 1] = 0.0
-    # A product for which the tables do not serve, and what it cancels with once it is rounded.
-    a[1, 20] = b[20, 1] = 1.5 * 2.0**-25
-    a[1, 21], b[21, 1] = -(2.0**-24), 2.0**-24
-    want = reference(a, b, fmt, mode)
-
-    def differs(choice: Choice) -> bool:
-        try:
-            return not torch.equal(product(kernels, a, b, fmt, mode, choice=choice), want)
-        except SimulationError:
-            return True
-
-    assert not any(map(differs, CHOICES))
-    lines = (bridge.CSRC / "rn_packed.cuh").read_text().splitlines()
-    place = next(number for number, line in enumerate(lines, 1) if "__syncthreads();  // all of that" in line)
-    for number, what in kernels.sites().items():
-        if not what.endswith(f"rn_packed.cuh:{place}"):  # without that one threads write anywhere
-            assert any(differs(choice._replace(without=number)) for choice in CHOICES), f"nothing needs {what}"
-
-
-def variant(*changes: tuple[str, str]) -> Kernels:
-    """The kernels with some text of their files replaced."""
-    text = (bridge.CSRC / "posits.cu").read_text()
-    for header in ("rn_packed.cuh", "rn_modes.cuh", "rn_ranges.cuh", "rn_doubles.cuh"):
-        first, *rest = text.split(f'#include "{header}"')
-        text = first + (bridge.CSRC / header).read_text().replace("#pragma once", "") + "".join(rest)
-    for right, wrong in changes:
-        assert text.count(right) == 1, right
-        text = text.replace(right, wrong)
-    return Kernels(text, *(kernel.name for kernel in posits.KERNELS.values()))
-
-
-def right(kernels: Kernels, mode: str, fmt: Posit, a: Tensor, b: Tensor, c: Tensor | None = None) -> bool:
-    """Whether a variant gives the reference's bits."""
-    got, want = (each(a, b, fmt, mode, c) for each in (partial(product, kernels), reference))
-    return torch.equal(got.contiguous().view(torch.uint8), want.contiguous().view(torch.uint8))
-
-
-def wrong_modes(kernels: Kernels) -> set[str]:
-    """The modes that a variant gets wrong."""
-    wrong = set()
-    for mode, fmt in itertools.product(MODES, (Posit(8), P16, Posit(24))):
-        pairs = [binades(fmt, 16)]
-        pairs += [
-            [patterns_of(fmt, mode, x) for x in cases.dots(fmt, kind, count=12, length=21)] for kind in cases.KINDS
-        ]
-        pairs += [normal(70, 37, 40), (growing(fmt)[:, :11], torch.ones(11, 9))]
-        for a, b in pairs:
-            a, b = (x.float() if mode == "cuposit" else x for x in (a, b))
-            b = b.T if a.shape == b.shape else b
-            c = torch.ones(a.shape[-2], b.shape[-1], dtype=a.dtype if a.is_floating_point() else torch.int64)
-            if not right(kernels, mode, fmt, a, b) or (mode == "posit" and not right(kernels, mode, fmt, a, b, c)):
-                wrong.add(mode)
-    return wrong if right(kernels, "posit", Posit(32), *LONG) else wrong | {"posit"}
-
-
-#: patterns of posit32 whose product is not what float64 rounds to
-LONG = torch.tensor([[0x40000005]]), torch.tensor([[0x40CCCCCD]])
-
-
-def test_products_are_rounded_once(kernels: Kernels) -> None:
-    assert product(kernels, *LONG, Posit(32), "posit").item() == 0x40CCCCD3
-    a, b = torch.tensor([[0x46FA6]]), torch.tensor([[0x4660A]])  # nor float32, of posit(20,2)
-    assert refnum.encode(product(kernels, a, b, Posit(20), "products"), Posit(20)).item() == 0x4D759
-
-
-BY_MAGIC, BY_BOUNDS = "within(seen, mode.served())", "within(seen, mode.served_bounded())"
-
-
-@pytest.mark.slow
-def test_no_way_to_add_a_stage_serves_where_it_is_not_taken() -> None:
-    """But for the one for all values, which serves alone."""
-    assert wrong_modes(variant((BY_MAGIC, "false"))) == set()
-    assert wrong_modes(variant((BY_MAGIC, "false"), (BY_BOUNDS, "false"))) == set()
-    assert wrong_modes(variant((BY_MAGIC, "true"))) == {"products", "posit"}
-    assert wrong_modes(variant((BY_MAGIC, "false"), (BY_BOUNDS, "true"))) == {"products", "posit"}
-
-
-#: what is wrong: the modes in which it shows, the text, and what stands there instead
-MUTANTS = {
-    "ties ignore the exponent": ("products posit", "drop == MANTISSA && even", "drop > MANTISSA && even"),
-    "ties follow other exponents": ("products posit", "scale % 2 == 0", "scale % 2 != 0"),
-    "products are rounded before": ("products", "fma_rn(x, y, magic)", "add_rn(multiply_rn(x, y), magic)"),
-    "no clamp": ("cuposit", "(bits_of(product) & keep) | put", "(bits_of(product) & keep) | (put & 0)"),
-    "errors are dropped": ("posit", "double_of((error > 0) == (near > 0) ? bits + 1 : bits - 1)", "near"),
-    "errors of the other sign": ("posit", "(error > 0) == (near > 0)", "(error > 0) != (near > 0)"),
-    "sums may grow": ("posit", "now.most + growth + 2", "now.most"),
-    "small values are not seen": ("products posit", "a.least >= b.least && a.most", "a.most"),
-    "ends of binades are not told": ("products posit", "of_end == of_others", "of_end != of_others + 1"),
-    "no least magnitude": (
-        "products posit",
-        "largest_magnitude(near, entry_of(least, x))",
-        "largest_magnitude(near, 0)",
-    ),
-    "a binade too many": ("products", "fmt.max_scale() - 3}", "fmt.max_scale()}"),
-    "padding without a gap": ("cuposit", "term < x.first ? term : term - x.gap", "term"),
-    "the last stage is filled up": ("cuposit", "static_cast<i32>((size.terms - 1) % TERMS) + 1", "TERMS"),
-    "sums start from 0": ("posit", "sum = here(start, r, c);", "sum = 0 * here(start, r, c);"),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MUTANTS)
-def test_mutants_have_other_bits(name: str) -> None:
-    modes, text, wrong = MUTANTS[name]
-    assert wrong_modes(variant((text, wrong))) == set(modes.split())
 
 
 # ---- on a GPU --------------------------------------------------------------------------------------
