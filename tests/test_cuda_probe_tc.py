@@ -168,7 +168,7 @@ EXPECTED = {
     "bits kept beside a subnormal times a large number": "24",
     "2**-60 counts beside 0 * 2**x and 2**x * 0 up to x": "127 or more / 127 or more",
     "2**-139 as C counts beside 0 * 2**x and 2**x * 0 up to x": "127 or more / 127 or more",
-    "2**-149 of products from 2**-150 to 2**-174, with C = 0, -0, 2**-149": "00000001 00000001 00000001",
+    "2**-149 by parts down to 2**-174; C = 0, -0, 2**-149; beside 0 * 2**127, 2**127 * 0": " ".join(["00000001"] * 5),
     "blocks of k": "0-15",
     "bits kept in the result": "23 or more, C alone 23 or more",
     "rounding to the result": "0 0 0 | 1 1 1 | 0 0 0 | -1 -1 -1",
@@ -228,7 +228,9 @@ MUTANTS: dict[str, tuple[dict[str, object], dict[str, str]]] = {
         {
             "2**-60 counts beside 0 * 2**x and 2**x * 0 up to x": "91 / 91",
             "2**-139 as C counts beside 0 * 2**x and 2**x * 0 up to x": "12 / 12",
-            "2**-149 of products from 2**-150 to 2**-174, with C = 0, -0, 2**-149": "00000000 00000000 00000001",
+            "2**-149 by parts down to 2**-174; C = 0, -0, 2**-149; beside 0 * 2**127, 2**127 * 0": (
+                "00000000 00000000 00000001 00000000 00000000"
+            ),
         },
     ),
 }

@@ -272,6 +272,7 @@ def test_on_hopper_zero_has_no_exponent(zero: float) -> None:
         assert dot([zero, tiny], [largest, tiny], zero, row) == tiny * tiny
         assert dot([largest, tiny], [zero, tiny], zero, row) == tiny * tiny
         assert dot(*BELOW_THE_LEAST, zero, row) == 2.0**-149
+        assert dot([*BELOW_THE_LEAST[0], zero], [*BELOW_THE_LEAST[1], largest], zero, row) == 2.0**-149
         assert dot([zero, largest], [largest, zero], 2.0**-149, row) == 2.0**-149
         assert dot(*BELOW_THE_LEAST, 2.0**-149, row) == 2.0**-149, "a c that is subnormal counts at -126"
         assert dot([zero], [zero], zero, row).hex() == "0x0.0p+0"

@@ -213,12 +213,13 @@ def _c_beside_zero(bench: Bench) -> str:
 
 
 def _far_down(bench: Bench) -> str:
-    """2**-149 as a sum of 2**-150 and less, down to 2**-174, with C = 0, -0 and 2**-149."""
+    """2**-149 as a sum of 2**-150 and less, down to 2**-174: with C = 0, -0, 2**-149; beside 0 * 2**127, 2**127 * 0."""
     if min(ends_of(dtype).high for dtype in bench.instruction.dtypes) < FARTHEST:
         return "out of reach"
     # (2**14 - 1) * 2**-163, and (2**11 - 1) * 2**-174, and 2**-174
     few = [(129 * 2.0**-81, 127 * 2.0**-82), (89 * 2.0**-87, 23 * 2.0**-87), (2.0**-87, 2.0**-87)]
-    return bench.patterns([Dot(few, c) for c in (0.0, -0.0, 2.0**-149)])
+    zeros = (0.0, 2.0**127), (2.0**127, 0.0)
+    return bench.patterns([*(Dot(few, c) for c in (0.0, -0.0, 2.0**-149)), *(Dot([zero, *few]) for zero in zeros)])
 
 
 # ---- blocks --------------------------------------------------------------------------------------
@@ -362,7 +363,7 @@ MEASURES: dict[str, Callable[[Bench], str | Found]] = {
     "bits kept beside a subnormal times a large number": _beside_subnormal,
     "2**-60 counts beside 0 * 2**x and 2**x * 0 up to x": _product_beside_zero,
     "2**-139 as C counts beside 0 * 2**x and 2**x * 0 up to x": _c_beside_zero,
-    "2**-149 of products from 2**-150 to 2**-174, with C = 0, -0, 2**-149": _far_down,
+    "2**-149 by parts down to 2**-174; C = 0, -0, 2**-149; beside 0 * 2**127, 2**127 * 0": _far_down,
     "blocks of k": _blocks,
     "bits kept in the result": _kept_in_words,
     "rounding to the result": _rounded,
