@@ -115,6 +115,9 @@ def cuda(session: nox.Session) -> None:
     session.install(*CONSTRAINTS, "--no-deps", "--editable", "./refnum_cuda")
     files = [str(path) for path in sorted(Path("tests").glob("test_cuda_*.py"))]
     session.run("pytest", "-m", "gpu", *files, *session.posargs)
+    if not session.posargs:
+        session.run("python", "refnum_cuda/record.py")
+        session.run("python", "refnum_cuda/probe_tc.py", "--json", "refnum_cuda/results/tensorcores.json")
     if shutil.which("compute-sanitizer"):
         tests = ("python", "-m", "pytest", "-m", "gpu", "-k", "layout", *files)
         session.run("compute-sanitizer", "--error-exitcode", "1", *tests, external=True)

@@ -142,7 +142,7 @@ def test_what_is_registered_has_a_say_in_status() -> None:
     backend.NOTES.append(operations.note)
     now = backend.status()
     assert (now.backend, now.notes) == ("cuda", (operations.note(),))
-    assert "not verified on hardware" in now.notes[0]
+    assert "each is compared with the reference when it first meets a device" in now.notes[0]
     backend.OBSTACLES.append(lambda: "the GPU is on fire")
     assert str(backend.status()) == "backend: reference (the GPU is on fire)"
     with pytest.raises(BackendError, match="the GPU is on fire"), backend.use_backend("cuda"):

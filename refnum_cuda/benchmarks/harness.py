@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import platform
 import statistics
-import subprocess
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import Any
 import torch
 from refnum_cuda.launch import Kernel, current, ordinal, place
 
-from refnum_cuda import build, driver, modules
+from refnum_cuda import build, driver, hardware, modules
 
 ROUNDS = 7
 SECONDS = 0.25  #: of one candidate, about
@@ -170,32 +168,10 @@ def launch(
 # ---- what is written -----------------------------------------------------------------------------
 
 
-def machine() -> dict[str, str]:
-    """What the figures are of."""
-    import refnum
-
-    driver.load()
-    return {
-        "gpu": torch.cuda.get_device_name(),
-        "multiprocessors": str(torch.cuda.get_device_properties(0).multi_processor_count),
-        "driver": _driver_version(),
-        "torch": torch.__version__,
-        "kernels": modules.manifest()["compiler"],
-        "refnum": refnum.__version__,
-        "python": platform.python_version(),
-    }
-
-
-def _driver_version() -> str:
-    asked = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0")
-    number = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.strip()
-    return f"{number} (CUDA {driver.version() // 1000}.{driver.version() % 1000 // 10})"
-
-
 def write(results: list[Result], folder: Path, topic: str) -> None:
     """The results of a topic as JSON and as a table."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"machine": machine(), "rows": [asdict(result) for result in results]}
+    record = {"machine": hardware.machine(), "rows": [asdict(result) for result in results]}
     (folder / f"{topic}.json").write_text(json.dumps(record, indent=1) + "\n")
     lines = [
         "| " + " | ".join(cells) + " |" for cells in (HEADER, ["---"] * len(HEADER), *(r.cells() for r in results))

@@ -22,6 +22,7 @@ from . import (
     dequantizer,
     elementwise,
     exact,
+    hardware,
     layouts,
     matrixcores,
     modules,
@@ -152,12 +153,12 @@ def obstacle() -> str | None:
 
 
 def note() -> str:
-    """What has kernels, and how far they were tried."""
+    """What has kernels, and how far those for this GPU were tried."""
     names = ", ".join(dict.fromkeys(operation.name for operation in OPERATIONS))
+    tried = "" if obstacle() else f". Files {hardware.summary(modules.served_by(torch.cuda.current_device()))}"
     return (
-        f"kernels: {names} of refnum_cuda {__version__}, what they do not cover by the reference on the "
-        "same device, with the same bits (not verified on hardware; each is compared with the reference when it first "
-        "meets a device)"
+        f"kernels: {names} of refnum_cuda {__version__}, what they do not cover by the reference on the same device, "
+        f"with the same bits; each is compared with the reference when it first meets a device{tried}"
     )
 
 
