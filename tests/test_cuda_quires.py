@@ -26,7 +26,18 @@ from refnum_cuda import launch, modules, parameters, quires, residues
 Files = dict[str, Kernels]
 Launches = Iterator[tuple[Any, ...]]
 
-BY_RESIDUES = [Posit(8), Posit(16), Posit(3), Posit(5), Posit(8, 0), Posit(9, 1), Posit(13), Posit(9, 3), Posit(17, 0)]
+BY_RESIDUES = [
+    Posit(8),
+    Posit(16),
+    Posit(3),
+    Posit(5),
+    Posit(8, 0),
+    Posit(9, 1),
+    Posit(13),
+    Posit(9, 3),
+    Posit(17, 0),
+    Posit(20, 1),
+]
 BY_REGISTERS = [
     *BY_RESIDUES,
     Posit(2, 0),
@@ -38,14 +49,13 @@ BY_REGISTERS = [
     Posit(16, 3),
     Posit(9, 4),
 ]
-FORMS = (residues.BY_WARPS, residues.BY_WARPGROUPS)
+GPU = quires.Gpu(2, "sm_80")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @pytest.fixture(scope="module")
 def files() -> Files:
     names = {stem: sorted({k.name for k in quires.KERNELS if k.stem == stem}) for stem in ("quires", "residues")}
-    names["residues"] = sorted(form.kernel.name for form in FORMS)
     return {stem: Kernels.of_file(f"{stem}.cu", *found) for stem, found in names.items()}
 
 
@@ -79,7 +89,7 @@ def multiplied(
     out, around = guarded((a.shape[-2], b.shape[-1]), dtype)
     x, y, to, z = a[None], b.mT[None], out[None], None if c is None else c[None]
     launches = (
-        quires.ByResidues(x, y, z, to, fmt, 2).launches()
+        quires.ByResidues(x, y, z, to, fmt, GPU).launches()
         if way == "residues"
         else quires.by_registers(x, y, z, to, fmt)
     )
@@ -261,7 +271,7 @@ def test_strides_and_batches(files: Files, monkeypatch: pytest.MonkeyPatch, way:
         shape = quires.product_shape(x, y)
         c = (None, patterns(fmt, *shape, seed=2), patterns(fmt, 1, 7, seed=3).expand(shape))[i % 3]
         out, around = guarded(shape, torch.int8)
-        run(files, quires.launches(x, y, c, out, fmt, 2), CHOICES[i % len(CHOICES)])
+        run(files, quires.launches(x, y, c, out, fmt, GPU), CHOICES[i % len(CHOICES)])
         assert torch.equal(out, refnum.posit_mm(x, y, fmt, c=c))
         assert torch.cat([around[:32], around[-32:]]).eq(7).all()
 
@@ -271,7 +281,7 @@ def test_dot_products_in_segments(files: Files, terms: int) -> None:
     for fmt in (Posit(8), Posit(32)):
         a, b = patterns(fmt, 3, 1, terms, seed=terms), patterns(fmt, 3, terms, 1, seed=terms + 1)
         out, _ = guarded((3, 1, 1), container(fmt))
-        run(files, quires.launches(a, b, None, out, fmt, 2))
+        run(files, quires.launches(a, b, None, out, fmt, GPU))
         assert torch.equal(out.view(3), refnum.quire_dot(a.view(3, terms), b.view(3, terms), fmt))
 
 
@@ -300,7 +310,7 @@ def of_residues(
     b: Tensor,
     count: int | None,
     before: Tensor | None = None,
-    form: residues.Form = FORMS[0],
+    form: residues.Form = quires.FORMS[0],
     choice: Choice = CHOICES[3],
 ) -> Tensor:
     shape = len(a), a.shape[1], b.shape[1]
@@ -310,7 +320,7 @@ def of_residues(
     return out
 
 
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.kernel.name)
+@pytest.mark.parametrize("form", quires.FORMS, ids=lambda form: form.kernel.name)
 def test_products_of_residues_are_those_of_torch(files: Files, form: residues.Form) -> None:
     draw, numbers = (
         torch.Generator().manual_seed(2),
@@ -362,18 +372,37 @@ def test_the_most_terms_of_the_largest_residues(files: Files) -> None:
 
 
 def test_residues_serve_what_they_have_room_for() -> None:
-    worst = {Posit(8): 4, Posit(16): 8, Posit(16, 1): 5, Posit(17, 0): 3, Posit(9, 3): 8}
+    worst = {Posit(8): 4, Posit(16): 8, Posit(16, 1): 5, Posit(17, 0): 3, Posit(9, 3): 8, Posit(18, 2): 10}
     assert {fmt: quires.groups_for(fmt, 4096) for fmt in worst} == worst
     assert quires.groups_for(Posit(16), (1 << 31) - 1) == quires.GROUPS
-    out = torch.empty(1, 128, 128)
-    assert quires.residues_pay(out, 128, Posit(16))
-    assert not quires.residues_pay(out, 127, Posit(16))
-    assert not quires.residues_pay(out, 128, Posit(20))
-    assert not quires.residues_pay(out, 128, Posit(18, 0))
-    assert not quires.residues_pay(torch.empty(1, 3, 1 << 20), 128, Posit(16))
-    assert not quires.residues_pay(torch.empty(1 << 20, 4, 4), 128, Posit(16)), "each by itself is small"
     for count in range(4, residues.MOST + 1, 4):
         assert 100 << residues.room(count) <= 49 * prod(residues.NUMBERS[:count])
+    assert quires.residues_pay(torch.empty(1, 128, 128), 128)
+    assert not quires.residues_pay(torch.empty(1, 128, 128), 127)
+    assert not quires.residues_pay(torch.empty(1, 3, 1 << 20), 128)
+    assert not quires.residues_pay(torch.empty(1 << 20, 4, 4), 128), "each by itself is small"
+
+
+@pytest.mark.parametrize("fmt", [Posit(32), Posit(20), Posit(32, 0), Posit(27, 1), Posit(9, 4)], ids=str)
+def test_registers_serve_long_formats_whose_range_is_used(
+    files: Files, monkeypatch: pytest.MonkeyPatch, fmt: Posit
+) -> None:
+    monkeypatch.setattr(quires, "SMALLEST", 0)
+    draw = torch.Generator().manual_seed(4)
+    normal = refnum.encode(torch.randn(14, 40, generator=draw, dtype=torch.float64), fmt)
+    c = refnum.encode(torch.randn(7, 7, generator=draw, dtype=torch.float64) * 2.0**-40, fmt)
+    wide = patterns(fmt, 14, 40, seed=5)
+    wide[[0, 1, 7, 8], [0, 1, 0, 1]] = wide.new_tensor([~fmt.nar, 1, ~fmt.nar, 1])
+    for x, served in ((normal, True), (wide, fmt.max_scale < 58)):
+        a, b = x[:7], x[7:].mT
+        for addend in (None, c):
+            out, around = guarded((7, 7), container(fmt))
+            form = quires.ByResidues(a[None], b.mT[None], None if addend is None else addend[None], out[None], fmt, GPU)
+            run(files, form.launches())
+            assert bool(form.served) == served
+            assert served or around.eq(7).all()
+            run(files, quires.launches(a, b, addend, out, fmt, GPU))
+            assert torch.equal(out, wanted(a, b, addend, fmt))
 
 
 def test_what_has_kernels() -> None:
@@ -394,8 +423,8 @@ def test_examples_of_the_self_test(files: Files) -> None:
     for a, b, c, n, es, _, out_dtype, *_ in quires.examples():
         fmt = Posit(n, es)
         out, _ = guarded(quires.product_shape(a, b), out_dtype or container(fmt))
-        ways.add(quires.residues_pay(out[None], a.shape[-1], fmt))
-        run(files, quires.launches(a, b, c, out, fmt, 2))
+        ways.add(quires.residues_pay(out[None], a.shape[-1]))
+        run(files, quires.launches(a, b, c, out, fmt, GPU))
         assert_bit_equal(out, refnum.posit_mm(a, b, fmt, c=c, out_dtype=out_dtype))
     assert ways == {False, True}
 
@@ -427,7 +456,7 @@ def nothing_is_idle(kernels: Kernels, count: int, call: Callable[[Choice], Tenso
 def test_no_barrier_of_the_residues_is_idle(files: Files) -> None:
     fmt, kernels = Posit(8), files["quires"]
     x = patterns(fmt, 1, 40, 100)
-    form = quires.ByResidues(x, x, None, torch.empty(1, 40, 40, dtype=torch.int8), fmt, 1)
+    form = quires.ByResidues(x, x, None, torch.empty(1, 40, 40, dtype=torch.int8), fmt, GPU)
     form.spans[:4] = torch.tensor([1024 + 24, 1024 - 20] * 2)  # of small sums, for which four numbers are enough
 
     def made(choice: Choice) -> Tensor:
@@ -439,7 +468,7 @@ def test_no_barrier_of_the_residues_is_idle(files: Files) -> None:
     nothing_is_idle(kernels, 2, made, made(CHOICES[0]))
 
 
-@pytest.mark.parametrize(("form", "count"), [(FORMS[0], 3), (FORMS[1], 5)], ids=["warps", "warpgroups"])
+@pytest.mark.parametrize(("form", "count"), [(quires.FORMS[0], 3), (quires.FORMS[1], 5)], ids=["warps", "warpgroups"])
 def test_no_barrier_commit_or_wait_of_the_products_is_idle(form: residues.Form, count: int) -> None:
     files = {"residues": Kernels.of_file("residues.cu", form.kernel.name)}
     draw = torch.Generator().manual_seed(3)
@@ -452,13 +481,14 @@ def test_no_barrier_commit_or_wait_of_the_products_is_idle(form: residues.Form, 
 
 
 MUTANTS = {
-    "of residues without a sign": (
-        "bits & SIGN ? -static_cast<i32>(integer) :",
-        "bits & SIGN ? static_cast<i32>(integer) :",
-    ),
+    "of residues without a sign": ("if (x.sign) high = -high, low = -low;", "if (x.sign) high = -high;"),
+    "of residues of lower halves": ("? power[HALF] : 0", "? power[0] : 0"),
     "of quotients cut": ("quotient = 1ull << 31", "quotient = 0"),
     "of NaR in a column": ("sums.a_nar[row] | sums.b_nar[column]", "sums.a_nar[row]"),
-    "of a span without its largest fractions": ("OFFSET + scale + (trailing < MANTISSA)", "OFFSET + scale - 9"),
+    "of a span without its largest fractions": (
+        "OFFSET + value.exponent + (value",
+        "OFFSET + value.exponent - 9 + (value",
+    ),
     "of a unit that c is not in": ("a_unit < unit(2) - b_unit ? a_unit : unit(2) - b_unit", "a_unit"),
     "of sums without growth": ("bound(0) + bound(1) + scheme.growth", "bound(0) + bound(1) - 24"),
     "of integers cut where they are small": (
@@ -489,7 +519,7 @@ def test_mutants_have_other_bits(files: Files, name: str) -> None:
     mutant = {**files, "quires": Kernels(text.replace(right, wrong), *names)}
 
     def cases() -> Iterator[tuple[str, Posit, Tensor, Tensor, Tensor | None]]:
-        for fmt, way in itertools.product((Posit(8), Posit(16)), ("residues", "registers")):
+        for fmt, way in itertools.product((Posit(8), Posit(16), Posit(20, 1)), ("residues", "registers")):
             small = patterns(fmt, 5, 6, seed=2) % 3
             yield way, fmt, *cancelling(fmt, 5, 300, 6), None
             yield way, fmt, *cancelling(fmt, 5, 9, 6), patterns(fmt, 5, 6, seed=3)
@@ -531,7 +561,7 @@ def test_a_gpu_has_the_references_bits_of_floats(dtype: torch.dtype) -> None:
     draw = torch.Generator().manual_seed(6)
     a, b = torch.randn(2, 150, 300, generator=draw).to(dtype), torch.randn(300, 200, generator=draw).to(dtype)
     a[0, 7, 8], a[1, 3, 2], b[5, 9] = torch.nan, 2.0**-14, -0.0
-    for fmt in (Posit(8), Posit(12)):
+    for fmt in (Posit(8), Posit(12), Posit(32)):
         want = refnum.posit_mm(a, b, fmt, out_dtype=torch.float64)
         with refnum.use_backend("cuda"):
             got = refnum.posit_mm(a.cuda(), b.cuda(), fmt, out_dtype=torch.float64)
@@ -579,7 +609,7 @@ def test_a_gpu_adds_more_terms_than_one_product_has() -> None:
 
 @pytest.mark.gpu
 @on_gpu
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.kernel.name)
+@pytest.mark.parametrize("form", quires.FORMS, ids=lambda form: form.kernel.name)
 def test_a_gpu_multiplies_residues_as_torch_does(form: residues.Form) -> None:
     if form == residues.BY_WARPGROUPS and torch.cuda.get_device_capability() != (9, 0):
         pytest.skip("no Hopper")

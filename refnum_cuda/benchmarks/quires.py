@@ -14,7 +14,7 @@ from torch import Tensor
 
 import refnum
 from refnum import Posit
-from refnum_cuda import launch, quires, residues
+from refnum_cuda import launch, modules, quires, residues
 
 TARGETS = {Posit(16): "20 TOPS", Posit(8): "40 TOPS"}
 
@@ -60,13 +60,14 @@ def _parts(size: int, fmt: Posit) -> Iterator[Row]:
     """What a product by residues is made of."""
     x, y = _normal(size, size), _normal(size, size)
     out = torch.empty(1, size, size, dtype=torch.float32, device="cuda")
-    form = quires.ByResidues(x[None], y.mT[None], None, out, fmt, 132)
+    gpu = quires.Gpu(132, modules.served_by(launch.ordinal(x.device)))
+    form = quires.ByResidues(x[None], y.mT[None], None, out, fmt, gpu)
     calls = {call[0].name + " " * i: call for i, call in enumerate(form.launches())}
     for call in calls.values():
         launch.launch(*call)
-    count = int(form.spans[6])
+    count = int(form.served)
     for name, call in calls.items():
-        work = 2 * size**3 * count if call[0] is residues.BY_WARPS.kernel else 0
+        work = 2 * size**3 * count if call[0].stem == "residues" else 0
         note = f"{count} moduli; part of quire {fmt}, {size}^3"
         yield Row(name.strip(), ours=lambda call=call: launch.launch(*call), operations=work, note=note)
 
@@ -96,6 +97,8 @@ def rows() -> Iterator[Row]:
     """Large products by residues, what they are made of, and small ones by registers."""
     yield from _squares(4096, TARGETS)
     yield from _squares(1024, {})
+    p, q = (refnum.encode(x.double(), Posit(32)) for x in (_normal(4096, 4096), _normal(4096, 4096)))
+    yield _row("normal patterns", p, q, Posit(32), {})
     yield _multiplied(4096, 4, "warps", residues.BY_WARPS)
     if torch.cuda.get_device_capability() == (9, 0):
         yield _multiplied(4096, 4, "warpgroups", residues.BY_WARPGROUPS)

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterator
 from ctypes import c_int32, c_int64, c_uint32, c_void_p
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from refnum.formats import Posit
 from refnum.sums.operands import product_shape
 from refnum.sums.posits import posit_mm_reference, quire_dot_reference
 
-from . import launch, parameters, residues
+from . import launch, modules, parameters, residues
 from .serving import Operation
 
 MODE = "quire"
@@ -40,7 +40,8 @@ MOST_BLOCKS = 1 << 16
 SMALLEST, FEWEST = 1 << 21, 4  #: products of factors for which they pay, and rows and columns
 LINES, TERMS = 32, 128  #: of a tile of an operand
 GROUPS = residues.MOST // 4
-SHARED = 4 * (GROUPS * 256 + LINES * (TERMS + 4))
+SHIFTS = 288  #: of which there are powers of 2
+SHARED = 4 * (GROUPS * SHIFTS + LINES * (TERMS + 4))
 PANEL, SIDE = 1 << 24, 1 << 12  #: elements, and lines at most
 BLOCKS_EACH = 8  #: of a multiprocessor
 
@@ -101,9 +102,16 @@ class Sums(ctypes.Structure):
 
 
 class Work(ctypes.Structure):
-    """rn::Work."""
+    """rn::Work; it holds the tensor that says whether it is done."""
 
-    _fields_ = tuple((name, c_int64) for name in "rows columns terms first count segments length".split())
+    _fields_ = (
+        *((name, c_int64) for name in "rows columns terms first count segments length".split()),
+        ("done", c_void_p),
+    )
+
+    def __init__(self, *sizes: int, done: Tensor | None) -> None:
+        super().__init__(*sizes, None if done is None else done.data_ptr())
+        self.tensor = done
 
 
 _WORDS = [word for groups in range(1, GROUPS + 1) for word in residues.weights(4 * groups)]
@@ -138,7 +146,7 @@ def basis() -> Any:
 
 
 def groups_for(fmt: Posit, terms: int) -> int:
-    """Groups of four numbers that are enough whatever the operands are; more than there are where none are."""
+    """Groups of four numbers that are enough whatever the operands are; more than there are where those may not be."""
     bits = 4 * fmt.max_scale + _growth(terms) + 1
     return next((i for i in range(1, GROUPS + 1) if residues.room(4 * i) >= bits), GROUPS + 1)
 
@@ -147,13 +155,22 @@ def _growth(terms: int) -> int:
     return int(terms - 1).bit_length()
 
 
+class Gpu(NamedTuple):
+    """What decides how a product is shared out."""
+
+    processors: int
+    target: str  #: whose files serve it
+
+
 class ByResidues:
     """A product by residues: a [batch, row, term], b [batch, column, term], c as the result [batch, row, column]."""
 
-    def __init__(self, a: Tensor, b: Tensor, c: Tensor | None, out: Tensor, fmt: Posit, processors: int) -> None:
-        self.a, self.b, self.c, self.out, self.fmt, self.blocks = a, b, c, out, fmt, BLOCKS_EACH * processors
-        self.count = 4 * groups_for(fmt, a.shape[-1])
-        self.spans = torch.zeros(7, dtype=torch.int32, device=out.device)  # the last one is how many numbers there are
+    def __init__(self, a: Tensor, b: Tensor, c: Tensor | None, out: Tensor, fmt: Posit, gpu: Gpu) -> None:
+        self.a, self.b, self.c, self.out, self.fmt, self.blocks = a, b, c, out, fmt, BLOCKS_EACH * gpu.processors
+        self.form = residues.form_for(gpu.target)
+        self.count = 4 * min(GROUPS, groups_for(fmt, a.shape[-1]))
+        self.spans = torch.zeros(7, dtype=torch.int32, device=out.device)
+        self.served = self.spans[6:]  # how many numbers there are, 0 where those are too few
         self.nar = [torch.zeros(x.shape[:-1], dtype=torch.uint8, device=out.device) for x in (a, b)]
         self.scheme = Scheme(self.spans, a.shape[-1])
 
@@ -193,7 +210,7 @@ class ByResidues:
                 yield launching
                 shape = self.count, x.shape[1], y.shape[1]
                 product = sums[: shape[0] * shape[1] * shape[2]].view(shape)
-                yield residues.multiplied(x, y, product, self.spans[6:], continued=part.start > 0)
+                yield residues.multiplied(x, y, product, self.served, self.form, continued=part.start > 0)
             yield self._reconstruct(product, batch, down, across)
 
     def _room(self, lines: list[slice], terms: list[slice]) -> Tensor:
@@ -209,7 +226,7 @@ class ByResidues:
         blocks = min(filled[0] // LINES * (filled[1] // TERMS), self.blocks)
         return to, (
             *(RESIDUES, (blocks, 1, 1), (THREADS, 1, 1), SHARED, Numbers(x), Extent(1, lines, terms)),
-            *(Extent(1, *filled), side, parameters.posit(self.fmt), self.scheme, residues.moduli(), to, self.spans[6:]),
+            *(Extent(1, *filled), side, parameters.posit(self.fmt), self.scheme, residues.moduli(), to, self.served),
         )
 
     def _reconstruct(self, product: Tensor, batch: int, rows: slice, columns: slice) -> tuple[Any, ...]:
@@ -235,15 +252,17 @@ def limbs_for(fmt: Posit) -> int | None:
     return next((limbs for limbs in LIMBS if 32 * limbs >= 4 * fmt.max_scale + 32), None)
 
 
-def by_registers(a: Tensor, b: Tensor, c: Tensor | None, out: Tensor, fmt: Posit) -> Iterator[tuple[Any, ...]]:
-    """What to launch for a product as that of `ByResidues`, of any size."""
+def by_registers(
+    a: Tensor, b: Tensor, c: Tensor | None, out: Tensor, fmt: Posit, done: Tensor | None = None
+) -> Iterator[tuple[Any, ...]]:
+    """What to launch for a product as that of `ByResidues`, of any size; it does nothing where it is done."""
     limbs = limbs_for(fmt)
     assert limbs is not None, "covered() comes first"
     (_, rows, columns), terms = out.shape, a.shape[-1]
     for first in range(0, out.numel(), AT_ONCE):
         count = min(out.numel() - first, AT_ONCE)
         segments = max(1, min(ENOUGH_WARPS // count, terms // SHORTEST))
-        work = Work(rows, columns, terms, first, count, segments, -(-terms // segments))
+        work = Work(rows, columns, terms, first, count, segments, -(-terms // segments), done=done)
         sums = torch.empty(segments * (limbs + 1) * count, dtype=torch.int32, device=out.device)
         block, form = (THREADS, 1, 1), parameters.posit(fmt)
         blocks = min(-(-count * segments // WARPS), MOST_BLOCKS)
@@ -255,9 +274,7 @@ def by_registers(a: Tensor, b: Tensor, c: Tensor | None, out: Tensor, fmt: Posit
 # ---- the operations ------------------------------------------------------------------------------
 
 
-def launches(
-    a: Tensor, b: Tensor, c: Tensor | None, out: Tensor, fmt: Posit, processors: int
-) -> Iterator[tuple[Any, ...]]:
+def launches(a: Tensor, b: Tensor, c: Tensor | None, out: Tensor, fmt: Posit, gpu: Gpu) -> Iterator[tuple[Any, ...]]:
     """What to launch to write a product of batched matrices; c has its shape."""
     batch = out.shape[:-2]
     if b.shape[:-2].numel() == 1:  # one matrix on the right: all rows on the left are rows of one matrix
@@ -267,16 +284,19 @@ def launches(
         shape = batch.numel(), *out.shape[-2:]
         x, y = (side.expand(*batch, *side.shape[-2:]).reshape(shape[0], *side.shape[-2:]) for side in (a, b))
     z, to = None if c is None else c.reshape(shape), out.view(shape)
-    if residues_pay(to, x.shape[-1], fmt):
-        return ByResidues(x, y.mT, z, to, fmt, processors).launches()
-    return by_registers(x, y.mT, z, to, fmt)
+    served = None
+    if residues_pay(to, x.shape[-1]):
+        form = ByResidues(x, y.mT, z, to, fmt, gpu)
+        yield from form.launches()
+        if groups_for(fmt, x.shape[-1]) <= GROUPS:
+            return
+        served = form.served
+    yield from by_registers(x, y.mT, z, to, fmt, served)
 
 
-def residues_pay(out: Tensor, terms: int, fmt: Posit) -> bool:
-    """Whether there are residues for the format, and each product is large."""
-    short = 2 < fmt.n <= 17 + fmt.es  # significands of at most 15 bits, and float32 holds them
-    large = out[0].numel() * terms >= SMALLEST and min(out.shape[1:]) >= FEWEST
-    return short and groups_for(fmt, terms) <= GROUPS and large
+def residues_pay(out: Tensor, terms: int) -> bool:
+    """Whether each product is large."""
+    return out[0].numel() * terms >= SMALLEST and min(out.shape[1:]) >= FEWEST
 
 
 def posit_mm(
@@ -304,7 +324,8 @@ def quire_dot(a: Tensor, b: Tensor, n: int, es: int) -> Tensor:
 def _run(a: Tensor, b: Tensor, c: Tensor | None, out: Tensor, fmt: Posit) -> None:
     if out.numel():
         processors = torch.cuda.get_device_properties(out.device).multi_processor_count
-        for call in launches(a, b, c, out, fmt, processors):
+        gpu = Gpu(processors, modules.served_by(launch.ordinal(out.device)))
+        for call in launches(a, b, c, out, fmt, gpu):
             launch.launch(*call)
 
 
@@ -357,6 +378,7 @@ def examples() -> Iterator[tuple[Any, ...]]:
         yield a, b, _patterns(Posit(n), 128, 129), n, 2, MODE, None, *_REST
     k = torch.arange(128 * 128, dtype=torch.float32, device="cpu").view(128, 128)
     yield torch.sin(k), torch.cos(k).mT, None, 16, 2, MODE, torch.float32, *_REST
+    yield torch.sin(k).double(), torch.cos(k).double().mT, None, 32, 2, MODE, torch.float64, *_REST
 
 
 def dot_examples() -> Iterator[tuple[Any, ...]]:
@@ -366,7 +388,8 @@ def dot_examples() -> Iterator[tuple[Any, ...]]:
         yield a, b.mT, n, 2
 
 
-KERNELS = SURVEY, RESIDUES, residues.BY_WARPS.kernel, RECONSTRUCT, *ADD.values(), *ROUND.values()
+FORMS = residues.BY_WARPS, residues.BY_WARPGROUPS
+KERNELS = SURVEY, RESIDUES, *(form.kernel for form in FORMS), RECONSTRUCT, *ADD.values(), *ROUND.values()
 OPERATIONS = (
     Operation("posit_mm", posit_mm_reference, posit_mm, covered, KERNELS, examples),
     Operation("quire_dot", quire_dot_reference, quire_dot, dot_covered, KERNELS, dot_examples),

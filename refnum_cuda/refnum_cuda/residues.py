@@ -59,10 +59,16 @@ class Form:
         return STAGES * (ROWS + COLUMNS) * self.terms + self.aligned - 16
 
 
+HOPPER = "sm_90a"  #: whose files have the kernel by warpgroups
 BY_WARPS, BY_WARPGROUPS = (
     Form(launch.Kernel("residues", f"rn_residue_products{name}", (Product, Moduli)), terms, aligned)
     for name, terms, aligned in (("", 64, 16), ("_hopper", 128, 1024))
 )
+
+
+def form_for(target: str) -> Form:
+    """The faster one of those that a target has."""
+    return BY_WARPGROUPS if target == HOPPER else BY_WARPS
 
 
 # ---- numbers -------------------------------------------------------------------------------------

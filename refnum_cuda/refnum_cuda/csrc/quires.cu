@@ -3,7 +3,8 @@
 // By registers, the definition: every product is added to a fixed-point register. By residues, for large products:
 //
 // 1. An operand's posits are integers in a unit of its own, the largest power of 2 that divides them all. It is found,
-//    with the largest magnitude, by a survey: so the sums S, in units of both, are known to be below 2**bits.
+//    with the largest magnitude, by a survey: so the sums S, in units of both, are known to be at most 2**bits. Where
+//    that is too much, which short formats exclude, the residues are left, and registers make the product.
 // 2. Of so many coprime moduli m that 2**bits <= 0.49 P, P being their product, each leaves residues of 8 bits of the
 //    integers, whose products are sums modulo m (residues.cu).
 // 3. These make S: sum_m y_m w_m = S + q P, where w_m is 1 modulo m and 0 modulo the others. The sum of y_m w_m / P
@@ -18,7 +19,7 @@ constexpr i32 THREADS = 256;
 constexpr i32 LINES = 32, TERMS = 128;  // of a tile of an operand
 constexpr i32 PITCH = TERMS + 4;        // floats; four of them lie side by side
 constexpr i32 GROUPS = MOST_MODULI / 4;  // four moduli have a product below 2**32
-constexpr i32 SHIFTS = 256;
+constexpr i32 SHIFTS = 288;  // more than a plan with room can ask for
 constexpr i32 OFFSET = 1 << 10;  // makes exponents positive
 
 struct Extent {
@@ -52,18 +53,14 @@ RN_HD Plan plan_of(const Scheme& scheme) {
         bits = (bits > bound(2) ? bits : bound(2)) + 1;
     }
     bits -= a_unit + b_unit;
-    // P2. The fewest groups that have room.
+    // P2. The fewest groups that have room; 0 where none have.
     i32 groups = 1;
-    while (groups < GROUPS && scheme.room[groups - 1] < bits) groups++;
-    return {a_unit, b_unit, groups};
+    while (groups <= GROUPS && scheme.room[groups - 1] < bits) groups++;
+    return {a_unit, b_unit, groups <= GROUPS ? groups : 0};
 }
 
-// The float32 of a number's posit; 0 beyond the operand.
-RN_HD u32 value_bits(const Numbers& x, i64 place, Posit fmt) {
-    return decode_bits(static_cast<u32>(load(x, place, fmt)), fmt);
-}
-
-// Call use(line, term, value) for a thread's elements of a tile: neighbours in memory go to neighbouring threads.
+// Call use(line, term, pattern) for a thread's elements of a tile, 0 beyond the operand: neighbours in memory go to
+// neighbouring threads.
 template <class Use>
 __device__ __forceinline__ void each_of_tile(const Numbers& x, Extent size, i64 batch, i64 line, i64 term, Posit fmt,
                                              Use use) {
@@ -73,38 +70,41 @@ __device__ __forceinline__ void each_of_tile(const Numbers& x, Extent size, i64 
         const i32 number = static_cast<i32>(threadIdx.x) + i * THREADS;
         const i32 l = across ? number % LINES : number / TERMS, t = across ? number / LINES : number % TERMS;
         const bool inside = line + l < size.lines && term + t < size.terms;
-        use(l, t, inside ? value_bits(x, x.place(batch, line + l, term + t), fmt) : 0);
+        use(l, t, inside ? load(x, x.place(batch, line + l, term + t), fmt) : 0);
     }
 }
 
 // ---- residues ------------------------------------------------------------------------------------
 
-// 2**exponent modulo one of the numbers, for exponents below SHIFTS.
+constexpr i32 HALF = 15;  // bits
+
+// 2**exponent modulo one of the numbers, for exponents below 512.
 RN_HD i32 power_of_2(i32 exponent, const Moduli& moduli, i32 i) {
     i32 power = 1;
-    for (i32 bit = 7; bit >= 0; bit--) power = moduli.centred((power * power) << (exponent >> bit & 1), i);
+    for (i32 bit = 8; bit >= 0; bit--) power = moduli.centred((power * power) << (exponent >> bit & 1), i);
     return power;
 }
 
-// A posit as an integer: significand * 2**shift.
+// A posit as an integer, in two halves so that each fits the powers: (high * 2**15 + low) * 2**shift.
 struct Integer {
-    i32 significand;  // below 2**15 in size
+    i32 high, low;
     i32 shift;
 
     // In a unit that divides it.
-    RN_HD Integer(u32 bits, i32 unit, Posit fmt) : significand(0), shift(0) {
-        u32 magnitude = bits & ~SIGN;
-        if (magnitude == 0 || magnitude >= INFINITY_BITS) return;  // NaR counts 0: its lines are known
+    RN_HD Integer(u32 code, i32 unit, Posit fmt) : high(0), low(0), shift(0) {
+        Exact x = decode(code, fmt);
+        if (x.significand == 0) return;  // NaR, too, counts 0: its lines are known
         i32 most = fraction_bits(0, fmt), fraction = most > 0 ? most : 0;
-        u32 integer = ((magnitude & MANTISSA_MASK) | 1u << MANTISSA) >> (MANTISSA - fraction);
-        shift = static_cast<i32>(magnitude >> MANTISSA) - BIAS - fraction - unit;
+        u32 integer = static_cast<u32>(x.significand >> (LIMB - 1 - fraction));
+        shift = x.exponent - fraction - unit;
         if (shift < 0) integer >>= -shift, shift = 0;
-        significand = bits & SIGN ? -static_cast<i32>(integer) : static_cast<i32>(integer);
+        high = static_cast<i32>(integer >> HALF), low = static_cast<i32>(integer & ((1u << HALF) - 1));
+        if (x.sign) high = -high, low = -low;
     }
 
-    // Modulo a number, of which the power of 2 is known.
-    RN_HD u32 residue(i8 power, const Moduli& moduli, i32 i) const {
-        return static_cast<u32>(moduli.centred(significand * power, i)) & 0xff;
+    // Modulo a number, of which the powers of 2 are known.
+    RN_HD u32 residue(i8 high_power, i8 low_power, const Moduli& moduli, i32 i) const {
+        return static_cast<u32>(moduli.centred(high * high_power + low * low_power, i)) & 0xff;
     }
 };
 
@@ -179,6 +179,9 @@ struct Work {
     i64 rows, columns, terms;
     i64 first, count;
     i64 segments, length;
+    const i32* done;  // not 0: by residues; or null
+
+    RN_HD bool is_done() const { return done && *done; }
 };
 
 struct Place {
@@ -263,16 +266,13 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
     Span own{0, 0};
     for (i64 tile = blockIdx.x; tile < size.batches * down * across; tile += gridDim.x) {
         const i64 batch = tile / (down * across), line = tile / across % down * LINES, term = tile % across * TERMS;
-        each_of_tile(x, size, batch, line, term, fmt, [&](i32 l, i32, u32 bits) {
-            u32 magnitude = bits & ~SIGN, significand = (magnitude & MANTISSA_MASK) | 1u << MANTISSA;
-            if (magnitude == 0) return;
-            if (magnitude > INFINITY_BITS) {
-                if (nar) nar[batch * size.lines + line + l] = 1;
-                return;
-            }
-            i32 scale = static_cast<i32>(magnitude >> MANTISSA) - BIAS;
-            i32 trailing = 31 - leading_zeros(significand & (0 - significand));
-            i32 unit = OFFSET - (scale - MANTISSA + trailing), bound = OFFSET + scale + (trailing < MANTISSA);
+        each_of_tile(x, size, batch, line, term, fmt, [&](i32 l, i32, u64 code) {
+            Exact value = decode(code, fmt);
+            if (value.kind != NUMBER && nar) nar[batch * size.lines + line + l] = 1;
+            if (value.significand == 0) return;
+            i32 trailing = 63 - leading_zeros(value.significand & (0 - value.significand));
+            i32 unit = OFFSET - (value.exponent - (LIMB - 1) + trailing);
+            i32 bound = OFFSET + value.exponent + (value.significand > HIDDEN);
             own.unit = own.unit > unit ? own.unit : unit;
             own.bound = own.bound > bound ? own.bound : bound;
         });
@@ -300,12 +300,16 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
     u32* tile = powers + GROUPS * SHIFTS;
     const i32 thread = static_cast<i32>(threadIdx.x);
     // 1. Powers of 2.
+    const bool long_format = fraction_bits(0, fmt) >= HALF;
     const Plan plan = plan_of(scheme);
     if (blockIdx.x == 0 && thread == 0) *count = 4 * plan.groups;
-    for (i32 group = 0; group < plan.groups; group++) {
+    if (plan.groups == 0) return;
+    for (i32 i = thread; i < plan.groups * SHIFTS; i += THREADS) {
         u32 packed = 0;
-        for (i32 i = 0; i < 4; i++) packed |= (static_cast<u32>(power_of_2(thread, moduli, 4 * group + i)) & 0xff) << 8 * i;
-        powers[group * SHIFTS + thread] = packed;
+        for (i32 j = 0; j < 4; j++) {
+            packed |= (static_cast<u32>(power_of_2(i % SHIFTS, moduli, i / SHIFTS * 4 + j)) & 0xff) << 8 * j;
+        }
+        powers[i] = packed;
     }
     const i32 across = static_cast<i32>(filled.terms / TERMS), down = static_cast<i32>(filled.lines / LINES);
     const i64 stride = filled.lines * filled.terms / 4;
@@ -313,26 +317,31 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
         // 2. A tile of posits.
         const i64 line = number / across * LINES, term = number % across * TERMS;
         __syncthreads();  // the one before it is done
-        each_of_tile(x, size, 0, line, term, fmt, [&](i32 l, i32 t, u32 bits) { tile[l * PITCH + t] = bits; });
+        each_of_tile(x, size, 0, line, term, fmt, [&](i32 l, i32 t, u64 code) {
+            tile[l * PITCH + t] = static_cast<u32>(code);
+        });
         __syncthreads();
         // 3. Four neighbouring terms at a time, for one modulus after the other.
         for (i32 i = thread; i < LINES * TERMS / 4; i += THREADS) {
             const i32 l = i / (TERMS / 4), t = i % (TERMS / 4) * 4;
-            const uint4 bits = *reinterpret_cast<const uint4*>(tile + l * PITCH + t);
+            const uint4 code = *reinterpret_cast<const uint4*>(tile + l * PITCH + t);
             const i32 unit = side ? plan.b_unit : plan.a_unit;
-            const Integer four[4] = {{bits.x, unit, fmt}, {bits.y, unit, fmt}, {bits.z, unit, fmt}, {bits.w, unit, fmt}};
+            const Integer four[4] = {{code.x, unit, fmt}, {code.y, unit, fmt}, {code.z, unit, fmt}, {code.w, unit, fmt}};
             u32* to = residues + ((line + l) * filled.terms + term + t) / 4;
             for (i32 group = 0; group < plan.groups; group++) {
-                u32 power[4];
+                u32 low[4], high[4];
 #pragma unroll
-                for (i32 e = 0; e < 4; e++) power[e] = powers[group * SHIFTS + four[e].shift];
+                for (i32 e = 0; e < 4; e++) {
+                    const u32* power = powers + group * SHIFTS + four[e].shift;
+                    low[e] = power[0], high[e] = long_format ? power[HALF] : 0;
+                }
 #pragma unroll
                 for (i32 m = 0; m < 4; m++, to += stride) {
                     u32 packed = 0;
 #pragma unroll
                     for (i32 e = 0; e < 4; e++) {
-                        const i8 one = static_cast<i8>(power[e] >> 8 * m);
-                        packed |= four[e].residue(one, moduli, 4 * group + m) << 8 * e;
+                        const i8 upper = static_cast<i8>(high[e] >> 8 * m), lower = static_cast<i8>(low[e] >> 8 * m);
+                        packed |= four[e].residue(upper, lower, moduli, 4 * group + m) << 8 * e;
                     }
                     *to = packed;
                 }
@@ -348,6 +357,7 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
     using namespace rn;
     const Plan plan = plan_of(scheme);
     const i64 stride = static_cast<i64>(sums.rows) * sums.columns;
+    if (plan.groups == 0) return;
     for (i32 item = static_cast<i32>(blockIdx.x * THREADS + threadIdx.x); item < rows * columns;
          item += static_cast<i32>(gridDim.x) * THREADS) {
         const i32 row = item / columns, column = item % columns;
@@ -363,11 +373,11 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
 #define RN_REGISTERS(limbs)                                                                                           \
     extern "C" __global__ void __launch_bounds__(rn::THREADS)                                                         \
         rn_quire_add_##limbs(rn::Numbers a, rn::Numbers b, rn::Work work, rn::Posit fmt, rn::u32* sums) {             \
-        rn::add_in_registers<limbs>(a, b, work, fmt, sums);                                                           \
+        if (!work.is_done()) rn::add_in_registers<limbs>(a, b, work, fmt, sums);                                                           \
     }                                                                                                                 \
     extern "C" __global__ void __launch_bounds__(rn::THREADS)                                                         \
         rn_quire_round_##limbs(const rn::u32* sums, rn::Numbers c, rn::Numbers out, rn::Work work, rn::Posit fmt) {   \
-        rn::round_registers<limbs>(sums, c, out, work, fmt);                                                          \
+        if (!work.is_done()) rn::round_registers<limbs>(sums, c, out, work, fmt);                                                          \
     }
 
 RN_REGISTERS(4)
