@@ -206,7 +206,7 @@ def test_what_comes_in_units(dtype: torch.dtype) -> None:
     x = torch.zeros(3, 5 * unit, 4 * unit, dtype=dtype)
 
     def found(x: Tensor, chunk: int = 1 << 20) -> tuple[int, int]:
-        operand = ordered.Operand(x, chunk)
+        operand = ordered.Operand.of(x, chunk)
         return operand.along_terms, operand.wide
 
     assert found(x) == found(x[:, ::3]) == found(x[:, :, unit:]) == found(x[:1, :1]) == found(x, unit) == (1, 1)
@@ -217,6 +217,38 @@ def test_what_comes_in_units(dtype: torch.dtype) -> None:
     assert found(whole.as_strided((2, unit, unit), (unit + 1, unit, 1))) == (1, 0)  # matrices
     assert found(whole.as_strided((2, unit, unit), (unit, unit + 1, 1))) == (1, 0)  # lines
     assert found(whole.as_strided((1, 1, unit), (unit + 1, unit + 1, 1))) == (1, 1)  # no second one
+
+
+@EACH_PLAN
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_operands_that_are_laid_out_anew(
+    kernels: Kernels, plan: ordered.Plan, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ordered, "REUSE", 20)
+    for m, n in ((19, 70), (20, 20), (67, 21), (70, 19)):
+        a, b, bias = operands("ties of a chain", m, 37, n)
+        for left, right in zip(LAYOUTS.values(), reversed(LAYOUTS.values()), strict=True):
+            x, y = left(a.to(dtype)), right(b.to(dtype))
+            want = refnum.gemm(x.contiguous(), y.contiguous(), bias)
+            assert_bit_equal(gemm(kernels, x, y, bias, plan=plan), want)
+            assert_bit_equal(gemm(kernels, x, y.expand(3, *y.shape), bias, plan=plan), want.expand(3, m, n))
+
+
+def test_what_is_laid_out_anew() -> None:
+    def found(x: Tensor, y: Tensor, tiling: ordered.Tiling = ordered.SQUARE) -> tuple[list[bool], torch.dtype]:
+        dtype, *sides = ordered._operands(x, y, tiling, 8)
+        assert all(side.wide for side in sides)
+        return [side.data != given.data_ptr() for side, given in zip(sides, (x, y), strict=True)], dtype
+
+    few, many = torch.zeros(1, 64, 8), torch.zeros(1, 1500, 8)
+    lines = torch.zeros(1, 8, 1500).mT
+    assert found(few, many) == ([True, False], torch.float32)
+    assert found(many, lines) == ([True, False], torch.float32)
+    assert found(many, lines, ordered.SLIM) == ([False, False], torch.float32)
+    assert found(many.half(), lines.half()) == ([True, True], torch.float32)
+    assert found(few.half(), many.half()) == ([False, False], torch.float16)
+    _, left, _ = ordered._operands(few.expand(5, 64, 8), many, ordered.SQUARE, 8)
+    assert left.batch == 0
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +341,7 @@ def test_no_barrier_commit_or_wait_is_idle(kernels: Kernels, tiling: ordered.Til
 
     assert_bit_equal(got(CHOICES[0]), want)
     sites = kernels.sites()
-    assert len(sites) == 4
+    assert len(sites) == 3
     for number, what in sites.items():
         assert any(differs(choice._replace(without=number)) for choice in CHOICES), f"nothing needs {what}"
 

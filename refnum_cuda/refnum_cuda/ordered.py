@@ -22,6 +22,7 @@ CONTRACT = re.compile(r"chain/v1|tree/v1\(Kc=(\d+)\)")
 RESULTS = (torch.float32, torch.bfloat16, torch.float16)  #: rn::Result; operands are of these dtypes, too
 MOST_BLOCKS = (1 << 31) - 1
 UNIT = 16  #: bytes that are copied at a time, where they lie together
+REUSE = 1024  #: lines of the other operand, from which on it pays to lay one out anew
 
 
 class Operand(ctypes.Structure):
@@ -32,11 +33,23 @@ class Operand(ctypes.Structure):
         *(("along_terms", c_int32), ("wide", c_int32)),
     )
 
-    def __init__(self, x: Tensor, chunk: int) -> None:
-        batch, line, term = x.stride()
-        along_terms = term == 1 or (line != 1 and term < line)
-        super().__init__(x.data_ptr(), batch, line, term, along_terms, _comes_in_units(x, along_terms, chunk))
+    def __init__(self, x: Tensor, along_terms: bool, wide: bool) -> None:
+        super().__init__(x.data_ptr(), *x.stride(), along_terms, wide)
         self.tensor = x
+
+    @classmethod
+    def of(cls, x: Tensor, chunk: int) -> Operand:
+        """Matrices as they are."""
+        along_terms = x.stride(2) == 1 or (x.stride(1) != 1 and x.stride(2) < x.stride(1))
+        return cls(x, along_terms, _comes_in_units(x, along_terms, chunk))
+
+    @classmethod
+    def laid_out(cls, x: Tensor) -> Operand:
+        """Matrices of float32, copied so that the lines of a term are side by side, in whole units."""
+        once = x[:1] if x.stride(0) == 0 else x
+        batches, lines, terms = once.shape
+        place = torch.empty((batches, terms, -(-lines // 4) * 4), dtype=torch.float32, device=x.device)
+        return cls(place[..., :lines].mT.copy_(once).expand(x.shape), along_terms=False, wide=True)
 
 
 def _comes_in_units(x: Tensor, along_terms: bool, chunk: int) -> bool:
@@ -109,9 +122,9 @@ class Tiling:
         return batches * -(-rows // self.rows) * -(-columns // self.columns)
 
 
-SQUARE = Tiling("square", 128, 128, 128, 32, by_line=False, ahead=1, blocks=2, cycles=140)
-MIDDLE = Tiling("middle", 64, 64, 128, 32, by_line=False, ahead=2, blocks=3, cycles=44)
-SLIM = Tiling("slim", 16, 32, 128, 64, by_line=True, ahead=5, blocks=2, cycles=9)
+SQUARE = Tiling("square", 128, 128, 128, 32, by_line=False, ahead=1, blocks=2, cycles=150)
+MIDDLE = Tiling("middle", 64, 64, 128, 32, by_line=False, ahead=2, blocks=3, cycles=60)
+SLIM = Tiling("slim", 16, 32, 256, 64, by_line=True, ahead=5, blocks=2, cycles=13)
 TILINGS = (SQUARE, MIDDLE, SLIM)
 
 #: by order, dtype of the operands and tiling
@@ -157,7 +170,7 @@ def prepared(
     """Kernel, grid, block, shared memory and arguments of the launch that writes the product to ``out``.
 
     Trees get no more blocks than run at a time, each of which makes tile after tile, and memory for the sums that they
-    hold.
+    hold. Large operands may be copied, as float32.
     """
     batch = out.shape[:-2]
     x, y, to = (_one_batch(side, batch) for side in (a, b.mT, out))  # lines of terms
@@ -175,14 +188,30 @@ def prepared(
     levels = (-(-terms // chunk) - 1).bit_length() if order == "tree" and terms else 0
     held = torch.empty(blocks * levels * tiling.rows * tiling.columns, dtype=torch.float32, device=out.device)
 
+    dtype, left, right = _operands(x, y, tiling, chunk)
     return (
-        KERNELS[order, a.dtype, tiling],
+        KERNELS[order, dtype, tiling],
         (blocks, 1, 1),
         (tiling.threads, 1, 1),
-        tiling.shared(a.dtype),
-        *(Operand(x, chunk), Operand(y, chunk), Matrix(z), Matrix(to), RESULTS.index(out.dtype)),
+        tiling.shared(dtype),
+        *(left, right, Matrix(z), Matrix(to), RESULTS.index(out.dtype)),
         *(Size(batches, rows, columns, terms, chunk), Workspace(held, levels)),
     )
+
+
+def _operands(x: Tensor, y: Tensor, tiling: Tiling, chunk: int) -> tuple[torch.dtype, Operand, Operand]:
+    """What the kernel reads: where each element is used often, lines side by side, which spares it to turn them."""
+    anew = [not tiling.by_line and other.shape[1] >= REUSE for other in (y, x)]
+    if x.dtype != torch.float32:
+        anew = [all(anew)] * 2  # both are widened, or none
+    sides = [_operand(side, chunk, lay_out) for side, lay_out in zip((x, y), anew, strict=True)]
+    return sides[0].tensor.dtype, sides[0], sides[1]
+
+
+def _operand(x: Tensor, chunk: int, lay_out: bool) -> Operand:
+    found = Operand.of(x, chunk)
+    straight = x.dtype == torch.float32 and found.wide and not found.along_terms
+    return Operand.laid_out(x) if lay_out and not straight else found
 
 
 def _one_batch(x: Tensor, batch: torch.Size) -> Tensor:

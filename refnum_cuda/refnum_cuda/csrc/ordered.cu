@@ -9,13 +9,14 @@ namespace rn {
 // ---- tilings -------------------------------------------------------------------------------------
 
 // How a tile is shared out: M x N elements, TM x TN a thread, a warp's threads LANES abreast. TERMS come at a time, by
-// line or by term as the threads take them, AHEAD times before they are added; BLOCKS blocks find room on a
-// multiprocessor.
-template <i32 M_, i32 N_, i32 TM_, i32 TN_, i32 LANES_, i32 TERMS_, bool BY_LINE_, i32 AHEAD_, i32 BLOCKS_>
+// line or by term as the threads take them, AHEAD times before they are added, brought by the same threads or, APART, by
+// as many others. BLOCKS blocks find room on a multiprocessor.
+template <i32 M_, i32 N_, i32 TM_, i32 TN_, i32 LANES_, i32 TERMS_, bool BY_LINE_, i32 AHEAD_, bool APART_, i32 BLOCKS_>
 struct Tiling {
     static constexpr i32 M = M_, N = N_, TM = TM_, TN = TN_, LANES = LANES_, TERMS = TERMS_, BLOCKS = BLOCKS_;
-    static constexpr bool BY_LINE = BY_LINE_;
-    static constexpr i32 THREADS = (M / TM) * (N / TN);
+    static constexpr bool BY_LINE = BY_LINE_, APART = APART_;
+    static constexpr i32 THREADS = (M / TM) * (N / TN);  // that add
+    static constexpr i32 BLOCK = APART ? 2 * THREADS : THREADS;
 
     template <class Format>
     static constexpr i32 AHEAD = AHEAD_ * 4 / sizeof(typename Format::Bits);  // as many bytes
@@ -24,13 +25,9 @@ struct Tiling {
     using Side = Panel<Format, LINES, TERMS, THREADS, BY_LINE, AHEAD<Format>>;
 };
 
-using Square = Tiling<128, 128, 16, 8, 8, 32, false, 1, 2>;  // many products for each element that is read
-using Middle = Tiling<64, 64, 8, 4, 8, 32, false, 2, 3>;     // where squares are too few for all multiprocessors
-using Slim = Tiling<16, 32, 4, 1, 32, 64, true, 5, 2>;       // for few rows: what counts is how much is on its way
-
-using Broad = Tiling<128, 256, 16, 8, 8, 32, false, 1, 1>;
-using Short = Tiling<128, 128, 16, 8, 8, 16, false, 1, 2>;
-using Long = Tiling<16, 32, 4, 1, 32, 128, true, 2, 2>;
+using Square = Tiling<128, 128, 16, 8, 8, 32, false, 1, false, 2>;  // many products for each element that is read
+using Middle = Tiling<64, 64, 8, 4, 8, 32, false, 2, false, 3>;     // where squares are too few for all multiprocessors
+using Slim = Tiling<16, 32, 4, 1, 32, 64, true, 5, true, 1>;        // for few rows: what counts is how much is coming
 
 constexpr i64 BAND = 16;  // rows of tiles that are made column by column: what blocks read at a time overlaps
 
@@ -275,7 +272,9 @@ __device__ __forceinline__ void product(const Operand& a, const Operand& b, cons
     using Left = typename Tile::template Side<Format, Tile::M>;
     using Right = typename Tile::template Side<Format, Tile::N>;
     constexpr i32 TERMS = Tile::TERMS, AHEAD = Tile::template AHEAD<Format>;
-    const i32 thread = static_cast<i32>(threadIdx.x);
+    const i32 thread = static_cast<i32>(threadIdx.x) % Tile::THREADS;
+    const bool brings = static_cast<i32>(threadIdx.x) >= Tile::BLOCK - Tile::THREADS;
+    const bool adds = static_cast<i32>(threadIdx.x) < Tile::THREADS;
     const Place<Tile> place(thread);
 
     const i64 down = (size.rows + Tile::M - 1) / Tile::M, across = (size.columns + Tile::N - 1) / Tile::N;
@@ -288,7 +287,7 @@ __device__ __forceinline__ void product(const Operand& a, const Operand& b, cons
         const i32 columns_here = static_cast<i32>(least(size.columns - column, Tile::N));
         Left left(memory, a, batch, row, rows_here, thread);
         Right right(memory + Left::BYTES, b, batch, column, columns_here, thread);
-        auto inside = [&](i32 r, i32 c) { return r < rows_here && c < columns_here; };
+        auto inside = [&](i32 r, i32 c) { return adds && r < rows_here && c < columns_here; };
         auto addend = [&](i32 r, i32 c) { return *bias.at<Float32>(batch, row + r, column + c); };
 
         // 2. From the bias or from +0.
@@ -297,7 +296,7 @@ __device__ __forceinline__ void product(const Operand& a, const Operand& b, cons
         if (!TREE && bias.data) sums.each_by_row(place, inside, [&](float& x, i32 r, i32 c) { x = addend(r, c); });
         Counter<Tile> tree{workspace.data + blockIdx.x * workspace.levels * Tile::M * Tile::N + thread, 0, 0};
 
-        // 3. Terms: while one stage is added the next ones are on their way.
+        // 3. Terms: while some are added the next ones are on their way.
         Terms<TREE> asked(size), at(size);
         auto request = [&] {
             const i32 count = asked.next(TERMS);
@@ -306,18 +305,28 @@ __device__ __forceinline__ void product(const Operand& a, const Operand& b, cons
             commit_copies();  // an empty one at the end, too: groups are counted
             asked.advance(TERMS);
         };
+        auto arrive = [&] {
+            if (brings) {
+                wait_copies<AHEAD - 1>();
+                left.put();
+                right.put();
+            }
+            __syncthreads();  // all of the next tiles is there, and those before them are free
+        };
         const bool idle = !inside(place.row(0), place.column(0));
 #pragma unroll 1
-        for (i32 i = 0; i < AHEAD; i++) request();
-        while (!at.done()) {
-            wait_copies<AHEAD - 1>();
-            const float *x = left.put(), *y = right.put();
-            __syncthreads();  // all of this stage is there, and the one before it is free
-            request();
-            if (!idle) add_terms<Tile, Left, Right>(sums, x, y, at.next(TERMS), rows_here, place);
-            if (at.advance(TERMS)) tree.join(sums, at.done());
+        for (i32 i = 0; i < AHEAD; i++) {
+            if (brings) request();
         }
-        __syncthreads();  // the last stage is free for the next tile
+        arrive();
+        while (!at.done()) {
+            const float *x = left.tile(), *y = right.tile();
+            left.advance(), right.advance();
+            if (brings) request();
+            if (!idle) add_terms<Tile, Left, Right>(sums, x, y, at.next(TERMS), rows_here, place);
+            if (at.advance(TERMS) && adds) tree.join(sums, at.done());
+            arrive();
+        }
 
         // 4. Rounded once.
         sums.each_by_row(place, inside, [&](float x, i32 r, i32 c) {
@@ -335,7 +344,7 @@ __device__ __forceinline__ void product(const Operand& a, const Operand& b, cons
 
 // One a contract, format of the operands and tiling. A bias may be null.
 #define RN_ORDERED(name, tree, format, tiling)                                                                       \
-    extern "C" __global__ void __launch_bounds__(rn::tiling::THREADS, rn::tiling::BLOCKS)                            \
+    extern "C" __global__ void __launch_bounds__(rn::tiling::BLOCK, rn::tiling::BLOCKS)                              \
         name(rn::Operand a, rn::Operand b, rn::Matrix bias, rn::Matrix out, rn::i32 result, rn::Size size,           \
              rn::Workspace workspace) {                                                                              \
         extern __shared__ float4 rn_shared[];                                                                        \
@@ -348,10 +357,6 @@ __device__ __forceinline__ void product(const Operand& a, const Operand& b, cons
     RN_ORDERED(name##_slim, tree, format, Slim)
 
 RN_TILINGS(rn_chain_float32, false, Float32)
-RN_ORDERED(rn_chain_float32_broad, false, Float32, Broad)
-RN_ORDERED(rn_chain_float32_short, false, Float32, Short)
-RN_ORDERED(rn_chain_float32_long, false, Float32, Long)
-RN_ORDERED(rn_chain_bfloat16_long, false, BFloat16, Long)
 RN_TILINGS(rn_chain_bfloat16, false, BFloat16)
 RN_TILINGS(rn_chain_float16, false, Float16)
 RN_TILINGS(rn_tree_float32, true, Float32)

@@ -112,19 +112,22 @@ struct Panel {
         }
     }
 
-    // The tile of the next panel: what this thread has requested has landed, and is put there.
-    RN_HD const float* put() {
-        char* landed = memory + arrived;
-        arrived = after(arrived);
-        if (straight) return reinterpret_cast<const float*>(landed);
-        float* tile = reinterpret_cast<float*>(memory + AHEAD * LANDED + turn);
-        turn = TILE - turn;
+    // Of the panel that comes next; then on to the one after it.
+    RN_HD float* tile() const {
+        return reinterpret_cast<float*>(memory + (straight ? arrived : AHEAD * LANDED + turn));
+    }
+    RN_HD void advance() { arrived = after(arrived), turn = TILE - turn; }
+
+    // What this thread has requested of that panel has landed, and is put into its tile.
+    RN_HD void put() const {
+        if (straight) return;
+        const char* landed = memory + arrived + to;
+        float* first = tile() + place(line, term);
         if (along_terms) {
-            put_units<BY_LINE, place(LINES_APART, 0)>(landed + to, tile + place(line, term));
+            put_units<BY_LINE, place(LINES_APART, 0)>(landed, first);
         } else {
-            put_units<!BY_LINE, place(0, TERMS_APART)>(landed + to, tile + place(line, term));
+            put_units<!BY_LINE, place(0, TERMS_APART)>(landed, first);
         }
-        return tile;
     }
 
     template <bool SIDE_BY_SIDE, i32 APART>
