@@ -50,6 +50,7 @@ def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, libra
 
     monkeypatch.setattr(exact.launch, "launch", launched)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(multi_processor_count=1))
+    monkeypatch.setattr(exact, "_form", lambda _: residues.BY_WARPS)
     monkeypatch.setattr(exact, "SMALLEST", 1)
     monkeypatch.setattr(residues, "FILLED", 16)  # less to do
     monkeypatch.setattr(exact, "FEWEST", 1 if request.param == "residues" else 1 << 40)

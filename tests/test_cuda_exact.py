@@ -32,6 +32,7 @@ def kernels() -> Kernels:
 @pytest.fixture(autouse=True)
 def small_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(multi_processor_count=1))
+    monkeypatch.setattr(exact, "_form", lambda _: residues.BY_WARPS)
 
 
 class Run:
@@ -63,8 +64,11 @@ class Run:
         if kernel is residues.BY_WARPS.kernel:
             multiply_by_torch(arguments[0])
             return
-        blocks = grid[0] if kernel is exact.RESIDUES else min(grid[0], self.most_blocks)
-        self.kernels.run(kernel.name, blocks, block[0], *arguments, shared=shared, choice=self.choice)
+        abreast, below, _ = grid
+        if kernel in (exact.DOTS, exact.DOTS_SCALED):
+            abreast = min(abreast, self.most_blocks)
+        grid = abreast, min(below, self.most_blocks), 1
+        self.kernels.run(kernel.name, grid, block[0], *arguments, shared=shared, choice=self.choice)
         if kernel is exact.COMBINE:
             self.doubts += int(arguments[-1].count_tensor)
 
@@ -236,9 +240,10 @@ def test_numbers_hold_every_sum() -> None:
         whole = sum(word << 32 * i for i, word in enumerate(row.product))
         assert whole == prod(moduli)
         for i, m in enumerate(moduli):
-            part = sum(word << 32 * w for w, word in enumerate(row.weight[i]))
-            assert part * m == whole
-            assert part * row.inverse[i] % m == 1 % m
+            weight = sum(word << 32 * w for w, word in enumerate(row.weight[i]))
+            assert weight < whole
+            assert [weight % each for each in moduli] == [each == m for each in moduli]
+            assert row.quotient[i] * whole <= weight << 32 < (row.quotient[i] + 1) * whole
         for terms in (1, 2, 3, 4096, 4097, residues.MOST_TERMS):
             bits = exact.window(count, terms)
             assert terms << 2 * bits <= 0.49 * whole
@@ -280,7 +285,10 @@ MUTANTS = {
     "of losses cut": ("(rest << LOSS_BITS) + (1ull << down) - 1)", "(rest << LOSS_BITS))"),
     "of half the error": ("x.loss + y.loss) << (window - LOSS_BITS)", "x.loss + y.loss) << (window - LOSS_BITS - 1)"),
     "of one end alone": ("code == rounded(high, to)", "true"),
-    "of a quotient that is cut": ("fraction = 1ull << 31", "fraction = 0"),
+    "of a quotient that is cut": ("quotient = 1ull << 31", "quotient = 0"),
+    "of an error forgotten soon": ("decide_soon(middle, off, to.format)", "decide_soon(middle, off * 0, to.format)"),
+    "of overflow unseen": ("&& x.exponent < last", "&& x.exponent <= last + 1"),
+    "of subnormals unseen": ("x.exponent >= to.min_scale()", "true"),
     "of a bias cut": ("addend = {bias.significand, 0}", "addend = {bias.significand & ~1u, 0}"),
     "of a far bias forgotten": ("{shift_right_jam(x.low, count), 0}", "{x.low >> count, 0}"),
     "of zeros that are +0": ("-static_cast<i32>(negative &&", "-static_cast<i32>(false && negative &&"),

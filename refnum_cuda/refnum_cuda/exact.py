@@ -19,7 +19,7 @@ from refnum.sums.operands import FP8, product_shape, widened
 from refnum.sums.products import gemm_reference
 from refnum.sums.results import canonical_nan
 
-from . import launch, parameters, residues
+from . import launch, modules, parameters, residues
 from .serving import Operation
 
 CONTRACT = "exact/v1"
@@ -31,7 +31,7 @@ MOST_MODULI = 14
 WIDEST = 48  #: bits of an integer whose residue 32 bits are enough for
 THREADS, WARPS = 256, 8  #: of a block
 WORDS_SHARED = 21 * 8 * THREADS  #: bytes of shared memory for a block's words
-MOST_BLOCKS = 1 << 16
+MOST_BLOCKS, MOST_BELOW = 1 << 16, (1 << 16) - 1  #: abreast, and below each other
 BLOCKS_EACH = 5  #: of a multiprocessor, where few results are in doubt
 
 FEWEST = 2  #: rows and columns for which residues pay,
@@ -57,7 +57,7 @@ class Lines(ctypes.Structure):
         self.tensors = values, scales, whole
         super().__init__(*(None if x is None else x.data_ptr() for x in self.tensors), *values.stride()[:2])
         self.scale_batch, self.scale_line = (0, 0) if scales is None else scales.stride()[:2]
-        self.block, self.kind = (block, SCALES.index(None if scales is None else scales.dtype))
+        self.block, self.kind = block, SCALES.index(None if scales is None else scales.dtype)
 
 
 class Wholes(ctypes.Structure):
@@ -113,8 +113,9 @@ class Numbers(ctypes.Structure):
 
     _fields_ = (
         ("count", c_int32),
-        *((name, c_uint32 * MOST_MODULI) for name in "modulus fraction step inverse".split()),
+        *((name, c_uint32 * MOST_MODULI) for name in ("modulus", "reciprocal", "step")),
         ("weight", c_uint32 * 4 * MOST_MODULI),
+        ("quotient", c_uint32 * MOST_MODULI),
         ("product", c_uint32 * 4),
     )
 
@@ -150,12 +151,13 @@ def numbers(count: int) -> Numbers:
     """The first so many numbers, and what is made of their product P."""
     moduli = residues.NUMBERS[:count]
     whole = prod(moduli)
+    weights = [whole // m * pow(whole // m, -1, m) for m in moduli]
     columns = {
         "modulus": moduli,
-        "fraction": [(1 << 32) // m for m in moduli],
+        "reciprocal": [(1 << 32) // m for m in moduli],
         "step": [(1 << 24) % m for m in moduli],
-        "inverse": [pow(whole // m, -1, m) for m in moduli],
-        "weight": [_words(whole // m) for m in moduli],
+        "weight": [_words(weight) for weight in weights],
+        "quotient": [(weight << 32) // whole for weight in weights],
     }
     made = Numbers(count=count, product=_words(whole))
     for name, column in columns.items():
@@ -310,11 +312,11 @@ def _rows_by_residues(a: Side, right: Residues, bias: Tensor | None, out: Tensor
     left = Residues(a, right.count)
     yield left.launch()
     sums = torch.empty(right.count, left.lines, right.lines, dtype=torch.uint8, device=out.device)
-    yield residues.multiplied(left.residues, right.residues, sums, None)
+    yield residues.multiplied(left.residues, right.residues, sums, None, _form(out.device))
     doubts = Doubts.none_yet(out)
     terms = a.values.shape[-1]
     yield (
-        *(COMBINE, (min(-(-out.numel() // THREADS), MOST_BLOCKS), 1, 1), (THREADS, 1, 1), 0),
+        *(COMBINE, (-(-out.shape[2] // THREADS), min(out.shape[1], MOST_BELOW), 1), (THREADS, 1, 1), 0),
         *(sums, right.lines, left.lines * right.lines, left.found, right.found),
         *(Wholes(a.whole, right.side.whole), Bias(bias), out),
         *(target(out.dtype), Size(*out.shape, terms), numbers(right.count), window(right.count, terms), doubts),
@@ -322,12 +324,16 @@ def _rows_by_residues(a: Side, right: Residues, bias: Tensor | None, out: Tensor
     yield _dots(a, right.side, bias, out, doubts)
 
 
+def _form(device: torch.device) -> residues.Form:
+    return residues.form_for(modules.served_by(launch.ordinal(device)))
+
+
 class Residues:
     """The lines of a side modulo each of so many numbers, filled up with zeros."""
 
     def __init__(self, side: Side, count: int) -> None:
         _, lines, terms = side.values.shape
-        self.side, self.count, self.lines, self.terms = (side, count, residues.filled(lines), residues.filled(terms))
+        self.side, self.count, self.lines, self.terms = side, count, residues.filled(lines), residues.filled(terms)
         device = side.values.device
         self.residues = torch.empty(count, self.lines, self.terms, dtype=torch.int8, device=device)
         self.found = torch.empty(self.lines, 3, dtype=torch.int32, device=device)
@@ -381,5 +387,5 @@ def examples() -> Iterator[tuple[Any, ...]]:
 
 
 KERNELS = DOTS, DOTS_SCALED, RESIDUES, COMBINE
-LAUNCHES = *KERNELS, residues.BY_WARPS.kernel
+LAUNCHES = *KERNELS, residues.BY_WARPS.kernel, residues.BY_WARPGROUPS.kernel
 OPERATION = Operation("gemm", gemm_reference, gemm, covered, LAUNCHES, examples)

@@ -75,16 +75,16 @@ struct Doubts {
 
 struct Numbers {
     i32 count;
-    u32 modulus[MODULI];
-    u32 fraction[MODULI];   // 2**32 / m, rounded down
-    u32 step[MODULI];       // 2**24 modulo m
-    u32 inverse[MODULI];    // of P / m, modulo m
-    u32 weight[MODULI][4];  // P / m
-    u32 product[4];         // P
+    u32 modulus[MODULI];     // m
+    u32 reciprocal[MODULI];  // 2**32 / m, rounded down
+    u32 step[MODULI];        // 2**24 modulo m
+    u32 weight[MODULI][4];   // below P; 1 modulo m, and 0 modulo the others
+    u32 quotient[MODULI];    // 2**32 weight / P, rounded down
+    u32 product[4];          // P
 
     // x modulo the one of a number: the quotient is right or 1 too small.
     RN_HD u32 reduce(u32 x, i32 i) const {
-        u32 quotient = static_cast<u32>(static_cast<u64>(x) * fraction[i] >> 32);
+        u32 quotient = static_cast<u32>(static_cast<u64>(x) * reciprocal[i] >> 32);
         u32 rest = x - quotient * modulus[i];
         return rest < modulus[i] ? rest : rest - modulus[i];
     }
@@ -193,23 +193,22 @@ RN_HD Integer128 sum_of(const u8* residues, i64 stride, const Numbers& numbers) 
     u32 residue[MODULI];
 #pragma unroll
     for (i32 i = 0; i < MODULI; i++) residue[i] = i < numbers.count ? residues[i * stride] : 0;
-    // S / P is the sum of y / m less an integer, which is the sum's own one rounded: half a unit is far.
-    u64 fraction = 1ull << 31;
-    i64 words[4] = {};
+    // S is the sum of residues times weights, less as many times P as the quotient by P says, rounded: that is not
+    // nearly half-way, for S is below 0.49 P.
+    u64 quotient = 1ull << 31, words[4] = {};
 #pragma unroll
     for (i32 i = 0; i < MODULI; i++) {
         if (i >= numbers.count) continue;
-        u32 y = numbers.reduce(residue[i] * numbers.inverse[i], i);
-        fraction += static_cast<u64>(y) * numbers.fraction[i];
+        quotient += static_cast<u64>(residue[i]) * numbers.quotient[i];
 #pragma unroll
-        for (i32 w = 0; w < 4; w++) words[w] += static_cast<i64>(static_cast<u64>(y) * numbers.weight[i][w]);
+        for (i32 w = 0; w < 4; w++) words[w] += static_cast<u64>(residue[i]) * numbers.weight[i][w];
     }
-    u64 whole = fraction >> 32;
+    const u32 times = static_cast<u32>(quotient >> 32);
     u32 limb[4];
     i64 carry = 0;
 #pragma unroll
     for (i32 w = 0; w < 4; w++) {
-        carry += words[w] - static_cast<i64>(whole * numbers.product[w]);
+        carry += static_cast<i64>(words[w] - static_cast<u64>(times) * numbers.product[w]);
         limb[w] = static_cast<u32>(carry);
         carry >>= 32;
     }
@@ -221,18 +220,49 @@ struct Decision {
     bool sure;
 };
 
+// Most results: x is off by no more than so many of its last bits, but rounded to one normal float, since all that it
+// may be lies between that one and the middle to a neighbour.
+RN_HD Decision decide_soon(Exact x, u64 error, const Minifloat& to) {
+    const i32 cut = LIMB - 1 - to.mantissa, last = static_cast<i32>(to.largest() >> to.mantissa) - to.bias;
+    const u64 rest = dropped(x.significand, cut), half = 1ull << (cut - 1);
+    const u64 from = rest > half ? half + 1 : 0, end = rest > half ? 2 * half : half;
+    const bool within = error < half && rest >= from + error && rest + error < end;
+    const bool normal = x.significand && x.exponent >= to.min_scale() && x.exponent < last;
+    const u64 field = static_cast<u64>(x.exponent + to.bias - 1), sign = x.sign & 1;
+    return {(field << to.mantissa) + (x.significand >> cut) + (rest > half) + (sign << to.magnitude_bits()),
+            normal && within};
+}
+
+constexpr u64 ENDLESS = 1ull << LIMB;
+
+// An error in units of 2**unit, in units of x's last bit, rounded up, and one more for what that bit may stand for; or
+// ENDLESS.
+RN_HD u64 error_of(Exact x, Integer128 error, i32 unit) {
+    const i32 down = x.exponent - (LIMB - 1) - unit;
+    if (down < 0 && (error.high || leading_zeros(error.low | 1) <= -down + 1)) return ENDLESS;
+    const Integer128 there = down < 0 ? Integer128{error.low << -down, 0} : shifted_right_jam(error, down);
+    return there.high || there.low >= ENDLESS ? ENDLESS : there.low + 2;
+}
+
 // The sum is x in units of 2**unit, off by no more than an error, times a number, plus the bias; all its terms but that
 // one have these signs as far as they are known.
 RN_HD Decision decide(Integer128 x, u64 error, i32 unit, u64 times, bool has_bias, Factor bias, bool negative,
-                      bool known, Target to) {
+                      bool known, const Target& to) {
     if (bias.special) return {0, false};
     Integer128 addend = {bias.significand, 0};
     Large z = large(bias.sign ? negated(addend) : addend, 1, bias.exponent);
-    Exact low = total(large(sum(x, negated({error, 0})), times, unit), z);
+    // 1. The middle: its last bit may be sticky.
+    Exact middle = total(large(x, times, unit), z);
+    u64 off = error ? error_of(middle, multiplied({error, 0}, times), unit) : 0;
+    Decision soon = decide_soon(middle, off, to.format);
+    if (soon.sure) return soon;
+    // 2. Without an error, a 0 needs its sign.
     if (error == 0) {
-        if (low.significand == 0) low.sign = -static_cast<i32>(negative && !(has_bias && bias.sign == 0));
-        return {rounded(low, to), low.significand || !low.sign || known};
+        if (middle.significand == 0) middle.sign = -static_cast<i32>(negative && !(has_bias && bias.sign == 0));
+        return {rounded(middle, to), middle.significand || !middle.sign || known};
     }
+    // 3. Both ends.
+    Exact low = total(large(sum(x, negated({error, 0})), times, unit), z);
     Exact high = total(large(sum(x, {error, 0}), times, unit), z);
     u64 code = rounded(low, to);
     return {code, low.significand && high.significand && code == rounded(high, to)};
@@ -309,24 +339,24 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
 }
 
 // Results [rows][columns] from sums modulo each modulus, [row][width] that lie a stride apart; those in doubt are
-// listed instead.
+// listed instead. Blocks lie abreast, and below each other as far as the grid goes.
 extern "C" __global__ void __launch_bounds__(rn::THREADS)
     rn_exact_combine(const rn::u8* residues, rn::i64 width, rn::i64 stride, const rn::Line* a, const rn::Line* b,
                      rn::Wholes wholes, rn::Bias bias, void* out, rn::Target to, rn::Size size, rn::Numbers numbers,
                      rn::i32 window, rn::Doubts doubts) {
     using namespace rn;
-    const i64 count = size.rows * size.columns;
+    const i64 column = blockIdx.x * static_cast<i64>(THREADS) + threadIdx.x;
+    if (column >= size.columns) return;
+    const Line y = b[column];
     const u32 known_signs = size.terms < 32 ? (1u << size.terms) - 1 : ~0u;
     const Factor one = {1.0f, 0, 1, 0, false};
     const Factor u = wholes.a ? factor_of(*wholes.a, 0) : one, v = wholes.b ? factor_of(*wholes.b, 0) : one;
     const u64 times = static_cast<u64>(u.significand) * v.significand;
-    const bool usual = times && !u.special && !v.special;
-    for (i64 place = blockIdx.x * static_cast<i64>(THREADS) + threadIdx.x; place < count;
-         place += gridDim.x * static_cast<i64>(THREADS)) {
-        const i64 row = place / size.columns, column = place % size.columns;
-        const Line x = a[row], y = b[column];
+    const bool usual = times && !u.special && !v.special && y.loss >= 0;
+    for (i64 row = blockIdx.y; row < size.rows; row += gridDim.y) {
+        const Line x = a[row];
         Decision found{0, false};
-        if (usual && x.loss >= 0 && y.loss >= 0) {
+        if (usual && x.loss >= 0) {
             Integer128 sum = sum_of(residues + row * width + column, stride, numbers);
             if (u.sign != v.sign) sum = negated(sum);
             u64 error = x.is_zero() || y.is_zero() ? 0 : static_cast<u64>(x.loss + y.loss) << (window - LOSS_BITS);
@@ -335,6 +365,7 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
             found = decide(sum, error, x.unit + y.unit + u.exponent + v.exponent, times, bias.values, addend,
                            (negative & known_signs) == known_signs, size.terms <= 32, to);
         }
+        const i64 place = row * size.columns + column;
         if (found.sure) {
             store(out, place, found.code, to);
         } else {
