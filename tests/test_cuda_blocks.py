@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from cuda import bridge, scenes  # before refnum_cuda, which bridge finds
+from cuda import bridge, scenes, simulate  # before refnum_cuda, which bridge finds
 from cuda.served import PLACES, Serve
 from cuda.stage import stage
 from refnum_cuda.serving import Operation
@@ -22,7 +22,16 @@ from refnum import mx
 from refnum.boundary import FLOAT_ROWS, SIGNED
 from refnum.core.decode import decode
 from refnum.core.round import RULES, encode
-from refnum.formats import Block, FixedPoint, Minifloat, e2m1, e4m3, e8m0, float32, float64
+from refnum.formats import (
+    Block,
+    FixedPoint,
+    Minifloat,
+    e2m1,
+    e4m3,
+    e8m0,
+    float32,
+    float64,
+)
 from refnum.mx import singles
 from refnum.mx.profiles import PROFILES
 from refnum.mx.recipes import Recipe, recipe
@@ -37,7 +46,10 @@ def pointer(x: Tensor) -> ctypes.c_void_p:
 
 
 def call(function: Any, count: int, *arguments: Any) -> None:
-    function(ctypes.c_int64(count), *(pointer(x) if isinstance(x, Tensor) else x for x in arguments))
+    function(
+        ctypes.c_int64(count),
+        *(pointer(x) if isinstance(x, Tensor) else x for x in arguments),
+    )
 
 
 # ---- scalars -------------------------------------------------------------------------------------
@@ -56,7 +68,16 @@ def ties(element: refnum.formats.Element) -> Tensor:
     """Values of the element, the middles between them, what would come next, and neighbours of all of these."""
     codes = torch.arange(1 << element.width)
     found = encode(decode(codes, element), float64).view(torch.float64)
-    found = torch.cat([found[found.isfinite()], torch.tensor([1.25, 2.0, 1e9]) * element.max_value]).sort().values
+    found = (
+        torch.cat(
+            [
+                found[found.isfinite()],
+                torch.tensor([1.25, 2.0, 1e9]) * element.max_value,
+            ]
+        )
+        .sort()
+        .values
+    )
     points = torch.cat([found, (found[1:] + found[:-1]) / 2]).to(torch.float32)
     bits = points.view(torch.int32)
     return torch.cat([bits + step for step in NEAR]).view(torch.float32)
@@ -93,8 +114,17 @@ def test_scales_of_every_bfloat16_and_its_neighbours(library: ctypes.CDLL, fmt: 
     for dtype, (made, level) in itertools.chain(
         *(((dtype, each) for each in recipes(fmt, dtype)) for dtype in (torch.float32, torch.bfloat16))
     ):
-        one = ctypes.c_float(1.0 if level is None else level)
-        call(library.share_amax, len(amax), amax, one, ctypes.byref(quantizer.choices_of(made)), scale, factor, is_void)
+        one = None if level is None else torch.tensor(level)
+        call(
+            library.share_amax,
+            len(amax),
+            amax,
+            one,
+            ctypes.byref(quantizer.choices_of(made)),
+            scale,
+            factor,
+            is_void,
+        )
         pattern = None if level is None else torch.tensor(level).view(torch.int32)
         want = made.scaling.share(amax, pattern, singles.MACHINE)
         where = (made.profile.name, made.scaling, level, dtype)
@@ -113,7 +143,13 @@ def elements() -> list[refnum.formats.Element]:
 def test_values_of_every_code(library: ctypes.CDLL, element: refnum.formats.Element) -> None:
     codes = torch.arange(256).to(torch.uint8)
     got = torch.empty(256)
-    call(library.element_values, 256, codes, ctypes.byref(blocks.element_of(element)), got)
+    call(
+        library.element_values,
+        256,
+        codes,
+        ctypes.byref(blocks.element_of(element)),
+        got,
+    )
     want = encode(decode(codes.long(), element), float32).int()
     quiet = torch.where(got.isnan(), singles.QUIET_NAN, got.view(torch.int32))
     assert torch.equal(quiet, torch.where(want.view(torch.float32).isnan(), singles.QUIET_NAN, want))
@@ -131,7 +167,21 @@ def test_values_of_every_scale(library: ctypes.CDLL) -> None:
 def test_doubles_are_rounded_once(library: ctypes.CDLL) -> None:
     """Middles between two floats, and what is next to them in float64."""
     draw = torch.Generator().manual_seed(1)
-    found = [torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, 2.0**-149, 2.0**-150, 2.0**-151, 1e300])]
+    found = [
+        torch.tensor(
+            [
+                0.0,
+                -0.0,
+                torch.inf,
+                -torch.inf,
+                torch.nan,
+                2.0**-149,
+                2.0**-150,
+                2.0**-151,
+                1e300,
+            ]
+        )
+    ]
     for dtype in FLOATS:
         row = FLOAT_ROWS[dtype]
         bits = torch.randint(0, 1 << 62, (4000,), generator=draw) >> (63 - row.width)
@@ -166,7 +216,9 @@ def _serve(made: Serve, monkeypatch: pytest.MonkeyPatch) -> Serve:
 
 
 @pytest.mark.parametrize(
-    "operation", [quantizer.OPERATION, dequantizer.OPERATION], ids=lambda operation: operation.name
+    "operation",
+    [quantizer.OPERATION, dequantizer.OPERATION],
+    ids=lambda operation: operation.name,
 )
 def test_examples_of_the_self_test_layout(serve: Serve, operation: Operation) -> None:
     for arguments in operation.examples():
@@ -194,7 +246,14 @@ def test_every_format_and_profile(serve: Serve, fmt: Block) -> None:
         due = level is None or i % 4 == 0
         if due and quantizer.covered(x, fmt.name, profile.name, rule, "nearest_even"):
             scale = None if level is None else torch.tensor(level)
-            quantized(serve, x[i % 11 :: 11], fmt, profile=profile.name, scale=rule, level=scale)
+            quantized(
+                serve,
+                x[i % 11 :: 11],
+                fmt,
+                profile=profile.name,
+                scale=rule,
+                level=scale,
+            )
 
 
 @pytest.mark.slow
@@ -212,7 +271,13 @@ def test_every_rounding(serve: Serve, rounding: str) -> None:
     for i, fmt in enumerate((*NAMED, ODD[0], ODD[4])):
         x = values(FLOATS[i % 3])[::9]
         random = torch.randint(-(1 << 40), 1 << 40, x.shape, generator=torch.Generator().manual_seed(i))
-        quantized(serve, x, fmt, rounding=rounding, random=random if rounding == "stochastic" else None)
+        quantized(
+            serve,
+            x,
+            fmt,
+            rounding=rounding,
+            random=random if rounding == "stochastic" else None,
+        )
 
 
 def randn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -220,15 +285,33 @@ def randn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return (torch.randn(shape, generator=draw) * 2.0 ** torch.randint(-9, 9, shape, generator=draw)).to(dtype)
 
 
-SIZES = (8, 16, 64, 128, 256, 24, 5, 1, 512)  #: of blocks: those of some threads of a warp, and others
+SIZES = (
+    8,
+    16,
+    64,
+    128,
+    256,
+    24,
+    5,
+    1,
+    512,
+)  #: of blocks: those of some threads of a warp, and others
 
 
 def test_blocks_of_every_size(serve: Serve) -> None:
     for i, size in enumerate(SIZES):
         for element in (e2m1, e4m3):
             if size % Block(element, e8m0, size).packed == 0:
-                quantized(serve, randn(3, 6 * size, dtype=FLOATS[i % 3]), Block(element, e8m0, size))
-                quantized(serve, randn(3, 6 * size, dtype=FLOATS[i % 3]), Block(element, float32, size))
+                quantized(
+                    serve,
+                    randn(3, 6 * size, dtype=FLOATS[i % 3]),
+                    Block(element, e8m0, size),
+                )
+                quantized(
+                    serve,
+                    randn(3, 6 * size, dtype=FLOATS[i % 3]),
+                    Block(element, float32, size),
+                )
 
 
 @pytest.mark.parametrize("size", [(16, 16), (3, 2), (128, 128), (32, 1), (2, 32)], ids=str)
@@ -278,6 +361,70 @@ def test_more_rows_than_a_grid_has_and_rows_of_every_length(serve: Serve, monkey
     quantized(serve, randn(40, 64), Block(e4m3, e4m3, 5 + 3), rounding="to_odd")
 
 
+def test_tiles_of_columns_and_what_is_left_of_them(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i, shape in enumerate(((32, 8), (2, 288, 40), (3, 512, 64), (1, 544, 72), (2, 2, 32, 16))):
+        if i == 3:
+            monkeypatch.setattr(quantizer, "MOST_ROWS", 1)
+        for fmt in (
+            refnum.mxfp4,
+            refnum.nvfp4,
+            Block(e4m3, e8m0, 8),
+            Block(e4m3, float32, 32),
+        ):
+            x = randn(*shape, dtype=FLOATS[i % 3])
+            assert "columns" in kernel_of(x, fmt, -2).name
+            quantized(serve, x, fmt, -2)
+            x[..., 3, 5], x[..., 7, 1] = torch.nan, torch.inf
+            quantized(serve, x, fmt, -2)
+
+
+def kernel_of(x: Tensor, fmt: Block, axis: int = -1) -> launch.Kernel:
+    """What quantizes it."""
+    made = recipe("", fmt, PROFILES["ocp/v1"], None, None, FLOAT_ROWS[x.dtype])
+    out = torch.empty(quantizer.size_of(x.shape, axis, fmt), dtype=torch.uint8)
+    kernel: launch.Kernel = quantizer.prepared(x, made, axis, None, None, out)[0]
+    return kernel
+
+
+def test_which_kernel_serves() -> None:
+    x = randn(64, 128)
+    assert kernel_of(x, refnum.mxfp4).name == "rn_quantize_rows_float32_e2m1"
+    assert kernel_of(x.half(), refnum.mxint8, -2).name == "rn_quantize_rows_float16_int8", "there is a copy of x before"
+    assert kernel_of(x[:, 1:97].bfloat16(), refnum.mxfp8_e4m3).name == "rn_quantize_rows_bfloat16_e4m3"
+    assert (
+        kernel_of(x.mT, refnum.mxfp4).name == kernel_of(x, refnum.mxfp4, -2).name == "rn_quantize_columns_float32_e2m1"
+    )
+    assert kernel_of(x, Block(e2m1, e8m0, 64), -2).name == "rn_quantize_rows_float32_e2m1"
+    assert kernel_of(x[:1, :16], refnum.nvfp4).name == kernel_of(x, ODD[0]).name == "rn_quantize_blocks"
+
+
+@pytest.mark.parametrize("fmt", [refnum.mxfp4, refnum.mxfp8_e4m3], ids=str)
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_no_barrier_commit_or_wait_is_idle(fmt: Block, axis: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of values so many that a warp, or a block of the grid, makes several parts."""
+    monkeypatch.setattr(quantizer, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(quantizer, "MOST_ROWS", 1)
+    x = randn(3, 8192) if axis == -1 else randn(768, 64)
+    made = recipe("", fmt, PROFILES["ocp/v1"], None, None, float32)
+    want = quantizer.reference(x, fmt.name, "ocp/v1", None, "nearest_even", axis, None, None)
+    kernels = simulate.Kernels.of_file("quantizer.cu", kernel_of(x, fmt, axis).name)
+
+    def differs(choice: simulate.Choice) -> bool:
+        got = torch.empty_like(want)
+        kernel, grid, block, shared, *arguments = quantizer.prepared(x, made, axis, None, None, got)
+        try:
+            kernels.run(kernel.name, grid, block, *arguments, shared=shared, choice=choice)
+        except simulate.SimulationError:
+            return True
+        return not torch.equal(got, want)
+
+    assert not any(differs(choice) for choice in simulate.CHOICES)
+    sites = {number: what for number, what in kernels.sites().items() if "shfl" not in what}
+    assert len(sites) == (5 if fmt == refnum.mxfp8_e4m3 else 4) if axis == -1 else 4
+    for number, what in sites.items():
+        assert any(differs(choice._replace(without=number)) for choice in simulate.CHOICES), f"nothing needs {what}"
+
+
 def test_what_is_written_is_the_result_alone(serve: Serve) -> None:
     if serve.device.type == "cuda":
         pytest.skip("compute-sanitizer tells")
@@ -298,14 +445,30 @@ def test_what_is_written_is_the_result_alone(serve: Serve) -> None:
 
 def dequantized(serve: Serve, found: mx.Blocks, dtype: torch.dtype) -> None:
     parts = found.elements, found.scales, found.tensor_scale
-    serve.assert_right(dequantizer.OPERATION, *parts, found.fmt.name, list(found.shape), found.axis, dtype)
+    serve.assert_right(
+        dequantizer.OPERATION,
+        *parts,
+        found.fmt.name,
+        list(found.shape),
+        found.axis,
+        dtype,
+    )
 
 
-@pytest.mark.parametrize("fmt", [*NAMED, *ODD, Block(e4m3, float32, (2, 6)), Block(e2m1, e8m0, (4, 2))], ids=str)
+@pytest.mark.parametrize(
+    "fmt",
+    [*NAMED, *ODD, Block(e4m3, float32, (2, 6)), Block(e2m1, e8m0, (4, 2))],
+    ids=str,
+)
 def test_values_of_every_format(serve: Serve, fmt: Block) -> None:
     draw = torch.Generator().manual_seed(3)
     for i, dtype in enumerate((*FLOATS, torch.float64)):
-        for shape, axis in (((6, 64), -1), ((6, 61), -1), ((64, 5), -2), ((3, 33, 2), 1)):
+        for shape, axis in (
+            ((6, 64), -1),
+            ((6, 61), -1),
+            ((64, 5), -2),
+            ((3, 33, 2), 1),
+        ):
             if fmt.tile[0] > 1 and axis != -1:
                 continue
             stored = mx.blocks.stored_shapes(torch.Size(shape), range(-len(shape), 0)[axis], fmt)
@@ -314,7 +477,11 @@ def test_values_of_every_format(serve: Serve, fmt: Block) -> None:
             if fmt.scale == float32:
                 scales = torch.randint(-(1 << 31), 1 << 31, stored[1], generator=draw).int().view(torch.float32)
             level = None if fmt.scale == float32 else (None, torch.tensor(1 / 3), torch.tensor(1e30))[i % 3]
-            dequantized(serve, mx.Blocks(codes, scales, fmt, torch.Size(shape), axis, level), dtype)
+            dequantized(
+                serve,
+                mx.Blocks(codes, scales, fmt, torch.Size(shape), axis, level),
+                dtype,
+            )
             dequantized(serve, mx.Blocks(codes, scales, fmt, torch.Size(shape), axis), dtype)
 
 
@@ -346,7 +513,20 @@ def test_elements_beyond_31_bits(serve: Serve, vast: Tensor, rounding: str) -> N
     far = vast.as_strided((2, 64), ((1 << 31) + 64, 1)).copy_(x)
     for fmt in (refnum.mxfp4, refnum.nvfp4):
         want = quantizer.reference(x, fmt.name, "ocp/v1", None, rounding, -1, None, None)
-        assert torch.equal(serve(quantizer.OPERATION, far, fmt.name, "ocp/v1", None, rounding, -1, None, None), want)
+        assert torch.equal(
+            serve(
+                quantizer.OPERATION,
+                far,
+                fmt.name,
+                "ocp/v1",
+                None,
+                rounding,
+                -1,
+                None,
+                None,
+            ),
+            want,
+        )
 
 
 # ---- as refnum calls them ------------------------------------------------------------------------
@@ -381,5 +561,8 @@ def test_large_tensors_through_refnum(fmt: Block) -> None:
             order = mx.to_blocked(got.scales)
         assert torch.equal(got.elements.cpu(), want.elements)
         assert torch.equal(got.scales.cpu().view(torch.uint8), want.scales.view(torch.uint8))
-        assert torch.equal(back.cpu().view(torch.int16), mx.dequantize(want, torch.bfloat16).view(torch.int16))
+        assert torch.equal(
+            back.cpu().view(torch.int16),
+            mx.dequantize(want, torch.bfloat16).view(torch.int16),
+        )
         assert torch.equal(order.cpu(), mx.to_blocked(want.scales))

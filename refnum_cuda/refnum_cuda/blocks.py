@@ -1,4 +1,4 @@
-"""What the kernels of csrc/blocks.cu take by value, and how tensors of blocks become it."""
+"""What the kernels of csrc/quantizer.cu and csrc/dequantizer.cu take by value, and how tensors of blocks become it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The host's side of csrc/blocks.cu: mx.dequantize."""
+"""The host's side of csrc/dequantizer.cu: mx.dequantize."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class Stored(ctypes.Structure):
 # ---- launches ------------------------------------------------------------------------------------
 
 ANYWHERE = launch.Kernel(
-    "blocks",
+    "dequantizer",
     "rn_dequantize_blocks",
     (Stored, blocks.Strides, blocks.Strides, blocks.Strides, blocks.Tile, c_void_p, c_int32),
 )
 #: by dtype and element
 IN_ROWS = {
     (dtype, element): launch.Kernel(
-        *("blocks", f"rn_dequantize_rows_{blocks.name_of(dtype)}_{name}"), (Stored, c_int64, c_int32, c_void_p)
+        *("dequantizer", f"rn_dequantize_rows_{blocks.name_of(dtype)}_{name}"), (Stored, c_int64, c_int32, c_void_p)
     )
     for dtype in blocks.DTYPES[:3]
     for element, name in blocks.NAMED.items()

@@ -1,4 +1,4 @@
-"""The host's side of csrc/blocks.cu: mx.quantize."""
+"""The host's side of csrc/quantizer.cu: mx.quantize."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from .serving import Operation
 UNIT = 32  #: values that a thread has
 WARP = 32  #: threads
 MOST_ROWS = (1 << 16) - 1
+SIDE = 32  #: of a tile: blocks side by side; it has THREADS values of each
 STAGES = 2  #: of values in shared memory
 MOST_AT_ONCE = 1 << 11  #: blocks of a grid, each of which makes part after part: a few times as many as a GPU runs
 ALIGNMENT = 16  #: bytes: of what is read together, and of the scales behind the elements
@@ -69,6 +70,30 @@ class Rows(ctypes.Structure):
             flat = flat.clone(memory_format=torch.contiguous_format)
         rows, columns = flat.shape
         return cls(flat, 1, flat.numel(), 0) if flat.is_contiguous() else cls(flat, rows, columns, flat.stride(0))
+
+
+class Columns(ctypes.Structure):
+    """rn::Columns; it holds the tensor."""
+
+    _fields_ = (
+        *(("data", c_void_p), ("matrices", c_int64), ("columns", c_int64), ("inner", c_int64)),
+        *(("matrix_stride", c_int64), ("stride", c_int64)),
+    )
+
+    def __init__(self, x: Tensor) -> None:
+        strides = x.stride(0), x.stride(2)
+        super().__init__(x.data_ptr(), x.shape[0], x.shape[2], x.shape[1], *strides)
+        self.tensor = x
+
+    @classmethod
+    def of(cls, x: Tensor) -> Columns | None:
+        """The last axis of a tensor where vectors can be read along the one before it, and not along itself."""
+        if x.dim() < 2 or x.stride(-2) != 1 or x.stride(-1) == 1 or not _uniform(x.mT[..., 0]):
+            return None
+        three = x.view(-1, *x.shape[-2:])
+        starts = three.data_ptr(), *(step * x.itemsize for step in (three.stride(0), three.stride(2), three.shape[1]))
+        whole = not any(start % ALIGNMENT for start in starts) and not x.shape[-1] % UNIT
+        return cls(three) if whole else None
 
 
 def _uniform(x: Tensor) -> bool:
@@ -123,14 +148,27 @@ def _scaling(by: Rule | Quotient, made: Recipe) -> Scaling:
 # ---- quantize: launches --------------------------------------------------------------------------
 
 _TO_STORE = (c_void_p, c_void_p, c_void_p, c_int32)
-ANY = launch.Kernel("blocks", "rn_quantize_blocks", (Values, Values, blocks.Strides, blocks.Tile, Choices, *_TO_STORE))
+ANY = launch.Kernel(
+    "quantizer", "rn_quantize_blocks", (Values, Values, blocks.Strides, blocks.Tile, Choices, *_TO_STORE)
+)
 #: by dtype and element
 BY_ROWS = {
     (dtype, element): launch.Kernel(
-        *("blocks", f"rn_quantize_rows_{blocks.name_of(dtype)}_{name}"), (Rows, c_int32, Choices, c_float, *_TO_STORE)
+        *("quantizer", f"rn_quantize_rows_{blocks.name_of(dtype)}_{name}"),
+        (Rows, c_int32, Choices, c_float, *_TO_STORE),
     )
     for dtype in blocks.DTYPES[:3]
     for element, name in blocks.NAMED.items()
+}
+
+#: likewise, but of the elements that are common
+BY_COLUMNS = {
+    (dtype, element): launch.Kernel(
+        *("quantizer", f"rn_quantize_columns_{blocks.name_of(dtype)}_{blocks.NAMED[element]}"),
+        (Columns, c_int32, Choices, c_float, *_TO_STORE),
+    )
+    for dtype in blocks.DTYPES[:3]
+    for element in (refnum.e2m1, refnum.e4m3)
 }
 
 
@@ -162,15 +200,25 @@ def prepared(
     elements, scales = cut(out, x.shape, axis, fmt)
     to = level, elements, scales, fmt.scale == float32
     if by_rows(made) and x.numel() % UNIT == 0:
-        rows, log_eights = Rows.of(x.movedim(axis, -1)), (fmt.tile[1] // blocks.EIGHT).bit_length() - 1
-        zero = -0.0 if made.underflow is None else 0.0
+        along, log_eights = x.movedim(axis, -1), (fmt.tile[1] // blocks.EIGHT).bit_length() - 1
+        how = log_eights, choices, -0.0 if made.underflow is None else 0.0, *to
+        if fmt.tile[1] <= UNIT and (x.dtype, fmt.element) in BY_COLUMNS and (columns := Columns.of(along)):
+            return *_tiles(columns, x.dtype, fmt), columns, *how
+        rows = Rows.of(along)
         grid = min(-(-rows.columns // (UNIT * blocks.THREADS)), MOST_AT_ONCE), min(rows.rows, MOST_ROWS), 1
         shared = STAGES * blocks.THREADS * UNIT * x.itemsize
-        return BY_ROWS[x.dtype, fmt.element], grid, (blocks.THREADS, 1, 1), shared, rows, log_eights, choices, zero, *to
+        return BY_ROWS[x.dtype, fmt.element], grid, (blocks.THREADS, 1, 1), shared, rows, *how
     values, tile = blocks.four_axes(x, axis, fmt), blocks.Tile(*fmt.tile, fmt.packed)
     bits = Values(None if random is None else blocks.four_axes(random, axis, fmt))
     lanes = blocks.threads(x.numel() // prod(fmt.tile) * WARP)
     return ANY, *lanes, 0, Values(values), bits, blocks.Strides(*values.shape), tile, choices, *to
+
+
+def _tiles(x: Columns, dtype: torch.dtype, fmt: Block) -> tuple[Any, ...]:
+    """Kernel, grid, block and shared memory: a tile's values, codes and scales."""
+    grid = -(-x.inner // SIDE), min(-(-x.columns // blocks.THREADS), MOST_ROWS), min(x.matrices, MOST_ROWS)
+    shared = SIDE * blocks.THREADS * dtype.itemsize + SIDE * blocks.THREADS // fmt.packed + SIDE * SIDE * 4
+    return BY_COLUMNS[dtype, fmt.element], grid, (blocks.THREADS, 1, 1), shared
 
 
 def by_rows(made: Recipe) -> bool:
@@ -270,7 +318,9 @@ def examples() -> Iterator[tuple[Any, ...]]:
         yield x[:128], fmt.name, "ocp/v1", None, "nearest_even", -1, None, None
 
 
-OPERATION = Operation(*("mx_quantize", reference, quantize, covered), (ANY, *BY_ROWS.values()), examples)
+OPERATION = Operation(
+    *("mx_quantize", reference, quantize, covered), (ANY, *BY_ROWS.values(), *BY_COLUMNS.values()), examples
+)
 
 
 def _like(x: Tensor, fmt: str, *choices: Any) -> Tensor:

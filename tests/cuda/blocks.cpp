@@ -17,17 +17,17 @@ CODES(e4m3, E4M3)
 CODES(e5m2, E5M2)
 CODES(int8, Int8)
 
-void share_amax(i64 count, const u32* amax, float level, const Recipe* recipe, u32* scale, float* factor, u8* is_void) {
+void share_amax(i64 count, const u32* amax, const float* tensor, const Recipe* recipe, u32* scale, float* factor, u8* is_void) {
     for (i64 i = 0; i < count; ++i) {
-        Shared shared = share(amax[i], level, recipe->scaling);
+        Shared shared = share(amax[i], Level(tensor), recipe->scaling);
         scale[i] = shared.scale, factor[i] = shared.factor, is_void[i] = shared.is_void;
     }
 }
 
-void element_codes(i64 count, const float* x, const u32* amax, float level, const u16* random, const Recipe* recipe,
+void element_codes(i64 count, const float* x, const u32* amax, const float* tensor, const u16* random, const Recipe* recipe,
                    u32* out) {
     for (i64 i = 0; i < count; ++i)
-        out[i] = element_code(x[i], share(amax[i], level, recipe->scaling), *recipe, random[i]);
+        out[i] = element_code(x[i], share(amax[i], Level(tensor), recipe->scaling), *recipe, random[i]);
 }
 
 void element_values(i64 count, const u8* code, const Element* element, float* out) {

@@ -132,8 +132,9 @@ RN_HD float value_of(u32 code, const Element& element) {
 template <i32 EXPONENT, i32 BITS, i32 SPECIALS>
 struct MinifloatCodes {
     static constexpr bool HAS_SIGN = true;  // beside a magnitude, which alone is rounded
-    static constexpr bool MAY_BE_SPECIAL = SPECIALS != NONE;
     static constexpr i32 WIDTH = 1 + EXPONENT + BITS, FIRST = 2 - (1 << (EXPONENT - 1));  // log2 of the least normal one
+    static constexpr bool MAY_BE_SPECIAL = SPECIALS != NONE;
+    static constexpr bool IN_PAIRS = WIDTH == 8;  // GPUs of compute capability 8.9 or more have an instruction
     static constexpr bool BY_LINES = EXPONENT == 2;
     static constexpr u32 EXCESS = BY_LINES ? 0x4b000000 : (FLOAT_BIAS + FIRST) << BITS;
     // The code of the largest number: the last but NaN, or but Inf and NaNs.
@@ -141,6 +142,21 @@ struct MinifloatCodes {
 
     static RN_HD u32 code(float x) {
         return (excessive_code(magnitude_of(x)) - EXCESS) | bits_of(x) >> 31 << (WIDTH - 1);
+    }
+
+    // Of two numbers, the first one in the low byte.
+    static RN_HD u32 pair(float low, float high) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+        u16 out;
+        if constexpr (EXPONENT == 4) {
+            asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(out) : "f"(high), "f"(low));
+        } else {
+            asm("cvt.rn.satfinite.e5m2x2.f32 %0, %1, %2;" : "=h"(out) : "f"(high), "f"(low));
+        }
+        return out;
+#else
+        return code(low) | code(high) << 8;
+#endif
     }
 
     // Of a magnitude. NaN has any code.
@@ -196,7 +212,7 @@ using E5M2 = MinifloatCodes<5, 2, IEEE>;
 
 // Integers in units of 2**-6, without -128.
 struct Int8 {
-    static constexpr bool HAS_SIGN = false, MAY_BE_SPECIAL = false;
+    static constexpr bool HAS_SIGN = false, MAY_BE_SPECIAL = false, IN_PAIRS = false;
     static constexpr i32 WIDTH = 8;
     static constexpr u32 EXCESS = 0;
 
@@ -263,20 +279,32 @@ RN_HD float scale_value(u32 code) {
 RN_HD float finite(float x) { return bits_of(x) == INF_BITS ? float_of(INF_BITS - 1) : x; }
 RN_HD float reciprocal_or_zero(float x) { return bits_of(x) == 0 ? 0.f : 1.f / x; }
 
-// The scale of a block by its largest magnitude, as a float32 pattern, and the tensor's: times 1 and over 1 change
-// nothing, so 1 stands for none.
-RN_HD Shared share(u32 amax_bits, float level, const Scaling& by) {
+// The scale of a tensor, 1 where there is none.
+struct Level {
+    bool given;
+    float value, inverse;
+
+    // Read where it lies.
+    RN_HD Level(const float* tensor)
+        : given(tensor != nullptr), value(tensor ? *tensor : 1.f), inverse(tensor ? 1.f / value : 1.f) {}
+
+    RN_HD float times(float x) const { return given ? multiply_rn(x, value) : x; }
+    RN_HD float under(float x) const { return given ? x / value : x; }
+};
+
+// The scale of a block by its largest magnitude, as a float32 pattern, and the tensor's.
+RN_HD Shared share(u32 amax_bits, const Level& level, const Scaling& by) {
     if (by.formula == RULE) {
         u32 code = rule_code(amax_bits, by);
         return {code, reciprocal_of(code), code == NAN_SCALE};
     }
-    float amax = float_of(amax_bits), inverse = 1.f / level;
+    float amax = float_of(amax_bits);
     switch (by.formula) {
         case OCP:
         case STORED: {
-            float ratio = amax / by.largest / level;
+            float ratio = level.under(amax / by.largest);
             u32 code = scale_code(ratio < 0x1p-6f ? 0x1p-6f : ratio);
-            return {code, inverse / scale_value(code), code > TOP_E4M3};
+            return {code, level.inverse / scale_value(code), code > TOP_E4M3};
         }
         case UNROUNDED: {
             float ratio = amax / by.largest;
@@ -284,21 +312,21 @@ RN_HD Shared share(u32 amax_bits, float level, const Scaling& by) {
             return {code, 1.f / ratio, code > TOP_E4M3};
         }
         case FOLDED: {
-            u32 code = scale_code(multiply_rn(amax, multiply_rn(level, by.reciprocal)));
-            float product = multiply_rn(scale_value(code), inverse);
+            u32 code = scale_code(multiply_rn(amax, level.times(by.reciprocal)));
+            float product = multiply_rn(scale_value(code), level.inverse);
             return {code, finite(1.f / product), code > TOP_E4M3};
         }
         case UNFOLDED: {
-            u32 code = scale_code(multiply_rn(multiply_rn(amax, by.reciprocal), level));
-            float product = multiply_rn(scale_value(code), reciprocal_or_zero(level));
+            u32 code = scale_code(level.times(multiply_rn(amax, by.reciprocal)));
+            float product = multiply_rn(scale_value(code), reciprocal_or_zero(level.value));
             return {code, reciprocal_or_zero(product), code > TOP_E4M3};
         }
         case RAISED: {
             float ratio = amax / by.largest;
             if (by.in_bfloat16) ratio = BFloat16::widened(BFloat16::rounded(ratio));
-            u32 code = scale_code(multiply_rn(ratio, level));
+            u32 code = scale_code(level.times(ratio));
             code = code == 0 ? 0x20 : code;
-            return {code, scale_value(code) / level, code > TOP_E4M3};
+            return {code, level.under(scale_value(code)), code > TOP_E4M3};
         }
         case RATIO: {
             u32 scale = bits_of(finite(amax / by.largest));

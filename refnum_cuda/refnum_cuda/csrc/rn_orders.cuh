@@ -1,4 +1,5 @@
-// Where things lie: vectors, axes that are split and put in another order, and which of them are a thread's.
+// Where things lie: vectors, places in tensors of blocks, axes that are split and put in another order, and what is a
+// thread's.
 #pragma once
 #include "rn_port.cuh"
 
@@ -9,6 +10,25 @@ template <class T, i32 COUNT>
 struct alignas(COUNT * sizeof(T) < 16 ? COUNT * sizeof(T) : 16) Vector {
     T lane[COUNT];
 };
+
+// A tensor of blocks has four axes: outer ones, rows and columns of tiles, inner ones. Blocks lie along the columns.
+struct Extent {
+    i64 outer, rows, columns, inner;
+};
+
+// Where an element of the four axes lies.
+struct Strides {
+    i64 outer, rows, columns, inner;
+
+    RN_HD i64 place(i64 o, i64 r, i64 c, i64 i) const { return o * outer + r * rows + c * columns + i * inner; }
+};
+
+// How large a block is, and how many of its codes are in a byte.
+struct Tile {
+    i32 rows, columns, packed;
+};
+
+enum DType : i32 { FLOAT32, BFLOAT16, FLOAT16, FLOAT64 };  // in the order of refnum_cuda.blocks.DTYPES
 
 // An axis split in three factors, from the outermost on, and how far apart their digits lie in the order.
 struct Axis {
