@@ -315,8 +315,13 @@ def test_what_has_kernels() -> None:
 
 
 def test_examples_of_the_self_test(kernels: Kernels) -> None:
-    for example in ordered.examples():
-        assert_bit_equal(gemm(kernels, *example), refnum.gemm(*example[:3], contract=example[3], out_dtype=example[4]))
+    tilings = set()
+    for a, b, bias, contract, dtype in ordered.examples():
+        plan = ordered.planned(1, len(a), b.shape[1], processors=132)
+        want = refnum.gemm(a, b, bias, contract=contract, out_dtype=dtype)
+        assert_bit_equal(gemm(kernels, a, b, bias, contract, dtype, plan=plan), want)
+        tilings.add(plan[0])
+    assert tilings == set(ordered.TILINGS)
 
 
 # ---- mutants ---------------------------------------------------------------------------------------

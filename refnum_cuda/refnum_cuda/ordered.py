@@ -246,3 +246,5 @@ def examples() -> Iterator[tuple[Any, ...]]:
             x, y = a.to(dtype), b.to(dtype)
             yield x, y, bias, contract, torch.float32
             yield x.repeat(40, 1), y.repeat(1, 40), None, contract, dtype
+    for lines in (150, 275):  # so many that the larger tilings make them
+        yield a.repeat(lines, 1)[:, :40], b.repeat(1, lines)[:40], None, "chain/v1", torch.float32
