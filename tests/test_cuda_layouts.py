@@ -71,3 +71,21 @@ def test_words_are_no_wider_than_what_is_aligned(serve: Serve) -> None:
         assert layouts._word(plan_of("", row, x.shape), 1, start) == start
     assert layouts._word(plan_of("", LAYOUTS["nvidia_32_4_4"], (128, 6)), 1, 0) == 2
     assert layouts._word(plan_of("", LAYOUTS["gfx950_scale"], (256, 8)), 1, 0) == 1
+
+
+def test_divisions_without_one() -> None:
+    """Next to multiples, where a quotient changes, and at the ends."""
+    top = (1 << 31) - 1
+    divisors = {
+        *range(1, 300),
+        *(1 << k for k in range(31)),
+        *((1 << k) + d for k in range(2, 30) for d in (-1, 1)),
+        top,
+    }
+    for divisor in divisors:
+        row = layouts.Divisor.of(divisor)
+        for multiple in (1, 2, 3, 1000, top // divisor // 2, top // divisor):
+            for x in (0, 1, divisor * multiple - 1, divisor * multiple, divisor * multiple + 1, top):
+                if 0 <= x <= top:
+                    assert ((x * row.factor >> 32) + x) >> row.shift == x // divisor
+                    assert (x * row.factor >> 32) + x < 1 << 32

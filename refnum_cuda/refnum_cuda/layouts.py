@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Sequence
-from ctypes import c_int32, c_int64, c_uint8, c_void_p
-from itertools import accumulate
+from ctypes import c_int32, c_int64, c_uint8, c_uint32, c_void_p
 from math import gcd, prod
-from operator import mul
 from typing import Any
 
 import torch
@@ -19,23 +17,35 @@ from . import launch
 from .serving import Operation
 
 WIDEST = max(WORDS)  #: bytes that are moved together
-FACTORS = 3  #: of an axis, at most
-THREADS, MOST_BLOCKS = 256, 1 << 16
+DIGITS = 6  #: of a number of a word
+THREADS, EACH, MOST_ROWS = 256, 4, (1 << 16) - 1
+LIMIT = 1 << 31  #: numbers of words are less
 
 
-class Axis(ctypes.Structure):
-    """rn::Axis."""
+class Divisor(ctypes.Structure):
+    """rn::Divisor: of what it divides, each less than 2**31, the quotient is right (Granlund and Montgomery 1994)."""
 
-    _fields_ = (("size", c_int32 * FACTORS), ("stride", c_int64 * FACTORS))
+    _fields_ = (("value", c_uint32), ("factor", c_uint32), ("shift", c_int32))
+
+    @classmethod
+    def of(cls, value: int) -> Divisor:
+        """A number from 1 to 2**31 - 1."""
+        shift = (value - 1).bit_length()
+        return cls(value, ((1 << 32) * ((1 << shift) - value)) // value + 1, shift)
+
+
+class Digit(ctypes.Structure):
+    """rn::Digit."""
+
+    _fields_ = (("size", Divisor), ("down", c_int32), ("across", c_int32))
 
 
 class Order(ctypes.Structure):
     """rn::Order."""
 
     _fields_ = (
-        ("batch", c_int64),
-        *((name, c_int32) for name in ("rows", "columns", "padded_rows", "padded_columns")),
-        *(("down", Axis), ("across", Axis)),
+        *(("matrices", c_int64), ("rows", c_int32), ("columns", c_int32), ("words", c_int32)),
+        ("digit", Digit * DIGITS),
     )
 
 
@@ -69,11 +79,9 @@ def unshuffle(y: Tensor, *plan: Sequence[int]) -> Tensor:
 
 def prepared(source: Tensor, target: Tensor, plan: Plan, pad: int, *, back: bool) -> tuple[Any, ...]:
     """Kernel, grid, block, shared memory and arguments of the launch that fills the target; both are contiguous."""
-    size = source.itemsize
-    word = _word(plan, size, source.data_ptr() | target.data_ptr())
-    order = order_of(plan, size, word)
-    words = target.numel() * size // word
-    grid = min(-(-words // THREADS), MOST_BLOCKS), 1, 1
+    word = _word(plan, source.itemsize, source.data_ptr() | target.data_ptr())
+    order = order_of(plan, source.itemsize, word)
+    grid = -(-order.words // (THREADS * EACH)), min(order.matrices, MOST_ROWS), 1
     return KERNELS[word], grid, (THREADS, 1, 1), 0, source, target, order, pad, back
 
 
@@ -86,22 +94,14 @@ def _word(plan: Plan, itemsize: int, addresses: int) -> int:
 
 def order_of(plan: Plan, itemsize: int, word: int) -> Order:
     """A plan, counted in words."""
-    laid = [plan.factors[i] for i in plan.order]
-    behind = [*accumulate(reversed(laid), mul, initial=1)][
-        -2::-1
-    ]  # elements between one digit of a factor and the next
-    strides = [0] * len(laid)
-    for i, apart in zip(plan.order, behind, strict=True):
-        strides[i] = max(1, apart * itemsize // word)
-    rows, columns = len(plan.down), [size * itemsize // word for size in (plan.shape[-1], plan.padded[-1])]
-    across = *plan.across[:-1], plan.across[-1] * itemsize // word
-    sizes = plan.shape[-2], columns[0], plan.padded[-2], columns[1]
-    return Order(prod(plan.shape[:-2]), *sizes, _axis(plan.down, strides[:rows]), _axis(across, strides[rows:]))
-
-
-def _axis(sizes: Sequence[int], strides: Sequence[int]) -> Axis:
-    missing = FACTORS - len(sizes)
-    return Axis((c_int32 * FACTORS)(*[1] * missing, *sizes), (c_int64 * FACTORS)(*[0] * missing, *strides))
+    factors = [*plan.factors[:-1], plan.factors[-1] * itemsize // word]
+    rows = len(plan.down)
+    # Of rows a digit stands for as many as the factors of rows behind its own make; of columns likewise.
+    steps = [prod(factors[i + 1 : rows if i < rows else None]) for i in range(len(factors))]
+    digits = [(Divisor.of(factors[i]), *((steps[i], 0) if i < rows else (0, steps[i]))) for i in reversed(plan.order)]
+    digits += [(Divisor.of(1), 0, 0)] * (DIGITS - len(digits))
+    columns = plan.shape[-1] * itemsize // word
+    return Order(prod(plan.shape[:-2]), plan.shape[-2], columns, prod(factors), (Digit * DIGITS)(*digits))
 
 
 # ---- the operations ------------------------------------------------------------------------------
@@ -118,9 +118,8 @@ def unshuffle_reference(y: Tensor, *plan: Sequence[int]) -> Tensor:
 
 
 def covered(x: Tensor, *arguments: Any) -> bool:
-    """Whether there is a kernel: it counts rows and columns in 32 bits."""
-    rows, columns = arguments[-6][-2:]
-    return bool(max(rows, columns) < 1 << 31)
+    """Whether there is a kernel: it counts what is in a matrix in 31 bits."""
+    return bool(prod(arguments[-6][-2:]) < LIMIT)
 
 
 def _examples(back: bool) -> Iterator[tuple[Any, ...]]:

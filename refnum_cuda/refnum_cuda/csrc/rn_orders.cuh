@@ -1,5 +1,4 @@
-// Where things lie: vectors, places in tensors of blocks, axes that are split and put in another order, and what is a
-// thread's.
+// Where things lie: vectors, places in tensors of blocks, and what is a thread's.
 #pragma once
 #include "rn_port.cuh"
 
@@ -29,18 +28,6 @@ struct Tile {
 };
 
 enum DType : i32 { FLOAT32, BFLOAT16, FLOAT16, FLOAT64 };  // in the order of refnum_cuda.blocks.DTYPES
-
-// An axis split in three factors, from the outermost on, and how far apart their digits lie in the order.
-struct Axis {
-    i32 size[3];
-    i64 stride[3];
-};
-
-RN_HD i64 place(u32 index, const Axis& axis) {
-    u32 last = static_cast<u32>(axis.size[2]), middle = static_cast<u32>(axis.size[1]);
-    u32 rest = index / last;
-    return rest / middle * axis.stride[0] + rest % middle * axis.stride[1] + index % last * axis.stride[2];
-}
 
 // f(i) for the numbers below count that are this thread's.
 template <class F>
