@@ -18,7 +18,7 @@ from torch import Tensor
 
 import refnum
 from refnum import Posit
-from refnum_cuda import parameters, posits
+from refnum_cuda import launch, parameters, posits
 
 SOURCE = Path(__file__).parent / "anchors.cu"
 PARAMETERS = (posits.Panels, posits.Panels, posits.Matrix, posits.Size, parameters.Posit)
@@ -37,13 +37,16 @@ def _yardstick(name: str, a: Tensor, b: Tensor, fmt: Posit) -> Callable[[], Tens
     def made() -> Callable[[], Tensor]:
         kernel = harness.kernel(SOURCE, name, PARAMETERS)
         tiling, out = posits.SQUARE, torch.empty(a.shape[0], b.shape[1], dtype=torch.float32, device="cuda")
-        x, y = (posits.packed(side, torch.Size(), tiling.rows, clip=(fmt.n,)) for side in (a, b.mT))
+        x, y = (
+            posits.Operand(side, posits.Taken.CLIPPED).packed(torch.Size(), tiling.rows, fmt, launch.launch)
+            for side in (a, b.mT)
+        )
         size, matrix = posits.Size(1, *out.shape, a.shape[1]), posits.Matrix(out[None])
         grid = tiling.tiles(1, *out.shape), 1, 1
         arguments = x, y, matrix, size, parameters.posit(fmt)
 
         def run() -> Tensor:
-            harness.launch(kernel, grid, (tiling.threads, 1, 1), tiling.shared, *arguments)
+            harness.launch(kernel, grid, (posits.THREADS, 1, 1), tiling.shared, *arguments)
             return out
 
         if name == "rn_anchor" and not torch.equal(run(), refnum.posit_mm(a, b, fmt, mode="cuposit", k_pad=None)):
@@ -55,6 +58,8 @@ def _yardstick(name: str, a: Tensor, b: Tensor, fmt: Posit) -> Callable[[], Tens
 
 def _row(mode: str, fmt: Posit, m: int, k: int, n: int, target: str = "", *yardsticks: str) -> Row:
     a, b = _random(m, k, n)
+    if fmt.n > 28:
+        a, b = a.double(), b.double()
     scaling = {"k_pad": None} if mode == "cuposit" else {}
     beside = {name.removeprefix("rn_"): _yardstick(name, a, b, fmt) for name in yardsticks}
     return Row(

@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Callable, Iterator
 from ctypes import c_float, c_int32, c_int64, c_uint32, c_void_p
 from dataclasses import dataclass
+from enum import IntEnum
 from math import prod
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from .serving import Operation
 NARROWEST, WIDEST = 3, 32  #: bits of a posit
 SIGNIFICANT, SCALES = 24, 126  #: of normal float32 values: bits, and the magnitude of their exponents
 TERMS = 16  #: of a panel
+THREADS = 256  #: of every block
 TABLES = 12 * 256 + 16  #: bytes
 
 
@@ -40,7 +42,7 @@ class Matrix(ctypes.Structure):
 class Source(ctypes.Structure):
     """rn::Source."""
 
-    _fields_ = (("matrix", Matrix), *((name, c_int64) for name in "batches lines terms first gap".split()))
+    _fields_ = (("matrix", Matrix), *((name, c_int64) for name in "batches lines terms first gap each".split()))
 
 
 class Panels(ctypes.Structure):
@@ -69,7 +71,6 @@ class Tiling:
     columns: int
     stages: int
     cycles: int  #: of a multiprocessor for a term of a tile, about
-    threads: int = 256
 
     @property
     def shared(self) -> int:
@@ -86,15 +87,15 @@ SLIM = Tiling("slim", torch.float32, 16, 32, 6, 50)
 DOUBLES = Tiling("doubles", torch.float64, 64, 64, 2, 4000)
 TILINGS = {torch.float32: (SQUARE, SLIM), torch.float64: (DOUBLES,)}
 
-_PACK = (Source, Panels)
+_PACK = (Source, Panels, c_int32, parameters.Posit)
 _PRODUCT = (Panels, Panels, Matrix, Matrix, Size, parameters.Posit)
 KERNELS = {
     name: launch.Kernel("posits", f"rn_{name}", types)
     for name, types in {
         "pack_float32": _PACK,
         "pack_float64": _PACK,
-        "pack_clipped": (*_PACK, c_int32),
         **{f"products_{tiling.name}": _PRODUCT for tiling in (SQUARE, SLIM)},
+        **{f"long_products_{tiling.name}": _PRODUCT for tiling in (SQUARE, SLIM)},
         **{f"cuposit_{tiling.name}": (*_PRODUCT, c_float, c_float) for tiling in (SQUARE, SLIM)},
         **{f"posit_{tiling.name}": (*_PRODUCT, c_int32) for tiling in (SQUARE, SLIM, DOUBLES)},
     }.items()
@@ -120,8 +121,16 @@ ON_GPU = Launches(launch.launch, _processors)
 # ---- modes ---------------------------------------------------------------------------------------
 
 
+class Taken(IntEnum):
+    """rn::Taken."""
+
+    AS_THEY_ARE = 0
+    ROUNDED = 1
+    CLIPPED = 2
+
+
 def float_of(fmt: Posit) -> torch.dtype:
-    """The floats of mode posit: float32 where it holds products of posits exactly.
+    """The floats in which products of posits are exact, if float32 is of any.
 
     Then a sum of two posits that is rounded to float32 before it is rounded to the format is rounded alike.
     """
@@ -156,15 +165,16 @@ def posit_mm(
 
 def products(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit, how: Launches = ON_GPU) -> Tensor:
     """Products rounded to the format, and their sums in float32; c is added last."""
-    x, y = (values(side, fmt, torch.float32) for side in (a, b))
-    return _product("products", x, y, c, fmt, how)
+    mode = "products" if float_of(fmt) == torch.float32 else "long_products"
+    x, y = (operand(side, fmt, torch.float32) for side in (a, b))
+    return _product(mode, x, y, c, fmt, how)
 
 
 def rounded(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit, how: Launches = ON_GPU) -> Tensor:
     """Products and sums rounded to the format, from c or 0 on, in floats that hold it."""
-    x, y = (values(side, fmt, float_of(fmt)) for side in (a, b))
+    x, y = (operand(side, fmt, float_of(fmt)) for side in (a, b))
     z = None if c is None else values(c, fmt, float_of(fmt))
-    growth = max(x.shape[-1] - 1, 0).bit_length()
+    growth = max(a.shape[-1] - 1, 0).bit_length()
     return _product("posit", x, y, z, fmt, how, growth)
 
 
@@ -181,46 +191,74 @@ def cuposit(
     """``alpha * (a @ b) + beta * c`` as CuPosit defines it: products of padding follow those of the first tile."""
     first = a.shape[-1] % K_PAD if k_pad else 0
     gap = K_PAD - first if first else 0
-    z = c if beta else None
-    return _product("cuposit", a, b, z, fmt, how, alpha, beta, gap=(first, gap), clip=(fmt.n,))
+    x, y = (Operand(side, Taken.CLIPPED, first, gap) for side in (a, b))
+    return _product("cuposit", x, y, c if beta else None, fmt, how, alpha, beta)
+
+
+# ---- operands ------------------------------------------------------------------------------------
+
+
+class Operand(NamedTuple):
+    """An operand, and what is packed of it."""
+
+    values: Tensor
+    taken: Taken
+    first: int = 0  #: terms before a gap in K
+    gap: int = 0
+
+    def turned(self) -> Operand:
+        """The transposed one."""
+        return self._replace(values=self.values.mT)
+
+    def packed(self, batch: torch.Size, each: int, fmt: Posit, start: Launch) -> Panels:
+        """What is [.., lines, terms], in panels of so many lines each; one of a single batch serves all of them."""
+        one = prod(self.values.shape[:-2]) == 1
+        x = _batched(self.values, self.values.shape[:-2] if one else batch)
+        batches, lines, terms = x.shape
+        panels = -(-lines // each) * -(-(terms + self.gap) // TERMS)
+        data = torch.empty(batches * panels * each * TERMS, dtype=x.dtype, device=x.device)
+        ranges = torch.empty((batches * panels, 2), dtype=torch.int32, device=x.device)
+        made = Panels(data, ranges, 0 if one else panels)
+        if panels:
+            kernel = KERNELS[f"pack_{str(x.dtype).removeprefix('torch.')}"]
+            source = Source(Matrix(x), batches, lines, terms, self.first if self.gap else terms, self.gap, each)
+            at_once = THREADS // each
+            grid = -(-batches * panels // at_once), 1, 1
+            start(kernel, grid, (THREADS, 1, 1), 8 * at_once, source, made, self.taken, parameters.posit(fmt))
+        return made
+
+
+def operand(x: Tensor, fmt: Posit, dtype: torch.dtype) -> Operand:
+    """The posits that floats are rounded to, or those of patterns, in a dtype that holds them."""
+    if x.dtype == dtype:
+        return Operand(x, Taken.ROUNDED)
+    return Operand(values(x, fmt, dtype), Taken.AS_THEY_ARE)
 
 
 def values(x: Tensor, fmt: Posit, dtype: torch.dtype) -> Tensor:
-    """The values of patterns, or of the posits that floats are rounded to, in a dtype that holds them."""
-    if x.dtype == dtype:
-        return codec.quantize(x.detach(), fmt)
+    """The same as a tensor."""
     return codec.decode(codec.encode(x, fmt) if x.is_floating_point() else x, fmt, dtype=dtype)
 
 
 # ---- launches ------------------------------------------------------------------------------------
 
 
-def _product(
-    mode: str,
-    a: Tensor,
-    b: Tensor,
-    c: Tensor | None,
-    fmt: Posit,
-    how: Launches,
-    *more: float,
-    gap: tuple[int, int] = (0, 0),
-    clip: tuple[int, ...] = (),
-) -> Tensor:
-    """The sums that a mode makes of packed operands; a gap stands in K, behind so many terms."""
-    out = torch.empty(product_shape(a, b), dtype=a.dtype, device=a.device)
+def _product(mode: str, a: Operand, b: Operand, c: Tensor | None, fmt: Posit, how: Launches, *more: float) -> Tensor:
+    """The sums that a mode makes of packed operands."""
+    out = torch.empty(product_shape(a.values, b.values), dtype=a.values.dtype, device=a.values.device)
     if out.numel() == 0:
         return out
     batch = out.shape[:-2]
-    sides, to = (a, b.mT), _batched(out, batch)
+    sides, to = (a, b.turned()), _batched(out, batch)
     z = None if c is None else _batched(c.expand(out.shape), batch)
-    tiling, turned = tiling_of(a.dtype, to.shape, how.processors(a.device))
+    tiling, turned = tiling_of(out.dtype, to.shape, how.processors(out.device))
     if turned:  # the transposed product has the same bits
         sides, to, z = sides[::-1], to.mT, None if z is None else z.mT
     lines = (tiling.rows, tiling.columns)
-    x, y = (packed(side, batch, each, gap, clip, how.start) for side, each in zip(sides, lines, strict=True))
+    x, y = (side.packed(batch, each, fmt, how.start) for side, each in zip(sides, lines, strict=True))
     how.start(
-        *(KERNELS[f"{mode}_{tiling.name}"], (tiling.tiles(*to.shape), 1, 1), (tiling.threads, 1, 1), tiling.shared),
-        *(x, y, Matrix(z), Matrix(to), Size(*to.shape, a.shape[-1] + gap[1]), parameters.posit(fmt), *more),
+        *(KERNELS[f"{mode}_{tiling.name}"], (tiling.tiles(*to.shape), 1, 1), (THREADS, 1, 1), tiling.shared),
+        *(x, y, Matrix(z), Matrix(to), Size(*to.shape, a.values.shape[-1] + a.gap), parameters.posit(fmt), *more),
     )
     return out
 
@@ -235,29 +273,6 @@ def tiling_of(dtype: torch.dtype, shape: torch.Size, processors: int) -> tuple[T
         return -(-tiles // processors) * tiling.cycles
 
     return min(((tiling, turned) for tiling in TILINGS[dtype] for turned in (False, True)), key=time)
-
-
-def packed(
-    x: Tensor,
-    batch: torch.Size,
-    each: int,
-    gap: tuple[int, int] = (0, 0),
-    clip: tuple[int, ...] = (),
-    start: Launch = launch.launch,
-) -> Panels:
-    """An operand [.., lines, terms] in panels of so many lines each; one of a single batch serves all of them."""
-    one = prod(x.shape[:-2]) == 1
-    x = _batched(x, x.shape[:-2] if one else batch)
-    batches, lines, terms = x.shape
-    panels = -(-lines // each) * -(-(terms + gap[1]) // TERMS)
-    data = torch.empty(batches * panels * each * TERMS, dtype=x.dtype, device=x.device)
-    ranges = torch.empty((batches * panels, 2), dtype=torch.int32, device=x.device)
-    made = Panels(data, ranges, 0 if one else panels)
-    if panels:
-        kernel = KERNELS["pack_clipped" if clip else f"pack_{str(x.dtype).removeprefix('torch.')}"]
-        source = Source(Matrix(x), batches, lines, terms, *(gap if gap[1] else (terms, 0)))
-        start(kernel, (batches * panels, 1, 1), (each, 1, 1), 16, source, made, *clip)
-    return made
 
 
 def _batched(x: Tensor, batch: torch.Size) -> Tensor:

@@ -7,43 +7,44 @@ namespace rn {
 
 // ---- rounding by a table -------------------------------------------------------------------------
 
-// Where posits have all their exponent bits, and at least two bits less than float32: there magic_of serves, of both
-// signs. Every posit there is a multiple of 2**least.
-RN_HD Range served_by_magic(Posit fmt) {
+// Where posits have all their exponent bits. Each there is a multiple of 2**least.
+RN_HD Range with_exponent_bits(Posit fmt) {
     const i32 regimes = fmt.n - 2 - fmt.es;
-    if (regimes > MANTISSA - 1) return NOWHERE;
     return {-regimes * (1 << fmt.es), regimes * (1 << fmt.es) - 1};
 }
 
-RN_HD bool is_served_by_magic(i32 scale, Posit fmt) { return within({scale, scale}, served_by_magic(fmt)); }
-
-// A number that makes float32 of an exponent field posits, when it is added and taken away again.
+// A number that makes posits of float32 of an exponent field, when it is added and taken away again. Where a posit has
+// one bit less than they, it must have their sign.
 RN_HD float magic_of(i32 field, Posit fmt) {
-    const i32 scale = field - BIAS;
-    if (!is_served_by_magic(scale, fmt)) return 0.0f;
-    const i32 drop = MANTISSA - fraction_bits(scale, fmt);
-    // 1. 1.5 * 2**(scale + drop), and what is less far from it than 2**(scale + 1), have the last place that is kept.
-    const u32 magic = static_cast<u32>(field + drop) << MANTISSA | 1u << (MANTISSA - 1);
+    const i32 scale = field - BIAS, drop = MANTISSA - fraction_bits(scale, fmt);
+    if (drop <= 0 || !within({scale, scale}, with_exponent_bits(fmt))) return 0.0f;
+    // 1. 2**(scale + drop), and what is up to 2**(scale + 1) larger, have the last place that is kept; and so have what
+    //    are up to 2**(scale + drop - 1) smaller or larger than 1.5 times that.
+    const u32 magic = static_cast<u32>(field + drop) << MANTISSA | (drop > 1 ? 1u << (MANTISSA - 1) : 0);
     // 2. Without a fraction ties follow the pattern's last bit, which is that of the exponent, or without one 0 behind
     //    a regime of ones: where that is 0 an odd number turns them.
     const bool even = fmt.es ? scale % 2 == 0 : scale >= 0;
     return float_of(magic + (drop == MANTISSA && even));
 }
 
-// The same where exponent bits are cut off, with the least magnitude of a result.
+// Where magic_of serves both signs: for formats of at least two bits less than float32.
+RN_HD Range served_by_magic(Posit fmt) { return fmt.n - 3 - fmt.es > MANTISSA - 2 ? NOWHERE : with_exponent_bits(fmt); }
+
+// The same where exponent bits are cut off, too, with the least magnitude of a result.
 struct Bounded {
     float magic, least;
 };
 
-// Where bounded_of serves: of formats of at most 2 exponent bits whose products are exact in float32. Of two bits a
-// binade is left out whose values go to 4 times its lower end, and that itself to a quarter of it.
+// Where bounded_of serves: everywhere, of formats of at most 2 exponent bits. But of 2 bits a binade is left out whose
+// values go to 4 times its lower end, and that to a quarter of it.
 RN_HD Range served_by_bounds(Posit fmt) {
-    if (fmt.es > 2 || 2 * (fmt.n - 2 - fmt.es) > MANTISSA + 1) return NOWHERE;
+    if (fmt.es > 2) return NOWHERE;
     return {EVERYWHERE.least, fmt.es < 2 ? EVERYWHERE.most : fmt.max_scale() - 3};
 }
 
+// Of formats whose products are exact in float32.
 RN_HD Bounded bounded_of(i32 field, Posit fmt) {
-    if (is_served_by_magic(field - BIAS, fmt)) return {magic_of(field, fmt), 0.0f};
+    if (within({field - BIAS, field - BIAS}, with_exponent_bits(fmt))) return {magic_of(field, fmt), 0.0f};
     // 1. A binade beyond has one result, but for its lower end perhaps, which may be a tie. Of 0, and of NaN, too.
     const u32 end = static_cast<u32>(field) << MANTISSA;
     const u32 of_end = round_bits(end, fmt), of_others = round_bits(end | 1u << (MANTISSA - 1), fmt);
@@ -57,6 +58,9 @@ RN_HD Bounded bounded_of(i32 field, Posit fmt) {
 struct Masks {
     u32 keep, put;
 };
+
+// Where nothing is put: of posit(4, 2) nowhere.
+RN_HD Range kept(i32 n) { return {1 - 4 * (n - 4), 4 * (n - 4) - 1}; }
 
 RN_HD Masks masks_of(i32 field, i32 n) {
     const u32 least = clip_bits(static_cast<u32>(field) << MANTISSA, n);  // of a mantissa of zeros
@@ -73,6 +77,9 @@ RN_HD float largest_magnitude(float a, float b) {
     return __builtin_fmaxf(__builtin_fabsf(a), b);
 #endif
 }
+
+// A magnitude with the sign of x.
+RN_HD float with_sign(float magnitude, float x) { return float_of(bits_of(magnitude) | (bits_of(x) & SIGN)); }
 
 // The entry for the exponent of x: one shift and one mask make an offset in bytes.
 template <class Entry>
@@ -105,11 +112,11 @@ struct Magics {
 
     RN_HD float nearest_bounded(float x) const {
         const float number = entry_of(bounded, x), near = add_rn(add_rn(x, number), -number);
-        return float_of(bits_of(largest_magnitude(near, entry_of(least, x))) | (bits_of(x) & SIGN));
+        return with_sign(largest_magnitude(near, entry_of(least, x)), x);
     }
 };
 
-// Every product is rounded to the format, and added in float32.
+// Every product is rounded to the format, one whose products are exact in float32, and added in float32.
 struct Products {
     using Value = float;
     using Table = Magics;
@@ -121,15 +128,42 @@ struct Products {
     RN_HD Range served() const { return table->by_magic; }
     RN_HD Range served_bounded() const { return table->by_bounds; }
 
-    // The product that is rounded is the exact one; the float32 next to it tells its exponent, or the next one's power
-    // of 2, where both round to.
+    RN_HD float step(float sum, float x, float y) const { return add_rn(sum, table->nearest(multiply_rn(x, y))); }
+
+    RN_HD float step_bounded(float sum, float x, float y) const {
+        return add_rn(sum, table->nearest_bounded(multiply_rn(x, y)));
+    }
+
+    RN_HD float step_of_all(float sum, float x, float y) const {
+        return add_rn(sum, float_of(round_bits(bits_of(multiply_rn(x, y)), fmt)));
+    }
+};
+
+// The same of formats whose products are longer. The float32 next to a product tells its exponent, or the next one's
+// power of 2, where both round to; what is rounded is the product.
+struct LongProducts {
+    using Value = float;
+    struct Table {
+        float magic[FIELDS];
+
+        RN_HD void fill(i32 field, Posit fmt) { magic[field] = magic_of(field, fmt); }
+    };
+    Posit fmt;
+    const Table* table;
+
+    RN_HD Range begun(Range) const { return NOWHERE; }
+    RN_HD Range seen(Range, Range now) const { return now; }
+    RN_HD Range served() const { return served_by_magic(fmt); }
+    RN_HD Range served_bounded() const { return with_exponent_bits(fmt); }
+
     RN_HD float step(float sum, float x, float y) const {
         const float magic = entry_of(table->magic, multiply_rn(x, y));
         return add_rn(sum, add_rn(fma_rn(x, y, magic), -magic));
     }
 
     RN_HD float step_bounded(float sum, float x, float y) const {
-        return add_rn(sum, table->nearest_bounded(multiply_rn(x, y)));
+        const float product = multiply_rn(x, y), magic = with_sign(entry_of(table->magic, product), product);
+        return add_rn(sum, add_rn(fma_rn(x, y, magic), -magic));
     }
 
     RN_HD float step_of_all(float sum, float x, float y) const {
@@ -209,18 +243,22 @@ struct Truncated {
     const Table* table;
 
     RN_HD Range begun(Range) const { return NOWHERE; }
-    RN_HD Range seen(Range before, Range) const { return before; }
-    RN_HD Range served() const { return EVERYWHERE; }
+    RN_HD Range seen(Range, Range now) const { return now; }
+    RN_HD Range served() const { return kept(fmt.n); }
     RN_HD Range served_bounded() const { return EVERYWHERE; }
 
     RN_HD float step(float sum, float x, float y) const {
+        const float product = multiply_rn(x, y);
+        return add_rn(sum, float_of(bits_of(product) & entry_of(table->keep, product)));
+    }
+
+    RN_HD float step_bounded(float sum, float x, float y) const {
         const float product = multiply_rn(x, y);
         const u32 keep = entry_of(table->keep, product), put = entry_of(table->put, product);
         return add_rn(sum, float_of((bits_of(product) & keep) | put));
     }
 
-    RN_HD float step_bounded(float sum, float x, float y) const { return step(sum, x, y); }
-    RN_HD float step_of_all(float sum, float x, float y) const { return step(sum, x, y); }
+    RN_HD float step_of_all(float sum, float x, float y) const { return step_bounded(sum, x, y); }
 };
 
 }  // namespace rn

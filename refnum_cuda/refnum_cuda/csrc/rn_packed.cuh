@@ -75,39 +75,41 @@ struct Size {
 
 // ---- operands are packed -------------------------------------------------------------------------
 
-// So many lines and terms of an operand. Terms from `first` on stand behind a gap of zeros.
+// So many lines and terms of an operand, for panels of `each` lines. Terms from `first` on stand behind a gap of zeros.
 struct Source {
     Matrix from;  // [batch][line][term]
-    i64 batches, lines, terms, first, gap;
+    i64 batches, lines, terms, first, gap, each;
 };
 
-// The value of a packed term, or 0 in the gap and beyond the operand.
-template <class Value, class Use>
-RN_HD Value packed(const Source& x, i64 batch, i64 line, i64 term, Use use) {
-    const i64 source = term < x.first ? term : term - x.gap;
-    const bool inside = line < x.lines && source < x.terms && (term < x.first || source >= x.first);
-    return inside ? use(x.from.at<Value>(batch, line, source)) : Value(0);
-}
-
-// A block packs a panel, a thread a line of it.
+// A thread packs a line of a panel, a block as many panels as it has threads for; use(value) is what is packed.
 template <class Value, class Use>
 __device__ __forceinline__ void pack(const Source& x, const Panels& to, i32* shared, Use use) {
-    const i64 panel = blockIdx.x, thread = threadIdx.x, lines = blockDim.x;
-    const i64 stages = rounded_up(x.terms + x.gap, TERMS), down = rounded_up(x.lines, lines);
-    const i64 batch = panel / stages / down, line = panel / stages % down * lines + thread;
-    Value* const out = static_cast<Value*>(to.data) + panel * TERMS * lines + thread;
-    if (thread == 0) shared[0] = shared[1] = -FAR;
+    const i64 stages = rounded_up(x.terms + x.gap, TERMS), down = rounded_up(x.lines, x.each);
+    const i64 within = threadIdx.x / x.each, thread = threadIdx.x % x.each;
+    const i64 panel = blockIdx.x * (blockDim.x / x.each) + within;
+    const i64 batch = panel / stages / down, line = panel / stages % down * x.each + thread;
+    const bool inside = batch < x.batches;
+    Value* const out = static_cast<Value*>(to.data) + panel * TERMS * x.each + thread;
+    i32* const ends = shared + 2 * within;
+    if (thread == 0) ends[0] = ends[1] = -FAR;
     Range range = NOWHERE;
+#pragma unroll
     for (i32 k = 0; k < TERMS; k++) {
-        const Value value = packed<Value>(x, batch, line, panel % stages * TERMS + k, use);
-        out[k * lines] = value;
+        const i64 term = panel % stages * TERMS + k, behind = term - x.gap;
+        Value value = 0;
+        if (inside && line < x.lines && behind < x.terms) {
+            value = term < x.first ? use(x.from.at<Value>(batch, line, term))
+                    : behind < x.first ? use(Value(0))
+                                       : use(x.from.at<Value>(batch, line, behind));
+        }
+        if (inside) out[k * x.each] = value;
         range = joined(range, range_of(value));
     }
     __syncthreads();
-    atomicMax(&shared[0], -range.least);
-    atomicMax(&shared[1], range.most);
+    atomicMax(&ends[0], -range.least);
+    atomicMax(&ends[1], range.most);
     __syncthreads();
-    if (thread == 0) to.ranges[panel] = {-shared[0], shared[1]};
+    if (thread == 0 && inside) to.ranges[panel] = {-ends[0], ends[1]};
 }
 
 // ---- sums ----------------------------------------------------------------------------------------
