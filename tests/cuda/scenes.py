@@ -333,6 +333,7 @@ def rounding_as_they_go() -> list[str]:
     calls = {
         "products": lambda: refnum.posit_mm(a, b, Posit(16), mode="products", c=c),
         "products of codes": lambda: refnum.posit_mm(codes[0], codes[1].long(), Posit(16), mode="products"),
+        "products of long posits": lambda: refnum.posit_mm(a, b, Posit(24), mode="products", c=c),
         "posit": lambda: refnum.posit_mm(a, b, Posit(16), mode="posit", c=c, out_dtype=torch.float64),
         "posit of codes": lambda: refnum.posit_mm(codes[0], codes[1], Posit(16), mode="posit", c=codes[2]),
         "posit32": lambda: refnum.posit_mm(a.double(), b.double(), Posit(32), mode="posit"),
