@@ -240,6 +240,8 @@ def test_numbers_hold_every_sum() -> None:
         whole = sum(word << 32 * i for i, word in enumerate(row.product))
         assert whole == prod(moduli)
         for i, m in enumerate(moduli):
+            assert [(step - (1 << bits)) % m for step, bits in zip(row.step[i], (15, 30), strict=True)] == [0, 0]
+            assert max(map(abs, row.step[i])) <= m // 2
             weight = sum(word << 32 * w for w, word in enumerate(row.weight[i]))
             assert weight < whole
             assert [weight % each for each in moduli] == [each == m for each in moduli]
@@ -249,6 +251,8 @@ def test_numbers_hold_every_sum() -> None:
             assert terms << 2 * bits <= 0.49 * whole
             assert bits == exact.WIDEST or terms << 2 * (bits + 2) > 0.49 * whole
     assert sum(log2(m) for m in residues.NUMBERS[: exact.MOST_MODULI]) < 4 * 32 - 1
+    most = (1 << 15) * (1 + 127) + (1 << exact.WIDEST - 30) * 127
+    assert all(m / 2 + m * most / 2**32 < 128 for m in residues.NUMBERS[1:])
 
 
 def test_windows_that_are_used_are_positive() -> None:
@@ -281,7 +285,7 @@ def test_no_barrier_is_idle(kernels: Kernels) -> None:
 
 
 MUTANTS = {
-    "of losses uncounted": ("own_loss += found.loss", "own_loss += k > 40 ? found.loss : 0"),
+    "of losses uncounted": ("loss += found.loss;", "loss += k > 40 ? found.loss : 0;"),
     "of losses cut": ("(rest << LOSS_BITS) + (1ull << down) - 1)", "(rest << LOSS_BITS))"),
     "of half the error": ("x.loss + y.loss) << (window - LOSS_BITS)", "x.loss + y.loss) << (window - LOSS_BITS - 1)"),
     "of one end alone": ("code == rounded(high, to)", "true"),

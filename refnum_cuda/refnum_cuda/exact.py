@@ -28,7 +28,7 @@ SCALES = (None, torch.uint8, torch.float32)  #: of blocks, in the order of rn::S
 FORMATS: dict[torch.dtype, Minifloat] = {**FLOAT_ROWS, **FP8}
 
 MOST_MODULI = 14
-WIDEST = 48  #: bits of an integer whose residue 32 bits are enough for
+DIGIT, WIDEST = 15, 44  #: bits of a digit, and of an integer, which has three
 THREADS, WARPS = 256, 8  #: of a block
 WORDS_SHARED = 21 * 8 * THREADS  #: bytes of shared memory for a block's words
 MOST_BLOCKS, MOST_BELOW = 1 << 16, (1 << 16) - 1  #: abreast, and below each other
@@ -113,7 +113,8 @@ class Numbers(ctypes.Structure):
 
     _fields_ = (
         ("count", c_int32),
-        *((name, c_uint32 * MOST_MODULI) for name in ("modulus", "reciprocal", "step")),
+        *((name, c_int32 * MOST_MODULI) for name in ("modulus", "reciprocal")),
+        ("step", c_int32 * 2 * MOST_MODULI),
         ("weight", c_uint32 * 4 * MOST_MODULI),
         ("quotient", c_uint32 * MOST_MODULI),
         ("product", c_uint32 * 4),
@@ -121,12 +122,14 @@ class Numbers(ctypes.Structure):
 
 
 _DOTS = Lines, Lines, Bias, c_void_p, Target, Size, Doubts
-DOTS, DOTS_SCALED, RESIDUES, COMBINE = (
+_RESIDUES = Lines, c_int64, c_int64, c_int64, Numbers, c_int32, c_void_p, c_void_p
+DOTS, DOTS_SCALED, RESIDUES, RESIDUES_SCALED, COMBINE = (
     launch.Kernel("exact", f"rn_exact_{name}", types)
     for name, types in {
         "dots": _DOTS,
         "dots_scaled": _DOTS,
-        "residues": (Lines, c_int64, c_int64, c_int64, Numbers, c_int32, c_void_p, c_void_p),
+        "residues": _RESIDUES,
+        "residues_scaled": _RESIDUES,
         "combine": (
             *(c_void_p, c_int64, c_int64, c_void_p, c_void_p, Wholes, Bias, c_void_p, Target, Size, Numbers),
             *(c_int32, Doubts),
@@ -155,7 +158,7 @@ def numbers(count: int) -> Numbers:
     columns = {
         "modulus": moduli,
         "reciprocal": [(1 << 32) // m for m in moduli],
-        "step": [(1 << 24) % m for m in moduli],
+        "step": [(c_int32 * 2)(*(_centred(1 << bits, m) for bits in (DIGIT, 2 * DIGIT))) for m in moduli],
         "weight": [_words(weight) for weight in weights],
         "quotient": [(weight << 32) // whole for weight in weights],
     }
@@ -163,6 +166,10 @@ def numbers(count: int) -> Numbers:
     for name, column in columns.items():
         getattr(made, name)[:count] = column
     return made
+
+
+def _centred(x: int, m: int) -> int:
+    return (x + m // 2) % m - m // 2
 
 
 def _words(x: int) -> Any:
@@ -342,7 +349,7 @@ class Residues:
         """What writes them."""
         _, lines, terms = self.side.values.shape
         return (
-            *(RESIDUES, (self.lines, 1, 1), (THREADS, 1, 1), 16),
+            *(RESIDUES if self.side.scales is None else RESIDUES_SCALED, (self.lines, 1, 1), (THREADS, 1, 1), 16),
             *(
                 self.side.lines(with_whole=False),
                 lines,
@@ -386,6 +393,6 @@ def examples() -> Iterator[tuple[Any, ...]]:
         yield x[:9], y.mT, bias, CONTRACT, out_dtype  # by words
 
 
-KERNELS = DOTS, DOTS_SCALED, RESIDUES, COMBINE
+KERNELS = DOTS, DOTS_SCALED, RESIDUES, RESIDUES_SCALED, COMBINE
 LAUNCHES = *KERNELS, residues.BY_WARPS.kernel, residues.BY_WARPGROUPS.kernel
 OPERATION = Operation("gemm", gemm_reference, gemm, covered, LAUNCHES, examples)

@@ -75,21 +75,15 @@ struct Doubts {
 
 struct Numbers {
     i32 count;
-    u32 modulus[MODULI];     // m
-    u32 reciprocal[MODULI];  // 2**32 / m, rounded down
-    u32 step[MODULI];        // 2**24 modulo m
+    i32 modulus[MODULI];     // m
+    i32 reciprocal[MODULI];  // 2**32 / m, rounded down
+    i32 step[MODULI][2];     // 2**DIGIT and 2**(2 DIGIT) modulo m, at most m / 2 in size
     u32 weight[MODULI][4];   // below P; 1 modulo m, and 0 modulo the others
     u32 quotient[MODULI];    // 2**32 weight / P, rounded down
     u32 product[4];          // P
-
-    // x modulo the one of a number: the quotient is right or 1 too small.
-    RN_HD u32 reduce(u32 x, i32 i) const {
-        u32 quotient = static_cast<u32>(static_cast<u64>(x) * reciprocal[i] >> 32);
-        u32 rest = x - quotient * modulus[i];
-        return rest < modulus[i] ? rest : rest - modulus[i];
-    }
 };
 
+constexpr i32 DIGIT = 15;  // bits; an integer has up to three
 constexpr i32 LOSS_BITS = 8;
 
 // A line as integers.
@@ -180,11 +174,81 @@ RN_HD Rounded integer_of(Factor x, i32 unit) {
     return {magnitude, static_cast<i32>(((rest << LOSS_BITS) + (1ull << down) - 1) >> down)};
 }
 
-RN_HD i32 residue(u64 magnitude, i32 sign, const Numbers& numbers, i32 i) {
-    u32 high = static_cast<u32>(magnitude >> 24), low = static_cast<u32>(magnitude & 0xffffff);
-    u32 rest = numbers.reduce(high * numbers.step[i] + low, i);
-    i32 centred = static_cast<i32>(rest) - static_cast<i32>(rest > 127 ? numbers.modulus[i] : 0);
-    return (centred ^ sign) - sign;
+// An integer in three digits, which have its sign; the last one is at most 2**14 in size.
+struct Digits {
+    i32 of[3];
+
+    RN_HD Digits(u64 magnitude, i32 sign) {
+        const u32 mask = (1u << DIGIT) - 1;
+        const u32 digits[3] = {static_cast<u32>(magnitude) & mask, static_cast<u32>(magnitude >> DIGIT) & mask,
+                               static_cast<u32>(magnitude >> 2 * DIGIT)};
+#pragma unroll
+        for (i32 i = 0; i < 3; i++) of[i] = (static_cast<i32>(digits[i]) ^ sign) - sign;
+    }
+
+    // Modulo m, in 8 bits: |x| is less than 2**23, and its quotient, rounded, less than 2**-9 off; that by 256 is not.
+    RN_HD i32 residue(const Numbers& numbers, i32 i) const {
+        i32 x = of[0] + of[1] * numbers.step[i][0] + of[2] * numbers.step[i][1];
+        i32 quotient = static_cast<i32>((static_cast<i64>(x) * numbers.reciprocal[i] + (1ll << 31)) >> 32);
+        return x - quotient * numbers.modulus[i];
+    }
+};
+
+// Four neighbours of a line, of which there may be fewer.
+template <bool PLAIN>
+__device__ __forceinline__ i32 digits_of(Digits (&to)[4], const Lines& from, i64 line, i64 k, i64 terms, i32 unit) {
+    i32 loss = 0;
+#pragma unroll
+    for (i32 i = 0; i < 4; i++) {
+        Rounded found = {0, 0};
+        Factor x = {};
+        if (k + i < terms) x = from.factor<PLAIN>(from.value(0, line, k + i), 0, line, k + i);
+        if (x.significand && !x.special) found = integer_of(x, unit);
+        to[i] = Digits(found.magnitude, x.sign);
+        loss += found.loss;
+    }
+    return loss;
+}
+
+// Residues [modulus][line][term] of a block's line, as four bytes side by side; and what the line is.
+template <bool PLAIN>
+__device__ __forceinline__ void residues(const Lines& from, i64 lines, i64 terms, i64 padded, const Numbers& numbers,
+                                         i32 window, u32* to, Line* found, i32* shared) {
+    const i32 thread = static_cast<i32>(threadIdx.x);
+    const i64 line = blockIdx.x;
+    terms = line < lines ? terms : 0;
+    // 1. Where the line ends above, whether something is Inf or NaN, and the first signs.
+    i32 &end = shared[0], &special = shared[1], &signs = shared[2], &loss = shared[3];
+    if (thread == 0) end = ZERO_EXPONENT, special = signs = loss = 0;
+    __syncthreads();
+    i32 own_end = ZERO_EXPONENT, own_special = 0, own_loss = 0;
+    for (i64 k = thread; k < terms; k += THREADS) {
+        Factor x = from.factor<PLAIN>(from.value(0, line, k), 0, line, k);
+        own_special |= x.special;
+        if (k < 32 && x.sign) atomicOr(&signs, 1 << k);
+        i32 above = x.exponent + (PLAIN ? 24 : 32 - leading_zeros(x.significand | 1));
+        if (x.significand && above > own_end) own_end = above;
+    }
+    atomicMax(&end, own_end);
+    atomicOr(&special, own_special);
+    __syncthreads();
+    // 2. Integers of at most 2**window, four at a time.
+    const i32 unit = end - window;
+    for (i64 k = 4 * thread; k < padded; k += 4 * THREADS) {
+        Digits digits[4] = {{0, 0}, {0, 0}, {0, 0}, {0, 0}};
+        own_loss += digits_of<PLAIN>(digits, from, line, k, terms, unit);
+#pragma unroll
+        for (i32 m = 0; m < MODULI; m++) {
+            if (m >= numbers.count) break;
+            u32 packed = 0;
+#pragma unroll
+            for (i32 i = 0; i < 4; i++) packed |= (static_cast<u32>(digits[i].residue(numbers, m)) & 0xff) << 8 * i;
+            to[((m * static_cast<i64>(gridDim.x) + line) * padded + k) / 4] = packed;
+        }
+    }
+    atomicAdd(&loss, own_loss);
+    __syncthreads();
+    if (thread == 0) found[line] = {unit, special ? -1 : loss, static_cast<u32>(signs)};
 }
 
 // ---- sums from residues --------------------------------------------------------------------------
@@ -282,61 +346,17 @@ RN_HD Decision decide(Integer128 x, u64 error, i32 unit, u64 times, bool has_bia
 RN_DOTS(rn_exact_dots, true)
 RN_DOTS(rn_exact_dots_scaled, false)
 
-// Residues [modulus][line][term] of so many lines, filled up with zeros. A block makes one line.
-extern "C" __global__ void __launch_bounds__(rn::THREADS)
-    rn_exact_residues(rn::Lines from, rn::i64 lines, rn::i64 terms, rn::i64 padded, rn::Numbers numbers, rn::i32 window,
-                      rn::u32* residues, rn::Line* found) {
-    using namespace rn;
-    extern __shared__ float4 rn_shared[];
-    const i32 thread = static_cast<i32>(threadIdx.x);
-    const i64 line = blockIdx.x;
-    terms = line < lines ? terms : 0;
-    // 1. Where the line ends above, whether something is Inf or NaN, and the first signs.
-    i32* shared = reinterpret_cast<i32*>(rn_shared);
-    i32 &end = shared[0], &special = shared[1], &signs = shared[2], &loss = shared[3];
-    if (thread == 0) end = ZERO_EXPONENT, special = signs = loss = 0;
-    __syncthreads();
-    i32 own_end = ZERO_EXPONENT, own_special = 0, own_loss = 0;
-    for (i64 k = thread; k < terms; k += THREADS) {
-        Factor x = from.factor<false>(from.value(0, line, k), 0, line, k);
-        own_special |= x.special;
-        if (k < 32 && x.sign) atomicOr(&signs, 1 << k);
-        i32 above = x.significand ? x.exponent + 32 - leading_zeros(x.significand) : ZERO_EXPONENT;
-        own_end = above > own_end ? above : own_end;
+// Residues of so many lines, filled up with zeros. A block makes one line.
+#define RN_RESIDUES(name, plain)                                                                                       \
+    extern "C" __global__ void __launch_bounds__(rn::THREADS)                                                          \
+        name(rn::Lines from, rn::i64 lines, rn::i64 terms, rn::i64 padded, rn::Numbers numbers, rn::i32 window,        \
+             rn::u32* to, rn::Line* found) {                                                                           \
+        extern __shared__ float4 rn_shared[];                                                                          \
+        rn::i32* shared = reinterpret_cast<rn::i32*>(rn_shared);                                                       \
+        rn::residues<plain>(from, lines, terms, padded, numbers, window, to, found, shared);                           \
     }
-    atomicMax(&end, own_end);
-    atomicOr(&special, own_special);
-    __syncthreads();
-    // 2. Integers below 2**window, four at a time.
-    const i32 unit = end - window;
-    for (i64 k = 4 * thread; k < padded; k += 4 * THREADS) {
-        u64 magnitude[4] = {};
-        i32 sign[4] = {};
-#pragma unroll
-        for (i32 i = 0; i < 4; i++) {
-            if (k + i >= terms) continue;
-            Factor x = from.factor<false>(from.value(0, line, k + i), 0, line, k + i);
-            if (x.significand == 0 || x.special) continue;
-            Rounded found = integer_of(x, unit);
-            magnitude[i] = found.magnitude;
-            sign[i] = x.sign;
-            own_loss += found.loss;
-        }
-#pragma unroll
-        for (i32 m = 0; m < MODULI; m++) {
-            if (m >= numbers.count) continue;
-            u32 packed = 0;
-#pragma unroll
-            for (i32 i = 0; i < 4; i++) {
-                packed |= (static_cast<u32>(residue(magnitude[i], sign[i], numbers, m)) & 0xff) << 8 * i;
-            }
-            residues[((m * static_cast<i64>(gridDim.x) + line) * padded + k) / 4] = packed;
-        }
-    }
-    atomicAdd(&loss, own_loss);
-    __syncthreads();
-    if (thread == 0) found[line] = {unit, special ? -1 : loss, static_cast<u32>(signs)};
-}
+RN_RESIDUES(rn_exact_residues, true)
+RN_RESIDUES(rn_exact_residues_scaled, false)
 
 // Results [rows][columns] from sums modulo each modulus, [row][width] that lie a stride apart; those in doubt are
 // listed instead. Blocks lie abreast, and below each other as far as the grid goes.
