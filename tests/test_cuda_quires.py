@@ -194,7 +194,7 @@ def test_integers_up_to_half_of_the_product(files: Files) -> None:
         out, nar = torch.empty(1, rows, columns, dtype=torch.int32), torch.zeros(128, dtype=torch.uint8)
         given = quires.Sums(sums, nar, nar)
         files["quires"].run(
-            *("rn_quire_reconstruct", 4, 256, given, quires.Numbers(None), quires.Numbers(out), rows, columns),
+            *("rn_quire_reconstruct", (1, rows, 1), 256, given, quires.Numbers(None), quires.Numbers(out), columns),
             *(parameters.posit(fmt), scheme, quires.basis()),
         )
         shifted = [x << (unit + 2 * fmt.max_scale) for x in integers]
@@ -283,6 +283,18 @@ def test_dot_products_in_segments(files: Files, terms: int) -> None:
         out, _ = guarded((3, 1, 1), container(fmt))
         run(files, quires.launches(a, b, None, out, fmt, GPU))
         assert torch.equal(out.view(3), refnum.quire_dot(a.view(3, terms), b.view(3, terms), fmt))
+
+
+@pytest.mark.parametrize("fmt", BY_REGISTERS, ids=str)
+def test_every_pattern_is_taken_apart_and_put_together(files: Files, fmt: Posit) -> None:
+    c = torch.arange(-(1 << 15), 1 << 15).to(container(fmt)) if fmt.n <= 16 else patterns(fmt, 1 << 14, nar=True)
+    limbs, count = quires.limbs_for(fmt), len(c)
+    out, nothing = torch.empty_like(c), torch.zeros(limbs + 1, count, dtype=torch.int32)
+    work = quires.Work(count, 1, 0, 0, count, 1, 0, done=None)
+    numbers = (quires.Numbers(x.view(1, -1, 1)) for x in (c, out))
+    files["quires"].run(quires.ROUND[limbs].name, 64, 256, nothing, *numbers, work, parameters.posit(fmt))
+    top = 64 - fmt.n
+    assert torch.equal(out.long(), c.long() << top >> top)
 
 
 def test_many_results_by_registers(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,10 +497,7 @@ MUTANTS = {
     "of residues of lower halves": ("? power[HALF] : 0", "? power[0] : 0"),
     "of quotients cut": ("quotient = 1ull << 31", "quotient = 0"),
     "of NaR in a column": ("sums.a_nar[row] | sums.b_nar[column]", "sums.a_nar[row]"),
-    "of a span without its largest fractions": (
-        "OFFSET + value.exponent + (value",
-        "OFFSET + value.exponent - 9 + (value",
-    ),
+    "of a bound that is too low": ("OFFSET + value.scale + (value", "OFFSET + value.scale - 9 + (value"),
     "of a unit that c is not in": ("a_unit < unit(2) - b_unit ? a_unit : unit(2) - b_unit", "a_unit"),
     "of sums without growth": ("bound(0) + bound(1) + scheme.growth", "bound(0) + bound(1) - 24"),
     "of integers cut where they are small": (
@@ -496,8 +505,8 @@ MUTANTS = {
         "if (shift < 0) shift = 0;",
     ),
     "of c left out in all rows but the first": (
-        "if (c.data) sum.add(decode(load(c, c.place(0",
-        "if (c.data && !row) sum.add(decode(load(c, c.place(0",
+        "if (c.data) sum.add(parts_at(c, c.place(0",
+        "if (c.data && !row) sum.add(parts_at(c, c.place(0",
     ),
     "of the last segment left out": (
         "segment = lane; segment < work.segments;",

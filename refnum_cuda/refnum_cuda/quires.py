@@ -123,7 +123,7 @@ SURVEY, RESIDUES, RECONSTRUCT = (
     for name, types in {
         "survey": (Numbers, Extent, _Format, c_void_p, c_void_p),
         "residues": (Numbers, Extent, Extent, c_int32, _Format, Scheme, residues.Moduli, c_void_p, c_void_p),
-        "reconstruct": (Sums, Numbers, Numbers, c_int32, c_int32, _Format, Scheme, Basis),
+        "reconstruct": (Sums, Numbers, Numbers, c_int32, _Format, Scheme, Basis),
     }.items()
 )
 ADD = {
@@ -233,9 +233,9 @@ class ByResidues:
         part = slice(batch, batch + 1), rows, columns
         out, c = self.out[part], None if self.c is None else self.c[part]
         sums = Sums(product, self.nar[0][batch, rows], self.nar[1][batch, columns])
-        blocks = min(-(-out.numel() // THREADS), MOST_BLOCKS)
+        grid = -(-out.shape[2] // THREADS), out.shape[1], 1
         return (
-            *(RECONSTRUCT, (blocks, 1, 1), (THREADS, 1, 1), 0, sums, Numbers(c), Numbers(out), *out.shape[1:]),
+            *(RECONSTRUCT, grid, (THREADS, 1, 1), 0, sums, Numbers(c), Numbers(out), out.shape[2]),
             *(parameters.posit(self.fmt), self.scheme, basis()),
         )
 

@@ -22,6 +22,10 @@ constexpr i32 GROUPS = MOST_MODULI / 4;  // four moduli have a product below 2**
 constexpr i32 SHIFTS = 288;  // more than a plan with room can ask for
 constexpr i32 OFFSET = 1 << 10;  // makes exponents positive
 
+RN_HD Parts parts_at(const Numbers& x, i64 place, Posit fmt) {
+    return parts_of(static_cast<u32>(load(x, place, fmt)), fmt);
+}
+
 struct Extent {
     i64 batches, lines, terms;
 };
@@ -60,17 +64,29 @@ RN_HD Plan plan_of(const Scheme& scheme) {
 }
 
 // Call use(line, term, pattern) for a thread's elements of a tile, 0 beyond the operand: neighbours in memory go to
-// neighbouring threads.
-template <class Use>
-__device__ __forceinline__ void each_of_tile(const Numbers& x, Extent size, i64 batch, i64 line, i64 term, Posit fmt,
-                                             Use use) {
+// neighbouring threads. The pattern at a place is what at(place) is.
+template <class At, class Use>
+__device__ __forceinline__ void each_of_tile(const Numbers& x, Extent size, i64 batch, i64 line, i64 term, At at, Use use) {
     const bool across = x.line < x.term;
 #pragma unroll 4
     for (i32 i = 0; i < LINES * TERMS / THREADS; i++) {
         const i32 number = static_cast<i32>(threadIdx.x) + i * THREADS;
         const i32 l = across ? number % LINES : number / TERMS, t = across ? number / LINES : number % TERMS;
         const bool inside = line + l < size.lines && term + t < size.terms;
-        use(l, t, inside ? load(x, x.place(batch, line + l, term + t), fmt) : 0);
+        use(l, t, inside ? static_cast<u32>(at(x.place(batch, line + l, term + t))) : 0);
+    }
+}
+
+// The same of any kind of numbers; the usual ones are told once, not for each element.
+template <class Use>
+__device__ __forceinline__ void each_of_tile(const Numbers& x, Extent size, i64 batch, i64 line, i64 term, Posit fmt,
+                                             Use use) {
+    if (x.kind == FLOAT32 && float32_reaches(fmt)) {
+        each_of_tile(x, size, batch, line, term, [&](i64 i) { return encode_bits(x.at<u32>(i), fmt); }, use);
+    } else if (x.kind == CODES16) {
+        each_of_tile(x, size, batch, line, term, [&](i64 i) { return x.at<u16>(i); }, use);
+    } else {
+        each_of_tile(x, size, batch, line, term, [&](i64 i) { return load(x, i, fmt); }, use);
     }
 }
 
@@ -92,11 +108,11 @@ struct Integer {
 
     // In a unit that divides it.
     RN_HD Integer(u32 code, i32 unit, Posit fmt) : high(0), low(0), shift(0) {
-        Exact x = decode(code, fmt);
-        if (x.significand == 0) return;  // NaR, too, counts 0: its lines are known
+        Parts x = parts_of(code, fmt);
+        if (!x.present) return;  // NaR, too, counts 0: its lines are known
         i32 most = fraction_bits(0, fmt), fraction = most > 0 ? most : 0;
-        u32 integer = static_cast<u32>(x.significand >> (LIMB - 1 - fraction));
-        shift = x.exponent - fraction - unit;
+        u32 integer = 1u << fraction | x.fraction >> 1 >> (31 - fraction);
+        shift = x.scale - fraction - unit;
         if (shift < 0) integer >>= -shift, shift = 0;
         high = static_cast<i32>(integer >> HALF), low = static_cast<i32>(integer & ((1u << HALF) - 1));
         if (x.sign) high = -high, low = -low;
@@ -218,8 +234,8 @@ __device__ __forceinline__ void add_in_registers(const Numbers& a, const Numbers
         const i64 end = from + work.length < work.terms ? from + work.length : work.terms;
         Register<LIMBS> sum(-2 * fmt.max_scale());
         for (i64 k = from + lane; k < end; k += 32) {
-            sum.add_product(decode(load(a, a.place(at.batch, at.row, k), fmt), fmt),
-                            decode(load(b, b.place(at.batch, at.column, k), fmt), fmt));
+            sum.add_product(parts_at(a, a.place(at.batch, at.row, k), fmt),
+                            parts_at(b, b.place(at.batch, at.column, k), fmt));
         }
         add_across_warp(sum);
         if (lane > 0) continue;
@@ -249,7 +265,7 @@ __device__ __forceinline__ void round_registers(const u32* sums, const Numbers& 
         if (lanes > 1) add_across_warp(sum);
         if (lane > 0) continue;
         const Place at(work.first + number, work);
-        if (c.data) sum.add(decode(load(c, c.place(at.batch, at.row, at.column), fmt), fmt));
+        if (c.data) sum.add(parts_at(c, c.place(at.batch, at.row, at.column), fmt));
         store(out, out.place(at.batch, at.row, at.column), sum.pattern(fmt), fmt);
     }
 }
@@ -266,13 +282,13 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
     Span own{0, 0};
     for (i64 tile = blockIdx.x; tile < size.batches * down * across; tile += gridDim.x) {
         const i64 batch = tile / (down * across), line = tile / across % down * LINES, term = tile % across * TERMS;
-        each_of_tile(x, size, batch, line, term, fmt, [&](i32 l, i32, u64 code) {
-            Exact value = decode(code, fmt);
-            if (value.kind != NUMBER && nar) nar[batch * size.lines + line + l] = 1;
-            if (value.significand == 0) return;
-            i32 trailing = 63 - leading_zeros(value.significand & (0 - value.significand));
-            i32 unit = OFFSET - (value.exponent - (LIMB - 1) + trailing);
-            i32 bound = OFFSET + value.exponent + (value.significand > HIDDEN);
+        each_of_tile(x, size, batch, line, term, fmt, [&](i32 l, i32, u32 code) {
+            Parts value = parts_of(code, fmt);
+            if (value.nar && nar) nar[batch * size.lines + line + l] = 1;
+            if (!value.present) return;
+            i32 trailing = 31 - leading_zeros(value.fraction & (0 - value.fraction));  // where there is a fraction
+            i32 unit = OFFSET - value.scale + (value.fraction ? 32 - trailing : 0);
+            i32 bound = OFFSET + value.scale + (value.fraction != 0);
             own.unit = own.unit > unit ? own.unit : unit;
             own.bound = own.bound > bound ? own.bound : bound;
         });
@@ -317,9 +333,7 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
         // 2. A tile of posits.
         const i64 line = number / across * LINES, term = number % across * TERMS;
         __syncthreads();  // the one before it is done
-        each_of_tile(x, size, 0, line, term, fmt, [&](i32 l, i32 t, u64 code) {
-            tile[l * PITCH + t] = static_cast<u32>(code);
-        });
+        each_of_tile(x, size, 0, line, term, fmt, [&](i32 l, i32 t, u32 code) { tile[l * PITCH + t] = code; });
         __syncthreads();
         // 3. Four neighbouring terms at a time, for one modulus after the other.
         for (i32 i = thread; i < LINES * TERMS / 4; i += THREADS) {
@@ -350,21 +364,21 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
     }
 }
 
-// Results of so many rows and columns from sums modulo the moduli; c may be null.
+// Results of a row, which is the block's y, and so many columns from sums modulo the moduli; c may be null.
 extern "C" __global__ void __launch_bounds__(rn::THREADS)
-    rn_quire_reconstruct(rn::Sums sums, rn::Numbers c, rn::Numbers out, rn::i32 rows, rn::i32 columns, rn::Posit fmt,
+    rn_quire_reconstruct(rn::Sums sums, rn::Numbers c, rn::Numbers out, rn::i32 columns, rn::Posit fmt,
                          const __grid_constant__ rn::Scheme scheme, const __grid_constant__ rn::Basis basis) {
     using namespace rn;
     const Plan plan = plan_of(scheme);
     const i64 stride = static_cast<i64>(sums.rows) * sums.columns;
     if (plan.groups == 0) return;
-    for (i32 item = static_cast<i32>(blockIdx.x * THREADS + threadIdx.x); item < rows * columns;
-         item += static_cast<i32>(gridDim.x) * THREADS) {
-        const i32 row = item / columns, column = item % columns;
+    const i32 row = static_cast<i32>(blockIdx.y);
+    for (i32 column = static_cast<i32>(blockIdx.x * THREADS + threadIdx.x); column < columns;
+         column += static_cast<i32>(gridDim.x) * THREADS) {
         Register<GROUPS> sum(plan.a_unit + plan.b_unit);
         set_from_residues(sum, sums.residues + row * sums.columns + column, stride, plan.groups, basis);
         if (sums.a_nar[row] | sums.b_nar[column]) sum.kind = NOT_A_NUMBER;
-        if (c.data) sum.add(decode(load(c, c.place(0, row, column), fmt), fmt));
+        if (c.data) sum.add(parts_at(c, c.place(0, row, column), fmt));
         store(out, out.place(0, row, column), sum.pattern(fmt), fmt);
     }
 }

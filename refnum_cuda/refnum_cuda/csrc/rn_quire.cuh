@@ -1,7 +1,7 @@
 // Fixed-point registers in which sums of products are exact, and the quire of posits of at most 32 bits. As
 // refnum/posit/quire.py.
 #pragma once
-#include "rn_posit.cuh"
+#include "rn_words.cuh"
 
 namespace rn {
 
@@ -53,6 +53,17 @@ struct Register {
         kind |= a.kind | b.kind;
     }
 
+    RN_HD void add(Parts x) {
+        if (x.present) add(x.sign, x.significand(), x.scale - 30);
+        if (x.nar) kind = NOT_A_NUMBER;
+    }
+
+    RN_HD void add_product(Parts a, Parts b) {
+        u64 product = static_cast<u64>(a.significand()) * b.significand();
+        if (a.present && b.present) add(a.sign ^ b.sign, product, a.scale + b.scale - 60);
+        if (a.nar || b.nar) kind = NOT_A_NUMBER;
+    }
+
     // Add a register of the same lowest bit.
     RN_HD void add(const Register& other) {
         u64 carry = 0;
@@ -65,8 +76,9 @@ struct Register {
         kind |= other.kind;
     }
 
-    // The value, jammed to one significand.
-    RN_HD Exact value() const {
+    // The pattern of a posit of at most 32 bits, rounded once.
+    RN_HD u64 pattern(Posit fmt) const {
+        if (kind != NUMBER) return ~fmt.maxpos();
         // V1. The magnitude.
         i32 sign = static_cast<i32>(limb[LIMBS - 1]) >> 31;
         u32 mask = static_cast<u32>(sign);
@@ -91,15 +103,14 @@ struct Register {
                 top = i;
             }
         }
-        // V3. Jammed to a significand.
-        if (high == 0) return {0, 0, ZERO_EXPONENT, kind};
+        // V3. The leading one, 32 bits behind it, and whether there is more.
+        if (high == 0) return 0;
         i32 left = leading_zeros(high);
-        u64 significand = shift_right_jam(high << left, 64 - LIMB) | sticky(rest);
-        return {sign, significand, lowest + 32 * top + 31 - left, kind};
+        high <<= left;
+        u32 fraction = static_cast<u32>(high >> 31), more = static_cast<u32>(high << 1) | rest;
+        u32 pattern = pattern_of(sign, lowest + 32 * top + 31 - left, fraction, more, fmt);
+        return static_cast<u64>(static_cast<i64>(static_cast<i32>(pattern)));
     }
-
-    // The pattern of a posit of at most 32 bits, rounded once.
-    RN_HD u64 pattern(Posit fmt) const { return round_wide(pack(value(), fmt), fmt, NEAREST_EVEN, 0); }
 };
 
 // Limbs that fewer than 2**31 products of posits never leave, the lowest bit being worth minpos squared.
