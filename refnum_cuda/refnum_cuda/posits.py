@@ -230,8 +230,8 @@ class Operand(NamedTuple):
 
 def operand(x: Tensor, fmt: Posit, dtype: torch.dtype) -> Operand:
     """The posits that floats are rounded to, or those of patterns, in a dtype that holds them."""
-    if x.dtype == dtype:
-        return Operand(x, Taken.ROUNDED)
+    if x.is_floating_point() and x.itemsize <= dtype.itemsize:
+        return Operand(x.to(dtype), Taken.ROUNDED)  # widened exactly, if at all
     return Operand(values(x, fmt, dtype), Taken.AS_THEY_ARE)
 
 
