@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from math import prod
-from typing import Any
 
 import pytest
 import torch
-from cuda import bridge, scenes
-from cuda.simulate import CHOICES, Choice, Kernels, SimulationError  # before refnum_cuda, which it finds
+from cuda import scenes
+from cuda.quire_products import (  # before refnum_cuda, which it finds
+    BY_REGISTERS,
+    BY_RESIDUES,
+    GPU,
+    Files,
+    cancelling,
+    guarded,
+    multiplied,
+    patterns,
+    run,
+    spread,
+    the_files,
+    wanted,
+)
+from cuda.simulate import CHOICES, Choice
 from cuda.stage import stage
 from torch import Tensor
 
@@ -19,102 +30,15 @@ import refnum
 from refnum import Posit
 from refnum.boundary import container
 from refnum.posit import Quire
-from refnum.sums import quires as definition
 from refnum.testing import assert_bit_equal
-from refnum_cuda import launch, modules, parameters, quires, residues
+from refnum_cuda import parameters, quires, residues
 
-Files = dict[str, Kernels]
-Launches = Iterator[tuple[Any, ...]]
-
-BY_RESIDUES = [
-    Posit(8),
-    Posit(16),
-    Posit(3),
-    Posit(5),
-    Posit(8, 0),
-    Posit(9, 1),
-    Posit(13),
-    Posit(9, 3),
-    Posit(17, 0),
-    Posit(20, 1),
-]
-BY_REGISTERS = [
-    *BY_RESIDUES,
-    Posit(2, 0),
-    Posit(20),
-    Posit(24, 0),
-    Posit(32),
-    Posit(32, 0),
-    Posit(27, 1),
-    Posit(16, 3),
-    Posit(9, 4),
-]
-GPU = quires.Gpu(2, "sm_80")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @pytest.fixture(scope="module")
 def files() -> Files:
-    names = {stem: sorted({k.name for k in quires.KERNELS if k.stem == stem}) for stem in ("quires", "residues")}
-    return {stem: Kernels.of_file(f"{stem}.cu", *found) for stem, found in names.items()}
-
-
-# ---- how they are run ------------------------------------------------------------------------------
-
-
-def run(files: Files, launches: Launches, choice: Choice = CHOICES[0]) -> None:
-    for kernel, grid, block, shared, *arguments in launches:
-        files[kernel.stem].run(kernel.name, grid, block, *arguments, shared=shared, choice=choice)
-
-
-def guarded(shape: tuple[int, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """A result, and what is around it."""
-    size = torch.Size(shape).numel()
-    around = torch.full((size + 64,), 7, dtype=dtype)
-    return around[32 : 32 + size].view(shape), around
-
-
-def multiplied(
-    files: Files,
-    way: str,
-    a: Tensor,
-    b: Tensor,
-    c: Tensor | None,
-    fmt: Posit,
-    dtype: torch.dtype | None = None,
-    choice: Choice = CHOICES[0],
-) -> Tensor:
-    """Products of matrices, by residues or by registers."""
-    dtype = dtype or (a.dtype if a.is_floating_point() else container(fmt))
-    out, around = guarded((a.shape[-2], b.shape[-1]), dtype)
-    x, y, to, z = a[None], b.mT[None], out[None], None if c is None else c[None]
-    launches = (
-        quires.ByResidues(x, y, z, to, fmt, GPU).launches()
-        if way == "residues"
-        else quires.by_registers(x, y, z, to, fmt)
-    )
-    run(files, launches, choice)
-    assert torch.cat([around[:32], around[-32:]]).eq(7).all(), "it writes the result alone"
-    return out
-
-
-def wanted(a: Tensor, b: Tensor, c: Tensor | None, fmt: Posit, dtype: torch.dtype | None = None) -> Tensor:
-    dtype = dtype or (a.dtype if a.is_floating_point() else None)
-    return definition.mm_by_registers(a, b, c, fmt, dtype)
-
-
-def patterns(fmt: Posit, *shape: int, seed: int = 0, nar: bool = False) -> Tensor:
-    """Random patterns of all magnitudes."""
-    draw = torch.Generator().manual_seed(seed)
-    bits = torch.randint(-(1 << (fmt.n - 1)) + (not nar), 1 << (fmt.n - 1), shape, generator=draw)
-    return bits.to(container(fmt))
-
-
-def cancelling(fmt: Posit, rows: int, terms: int, columns: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Operands whose products cancel but for minpos squared."""
-    a, b = patterns(fmt, rows, terms, seed=seed), patterns(fmt, terms, columns, seed=seed + 1)
-    one = torch.ones(1, 1, dtype=a.dtype)
-    return torch.cat([a, one.expand(rows, 1), -a], 1), torch.cat([b, one.expand(1, columns), b])
+    return the_files()
 
 
 WAYS = [
@@ -253,13 +177,6 @@ def test_parts_of_large_products(files: Files, monkeypatch: pytest.MonkeyPatch) 
 # ---- layouts ---------------------------------------------------------------------------------------
 
 
-def spread(x: Tensor) -> Tensor:
-    """Every other element of a larger tensor that has NaR or 7 around."""
-    larger = torch.full([2 * size + 1 for size in x.shape], 7, dtype=x.dtype)
-    larger[tuple(slice(1, None, 2) for _ in x.shape)] = x
-    return larger[tuple(slice(1, None, 2) for _ in x.shape)]
-
-
 @pytest.mark.parametrize("way", ["residues", "registers"])
 def test_strides_and_batches(files: Files, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     monkeypatch.setattr(quires, "SMALLEST", 0 if way == "residues" else 1 << 60)
@@ -311,73 +228,6 @@ def test_codes_in_wider_integers(files: Files) -> None:
         x, y = a.to(dtype), b.to(dtype)
         for way in ("residues", "registers"):
             assert torch.equal(multiplied(files, way, x, y, None, fmt, torch.int8), wanted(a, b, None, fmt))
-
-
-# ---- products of residues --------------------------------------------------------------------------
-
-
-def of_residues(
-    files: Files,
-    a: Tensor,
-    b: Tensor,
-    count: int | None,
-    before: Tensor | None = None,
-    form: residues.Form = quires.FORMS[0],
-    choice: Choice = CHOICES[3],
-) -> Tensor:
-    shape = len(a), a.shape[1], b.shape[1]
-    out = torch.full(shape, 5, dtype=torch.uint8) if before is None else before.clone()
-    number = None if count is None else torch.tensor([count], dtype=torch.int32)
-    run(files, iter([residues.multiplied(a, b, out, number, form, continued=before is not None)]), choice)
-    return out
-
-
-@pytest.mark.parametrize("form", quires.FORMS, ids=lambda form: form.kernel.name)
-def test_products_of_residues_are_those_of_torch(files: Files, form: residues.Form) -> None:
-    draw, numbers = (
-        torch.Generator().manual_seed(2),
-        torch.tensor(residues.NUMBERS[:3], dtype=torch.int32)[:, None, None],
-    )
-    for i, ((m, k, n), low) in enumerate((((128, 384, 128), -128), ((256, 128, 384), 127), ((128, 640, 256), -128))):
-        a, b = (torch.randint(low, 128, (3, lines, k), generator=draw).to(torch.int8) for lines in (m, n))
-        a[0], b[0] = -128, -128
-        want = torch.stack([torch._int_mm(x, y.mT) for x, y in zip(a, b, strict=True)]) % numbers
-        got = of_residues(files, a, b, None, form=form, choice=CHOICES[i])
-        assert torch.equal(got % numbers, want)
-        part = of_residues(files, a, b, 2, form=form, choice=CHOICES[i + 3])
-        assert torch.equal(part[:2], got[:2])
-        assert part[2].eq(5).all(), "as many as there are to do"
-        twice = of_residues(files, a, b, None, got, form)
-        assert torch.equal(twice % numbers, 2 * want % numbers)
-
-
-def test_quotients_by_reciprocals() -> None:
-    """What rn_integers.cuh says of them, next to the multiples that are worst."""
-    most, moduli = residues.MOST_TERMS * 128 * 128 + 255, residues.moduli()
-    for number, reciprocal, finer, offset in zip(
-        moduli.number, moduli.reciprocal, moduli.finer, moduli.offset, strict=True
-    ):
-        assert offset % number == 0
-        assert most - 255 <= offset
-        assert finer < 1 << 32
-        top = (offset + most) // number * number
-        for x in {
-            base + step for base in (0, number, offset - most, offset, top - number, top) for step in range(-2, 3)
-        }:
-            if 0 <= x <= offset + most:
-                rest = x - (x * finer >> 38) * number
-                assert rest % number == x % number
-                assert 0 <= rest <= min(number, 255)
-        for half in range(number // 2, 1 << 22, number * 97):
-            for x in (half - 1, half, half + 1, half + 2):
-                for signed in (-x, x):
-                    assert -128 <= signed - (signed * reciprocal + (1 << 31) >> 32) * number <= 127
-
-
-@pytest.mark.slow
-def test_the_most_terms_of_the_largest_residues(files: Files) -> None:
-    a = torch.full((1, 128, residues.MOST_TERMS), -128, dtype=torch.int8)
-    assert of_residues(files, a, a, None).eq(0).all()
 
 
 # ---- who serves ------------------------------------------------------------------------------------
@@ -444,103 +294,6 @@ def test_examples_of_the_self_test(files: Files) -> None:
 def test_the_operations_are_served_by_them() -> None:
     assert stage().play(scenes.in_quires) == []
     assert stage().calls("cuLaunchKernel")
-
-
-# ---- mutants ---------------------------------------------------------------------------------------
-
-
-def nothing_is_idle(kernels: Kernels, count: int, call: Callable[[Choice], Tensor], want: Tensor) -> None:
-    """Each barrier, commit and wait that orders something is missed, by some order of threads."""
-
-    def differs(choice: Choice) -> bool:
-        try:
-            return not torch.equal(call(choice), want)
-        except SimulationError:
-            return True
-
-    assert not any(differs(choice) for choice in CHOICES[::2])
-    sites = {i: what for i, what in kernels.sites().items() if re.match("__syncthreads|.*_copies|wait_sums", what)}
-    assert len(sites) == count
-    for number, what in sites.items():
-        assert any(differs(choice._replace(without=number)) for choice in CHOICES[::-1]), f"nothing needs {what}"
-
-
-def test_no_barrier_of_the_residues_is_idle(files: Files) -> None:
-    fmt, kernels = Posit(8), files["quires"]
-    x = patterns(fmt, 1, 40, 100)
-    form = quires.ByResidues(x, x, None, torch.empty(1, 40, 40, dtype=torch.int8), fmt, GPU)
-    form.spans[:4] = torch.tensor([1024 + 24, 1024 - 20] * 2)  # of small sums, for which four numbers are enough
-
-    def made(choice: Choice) -> Tensor:
-        room = torch.zeros(form.count, 128, 128, dtype=torch.int8)
-        _, (kernel, _, block, shared, *rest) = form._residues(x, room, 0)
-        kernels.run(kernel.name, 1, block, *rest, shared=shared, choice=choice)
-        return room
-
-    nothing_is_idle(kernels, 2, made, made(CHOICES[0]))
-
-
-@pytest.mark.parametrize(("form", "count"), [(quires.FORMS[0], 3), (quires.FORMS[1], 5)], ids=["warps", "warpgroups"])
-def test_no_barrier_commit_or_wait_of_the_products_is_idle(form: residues.Form, count: int) -> None:
-    files = {"residues": Kernels.of_file("residues.cu", form.kernel.name)}
-    draw = torch.Generator().manual_seed(3)
-    a, b = (
-        torch.randint(-128, 128, (1, 128, -(-form.terms * 5 // 128) * 128), generator=draw).to(torch.int8)
-        for _ in range(2)
-    )
-    want = (torch._int_mm(a[0], b[0].mT) % 256).to(torch.uint8)[None]
-    nothing_is_idle(files["residues"], count, lambda it: of_residues(files, a, b, None, form=form, choice=it), want)
-
-
-MUTANTS = {
-    "of residues without a sign": ("if (x.sign) high = -high, low = -low;", "if (x.sign) high = -high;"),
-    "of residues of lower halves": ("? power[HALF] : 0", "? power[0] : 0"),
-    "of quotients cut": ("quotient = 1ull << 31", "quotient = 0"),
-    "of NaR in a column": ("sums.a_nar[row] | sums.b_nar[column]", "sums.a_nar[row]"),
-    "of a bound that is too low": ("OFFSET + value.scale + (value", "OFFSET + value.scale - 9 + (value"),
-    "of a unit that c is not in": ("a_unit < unit(2) - b_unit ? a_unit : unit(2) - b_unit", "a_unit"),
-    "of sums without growth": ("bound(0) + bound(1) + scheme.growth", "bound(0) + bound(1) - 24"),
-    "of integers cut where they are small": (
-        "if (shift < 0) integer >>= -shift, shift = 0;",
-        "if (shift < 0) shift = 0;",
-    ),
-    "of c left out in all rows but the first": (
-        "if (c.data) sum.add(parts_at(c, c.place(0",
-        "if (c.data && !row) sum.add(parts_at(c, c.place(0",
-    ),
-    "of the last segment left out": (
-        "segment = lane; segment < work.segments;",
-        "segment = lane; segment + 1 < work.segments;",
-    ),
-    "of half a warp": (
-        "for (i32 half = 16; half; half /= 2) {\n        Register",
-        "for (i32 half = 8; half; half /= 2) {\n        Register",
-    ),
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", MUTANTS)
-def test_mutants_have_other_bits(files: Files, name: str) -> None:
-    text, (right, wrong) = (bridge.CSRC / "quires.cu").read_text(), MUTANTS[name]
-    assert text.count(right) == 1
-    names = sorted({kernel.name for kernel in quires.KERNELS if kernel.stem == "quires"})
-    mutant = {**files, "quires": Kernels(text.replace(right, wrong), *names)}
-
-    def cases() -> Iterator[tuple[str, Posit, Tensor, Tensor, Tensor | None]]:
-        for fmt, way in itertools.product((Posit(8), Posit(16), Posit(20, 1)), ("residues", "registers")):
-            small = patterns(fmt, 5, 6, seed=2) % 3
-            yield way, fmt, *cancelling(fmt, 5, 300, 6), None
-            yield way, fmt, *cancelling(fmt, 5, 9, 6), patterns(fmt, 5, 6, seed=3)
-            one = refnum.encode(torch.ones(5, 8), fmt)
-            yield way, fmt, torch.cat([one, -one], 1), one[0, 0].expand(16, 6), small
-            nar = patterns(fmt, 8, 6, seed=4)
-            nar[:, 2] = fmt.nar
-            yield way, fmt, one, nar, None
-
-    assert any(
-        not torch.equal(multiplied(mutant, way, a, b, c, fmt), wanted(a, b, c, fmt)) for way, fmt, a, b, c in cases()
-    )
 
 
 # ---- on a GPU --------------------------------------------------------------------------------------
@@ -614,24 +367,6 @@ def test_a_gpu_adds_more_terms_than_one_product_has() -> None:
         assert torch.equal(refnum.posit_mm(x.cuda(), y.cuda(), fmt).cpu(), want)
         got = refnum.quire_dot(x.cuda(), y.mT[:130].cuda(), fmt)
     assert torch.equal(got.cpu(), want.diagonal())
-
-
-@pytest.mark.gpu
-@on_gpu
-@pytest.mark.parametrize("form", quires.FORMS, ids=lambda form: form.kernel.name)
-def test_a_gpu_multiplies_residues_as_torch_does(form: residues.Form) -> None:
-    if form == residues.BY_WARPGROUPS and torch.cuda.get_device_capability() != (9, 0):
-        pytest.skip("no Hopper")
-    draw = torch.Generator(device="cuda").manual_seed(8)
-    for m, k, n in ((128, 128, 128), (384, 4096, 640), (128, residues.MOST_TERMS, 128)):
-        a, b = (torch.randint(-128, 128, (2, x, k), generator=draw, device="cuda").to(torch.int8) for x in (m, n))
-        a[1, :5], b[1, :5] = -128, -128
-        out = torch.empty(2, m, n, dtype=torch.uint8, device="cuda")
-        assert modules.obstacle(0) is None
-        with launch.place(a.device):
-            launch.launch(*residues.multiplied(a, b, out, None, form))
-        for number, x, y, got in zip(residues.NUMBERS, a, b, out, strict=False):
-            assert torch.equal(torch._int_mm(x, y.mT) % number, got.int() % number)
 
 
 @pytest.mark.gpu
