@@ -30,7 +30,7 @@ CONTRACTS = (
     *(f"posit_{mode}/v1" for mode in ("products", "posit", "cuposit", "quire")),
     *(f"tc.{gpu}.{kind}/v1" for gpu in ("ampere", "ada", "hopper", "blackwell") for kind in ("bf16", "f16")),
     "tcsplit/v1",
-    *(f"mx_{function}/v1" for function in ("quantize", "dequantize", "shuffle", "unshuffle")),
+    *(f"mx_{function}/v1" for function in ("quantize", "amax", "dequantize", "shuffle", "unshuffle")),
 )
 
 # Filled by rooms as they are imported, and by a distribution of kernels when it is registered.

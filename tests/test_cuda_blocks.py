@@ -22,21 +22,13 @@ from refnum import mx
 from refnum.boundary import FLOAT_ROWS, SIGNED
 from refnum.core.decode import decode
 from refnum.core.round import RULES, encode
-from refnum.formats import (
-    Block,
-    FixedPoint,
-    Minifloat,
-    e2m1,
-    e4m3,
-    e8m0,
-    float32,
-    float64,
-)
+from refnum.formats import Block, FixedPoint, Minifloat, e2m1, e4m3, e8m0, float32, float64
 from refnum.mx import singles
 from refnum.mx.profiles import PROFILES
 from refnum.mx.recipes import Recipe, recipe
 from refnum_cuda import blocks, dequantizer, launch, quantizer
 
+QUANTIZE, AMAX = quantizer.OPERATIONS
 FLOATS = (torch.float32, torch.bfloat16, torch.float16)
 NEAR = (-2, -1, 0, 1, 2)  #: units in the last place from a tie
 
@@ -46,10 +38,7 @@ def pointer(x: Tensor) -> ctypes.c_void_p:
 
 
 def call(function: Any, count: int, *arguments: Any) -> None:
-    function(
-        ctypes.c_int64(count),
-        *(pointer(x) if isinstance(x, Tensor) else x for x in arguments),
-    )
+    function(ctypes.c_int64(count), *(pointer(x) if isinstance(x, Tensor) else x for x in arguments))
 
 
 # ---- scalars -------------------------------------------------------------------------------------
@@ -68,16 +57,7 @@ def ties(element: refnum.formats.Element) -> Tensor:
     """Values of the element, the middles between them, what would come next, and neighbours of all of these."""
     codes = torch.arange(1 << element.width)
     found = encode(decode(codes, element), float64).view(torch.float64)
-    found = (
-        torch.cat(
-            [
-                found[found.isfinite()],
-                torch.tensor([1.25, 2.0, 1e9]) * element.max_value,
-            ]
-        )
-        .sort()
-        .values
-    )
+    found = torch.cat([found[found.isfinite()], torch.tensor([1.25, 2.0, 1e9]) * element.max_value]).sort().values
     points = torch.cat([found, (found[1:] + found[:-1]) / 2]).to(torch.float32)
     bits = points.view(torch.int32)
     return torch.cat([bits + step for step in NEAR]).view(torch.float32)
@@ -115,16 +95,7 @@ def test_scales_of_every_bfloat16_and_its_neighbours(library: ctypes.CDLL, fmt: 
         *(((dtype, each) for each in recipes(fmt, dtype)) for dtype in (torch.float32, torch.bfloat16))
     ):
         one = None if level is None else torch.tensor(level)
-        call(
-            library.share_amax,
-            len(amax),
-            amax,
-            one,
-            ctypes.byref(quantizer.choices_of(made)),
-            scale,
-            factor,
-            is_void,
-        )
+        call(library.share_amax, len(amax), amax, one, ctypes.byref(quantizer.choices_of(made)), scale, factor, is_void)
         pattern = None if level is None else torch.tensor(level).view(torch.int32)
         want = made.scaling.share(amax, pattern, singles.MACHINE)
         where = (made.profile.name, made.scaling, level, dtype)
@@ -143,13 +114,7 @@ def elements() -> list[refnum.formats.Element]:
 def test_values_of_every_code(library: ctypes.CDLL, element: refnum.formats.Element) -> None:
     codes = torch.arange(256).to(torch.uint8)
     got = torch.empty(256)
-    call(
-        library.element_values,
-        256,
-        codes,
-        ctypes.byref(blocks.element_of(element)),
-        got,
-    )
+    call(library.element_values, 256, codes, ctypes.byref(blocks.element_of(element)), got)
     want = encode(decode(codes.long(), element), float32).int()
     quiet = torch.where(got.isnan(), singles.QUIET_NAN, got.view(torch.int32))
     assert torch.equal(quiet, torch.where(want.view(torch.float32).isnan(), singles.QUIET_NAN, want))
@@ -167,21 +132,7 @@ def test_values_of_every_scale(library: ctypes.CDLL) -> None:
 def test_doubles_are_rounded_once(library: ctypes.CDLL) -> None:
     """Middles between two floats, and what is next to them in float64."""
     draw = torch.Generator().manual_seed(1)
-    found = [
-        torch.tensor(
-            [
-                0.0,
-                -0.0,
-                torch.inf,
-                -torch.inf,
-                torch.nan,
-                2.0**-149,
-                2.0**-150,
-                2.0**-151,
-                1e300,
-            ]
-        )
-    ]
+    found = [torch.tensor([0.0, -0.0, torch.inf, -torch.inf, torch.nan, 2.0**-149, 2.0**-150, 2.0**-151, 1e300])]
     for dtype in FLOATS:
         row = FLOAT_ROWS[dtype]
         bits = torch.randint(0, 1 << 62, (4000,), generator=draw) >> (63 - row.width)
@@ -205,7 +156,7 @@ def test_doubles_are_rounded_once(library: ctypes.CDLL) -> None:
 
 @pytest.fixture(scope="module", name="made", params=PLACES)
 def _made(request: pytest.FixtureRequest) -> Serve:
-    return Serve(request.param, quantizer.OPERATION, dequantizer.OPERATION)
+    return Serve(request.param, *quantizer.OPERATIONS, dequantizer.OPERATION)
 
 
 @pytest.fixture(name="serve")
@@ -216,9 +167,7 @@ def _serve(made: Serve, monkeypatch: pytest.MonkeyPatch) -> Serve:
 
 
 @pytest.mark.parametrize(
-    "operation",
-    [quantizer.OPERATION, dequantizer.OPERATION],
-    ids=lambda operation: operation.name,
+    "operation", [*quantizer.OPERATIONS, dequantizer.OPERATION], ids=lambda operation: operation.name
 )
 def test_examples_of_the_self_test_layout(serve: Serve, operation: Operation) -> None:
     for arguments in operation.examples():
@@ -235,7 +184,7 @@ def quantized(serve: Serve, x: Tensor, fmt: Block, axis: int = -1, **choices: An
         "level": None,
         "random": None,
     }
-    serve.assert_right(quantizer.OPERATION, x, fmt.name, *(chosen | choices).values())
+    serve.assert_right(QUANTIZE, x, fmt.name, *(chosen | choices).values())
 
 
 @pytest.mark.parametrize("fmt", [*NAMED, *ODD], ids=str)
@@ -246,14 +195,7 @@ def test_every_format_and_profile(serve: Serve, fmt: Block) -> None:
         due = level is None or i % 4 == 0
         if due and quantizer.covered(x, fmt.name, profile.name, rule, "nearest_even"):
             scale = None if level is None else torch.tensor(level)
-            quantized(
-                serve,
-                x[i % 11 :: 11],
-                fmt,
-                profile=profile.name,
-                scale=rule,
-                level=scale,
-            )
+            quantized(serve, x[i % 11 :: 11], fmt, profile=profile.name, scale=rule, level=scale)
 
 
 @pytest.mark.slow
@@ -271,13 +213,7 @@ def test_every_rounding(serve: Serve, rounding: str) -> None:
     for i, fmt in enumerate((*NAMED, ODD[0], ODD[4])):
         x = values(FLOATS[i % 3])[::9]
         random = torch.randint(-(1 << 40), 1 << 40, x.shape, generator=torch.Generator().manual_seed(i))
-        quantized(
-            serve,
-            x,
-            fmt,
-            rounding=rounding,
-            random=random if rounding == "stochastic" else None,
-        )
+        quantized(serve, x, fmt, rounding=rounding, random=random if rounding == "stochastic" else None)
 
 
 def randn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -285,33 +221,15 @@ def randn(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return (torch.randn(shape, generator=draw) * 2.0 ** torch.randint(-9, 9, shape, generator=draw)).to(dtype)
 
 
-SIZES = (
-    8,
-    16,
-    64,
-    128,
-    256,
-    24,
-    5,
-    1,
-    512,
-)  #: of blocks: those of some threads of a warp, and others
+SIZES = (8, 16, 64, 128, 256, 24, 5, 1, 512)  #: of blocks: those of some threads of a warp, and others
 
 
 def test_blocks_of_every_size(serve: Serve) -> None:
     for i, size in enumerate(SIZES):
         for element in (e2m1, e4m3):
             if size % Block(element, e8m0, size).packed == 0:
-                quantized(
-                    serve,
-                    randn(3, 6 * size, dtype=FLOATS[i % 3]),
-                    Block(element, e8m0, size),
-                )
-                quantized(
-                    serve,
-                    randn(3, 6 * size, dtype=FLOATS[i % 3]),
-                    Block(element, float32, size),
-                )
+                quantized(serve, randn(3, 6 * size, dtype=FLOATS[i % 3]), Block(element, e8m0, size))
+                quantized(serve, randn(3, 6 * size, dtype=FLOATS[i % 3]), Block(element, float32, size))
 
 
 @pytest.mark.parametrize("size", [(16, 16), (3, 2), (128, 128), (32, 1), (2, 32)], ids=str)
@@ -365,12 +283,7 @@ def test_tiles_of_columns_and_what_is_left_of_them(serve: Serve, monkeypatch: py
     for i, shape in enumerate(((32, 8), (2, 288, 40), (3, 512, 64), (1, 544, 72), (2, 2, 32, 16))):
         if i == 3:
             monkeypatch.setattr(quantizer, "MOST_ROWS", 1)
-        for fmt in (
-            refnum.mxfp4,
-            refnum.nvfp4,
-            Block(e4m3, e8m0, 8),
-            Block(e4m3, float32, 32),
-        ):
+        for fmt in (refnum.mxfp4, refnum.nvfp4, Block(e4m3, e8m0, 8), Block(e4m3, float32, 32)):
             x = randn(*shape, dtype=FLOATS[i % 3])
             assert "columns" in kernel_of(x, fmt, -2).name
             quantized(serve, x, fmt, -2)
@@ -440,35 +353,32 @@ def test_what_is_written_is_the_result_alone(serve: Serve) -> None:
         assert torch.equal(guarded[32:-32], want)
 
 
+def test_the_largest_magnitude_anywhere(serve: Serve) -> None:
+    for i, dtype in enumerate(FLOATS):
+        for shape in ((8,), (64, 40), (5, 8, 3)):
+            x = randn(*shape, dtype=dtype)
+            for place in (0, 7, x.numel() // 2, x.numel() - 1):
+                one = x.clone()
+                one.view(-1)[place] = (-6e4, torch.inf, torch.nan)[i]
+                serve.assert_right(AMAX, one)
+                serve.assert_right(AMAX, one.mT if one.dim() > 1 else one)
+    assert not AMAX.covers(randn(9))
+    assert not AMAX.covers(randn(9)[1:])
+
+
 # ---- dequantize ----------------------------------------------------------------------------------
 
 
 def dequantized(serve: Serve, found: mx.Blocks, dtype: torch.dtype) -> None:
     parts = found.elements, found.scales, found.tensor_scale
-    serve.assert_right(
-        dequantizer.OPERATION,
-        *parts,
-        found.fmt.name,
-        list(found.shape),
-        found.axis,
-        dtype,
-    )
+    serve.assert_right(dequantizer.OPERATION, *parts, found.fmt.name, list(found.shape), found.axis, dtype)
 
 
-@pytest.mark.parametrize(
-    "fmt",
-    [*NAMED, *ODD, Block(e4m3, float32, (2, 6)), Block(e2m1, e8m0, (4, 2))],
-    ids=str,
-)
+@pytest.mark.parametrize("fmt", [*NAMED, *ODD, Block(e4m3, float32, (2, 6)), Block(e2m1, e8m0, (4, 2))], ids=str)
 def test_values_of_every_format(serve: Serve, fmt: Block) -> None:
     draw = torch.Generator().manual_seed(3)
     for i, dtype in enumerate((*FLOATS, torch.float64)):
-        for shape, axis in (
-            ((6, 64), -1),
-            ((6, 61), -1),
-            ((64, 5), -2),
-            ((3, 33, 2), 1),
-        ):
+        for shape, axis in (((6, 64), -1), ((6, 61), -1), ((64, 5), -2), ((3, 33, 2), 1)):
             if fmt.tile[0] > 1 and axis != -1:
                 continue
             stored = mx.blocks.stored_shapes(torch.Size(shape), range(-len(shape), 0)[axis], fmt)
@@ -477,11 +387,7 @@ def test_values_of_every_format(serve: Serve, fmt: Block) -> None:
             if fmt.scale == float32:
                 scales = torch.randint(-(1 << 31), 1 << 31, stored[1], generator=draw).int().view(torch.float32)
             level = None if fmt.scale == float32 else (None, torch.tensor(1 / 3), torch.tensor(1e30))[i % 3]
-            dequantized(
-                serve,
-                mx.Blocks(codes, scales, fmt, torch.Size(shape), axis, level),
-                dtype,
-            )
+            dequantized(serve, mx.Blocks(codes, scales, fmt, torch.Size(shape), axis, level), dtype)
             dequantized(serve, mx.Blocks(codes, scales, fmt, torch.Size(shape), axis), dtype)
 
 
@@ -513,20 +419,7 @@ def test_elements_beyond_31_bits(serve: Serve, vast: Tensor, rounding: str) -> N
     far = vast.as_strided((2, 64), ((1 << 31) + 64, 1)).copy_(x)
     for fmt in (refnum.mxfp4, refnum.nvfp4):
         want = quantizer.reference(x, fmt.name, "ocp/v1", None, rounding, -1, None, None)
-        assert torch.equal(
-            serve(
-                quantizer.OPERATION,
-                far,
-                fmt.name,
-                "ocp/v1",
-                None,
-                rounding,
-                -1,
-                None,
-                None,
-            ),
-            want,
-        )
+        assert torch.equal(serve(QUANTIZE, far, fmt.name, "ocp/v1", None, rounding, -1, None, None), want)
 
 
 # ---- as refnum calls them ------------------------------------------------------------------------
@@ -561,8 +454,5 @@ def test_large_tensors_through_refnum(fmt: Block) -> None:
             order = mx.to_blocked(got.scales)
         assert torch.equal(got.elements.cpu(), want.elements)
         assert torch.equal(got.scales.cpu().view(torch.uint8), want.scales.view(torch.uint8))
-        assert torch.equal(
-            back.cpu().view(torch.int16),
-            mx.dequantize(want, torch.bfloat16).view(torch.int16),
-        )
+        assert torch.equal(back.cpu().view(torch.int16), mx.dequantize(want, torch.bfloat16).view(torch.int16))
         assert torch.equal(order.cpu(), mx.to_blocked(want.scales))

@@ -15,7 +15,8 @@ from .blocks import Blocks, check_tensor_scale, from_blocks, normalised_axis, pa
 from .profiles import PROFILES, Form, Profile, find
 from .quotients import FORMULAS, ONE, Terms
 from .recipes import Recipe, blockwise, check_half, recipe, widened
-from .singles import MAGNITUDE, WAIST
+from .scales import INFINITY
+from .singles import MAGNITUDE, QUIET_NAN, WAIST
 
 
 def quantize(
@@ -174,9 +175,16 @@ def _amax(x: Tensor) -> Tensor:
     """The largest magnitude as a float32 pattern; 0 of nothing."""
     if not x.numel():
         return torch.zeros((), dtype=torch.int32, device=x.device)
+    largest: Tensor = (backend.kernel("mx_amax", x) or amax_of)(x)
+    return largest
+
+
+def amax_of(x: Tensor) -> Tensor:
+    """The same of something."""
     bits = SIGNED[x.dtype.itemsize * 8]
     magnitude = x.view(bits) & (MAGNITUDE >> (32 - 8 * x.dtype.itemsize))
-    return widened(magnitude.amax().view(x.dtype))
+    pattern = widened(magnitude.amax().view(x.dtype))
+    return torch.where(pattern > INFINITY, QUIET_NAN, pattern)
 
 
 # ---- checks --------------------------------------------------------------------------------------

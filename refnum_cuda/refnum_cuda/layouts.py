@@ -98,8 +98,11 @@ def order_of(plan: Plan, itemsize: int, word: int) -> Order:
     rows = len(plan.down)
     # Of rows a digit stands for as many as the factors of rows behind its own make; of columns likewise.
     steps = [prod(factors[i + 1 : rows if i < rows else None]) for i in range(len(factors))]
-    digits = [(Divisor.of(factors[i]), *((steps[i], 0) if i < rows else (0, steps[i]))) for i in reversed(plan.order)]
-    digits += [(Divisor.of(1), 0, 0)] * (DIGITS - len(digits))
+    digits = [
+        Digit(Divisor.of(factors[i]), steps[i] if i < rows else 0, steps[i] if i >= rows else 0)
+        for i in reversed(plan.order)
+    ]
+    digits += [Digit(Divisor.of(1), 0, 0)] * (DIGITS - len(digits))
     columns = plan.shape[-1] * itemsize // word
     return Order(prod(plan.shape[:-2]), plan.shape[-2], columns, prod(factors), (Digit * DIGITS)(*digits))
 

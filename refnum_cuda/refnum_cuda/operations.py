@@ -44,7 +44,7 @@ OPERATIONS = (
     dequantized.MX_OPERATION,
     posits.OPERATION,
     *quires.OPERATIONS,
-    quantizer.OPERATION,
+    *quantizer.OPERATIONS,
     dequantizer.OPERATION,
     *layouts.OPERATIONS,
 )

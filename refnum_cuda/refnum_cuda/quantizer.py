@@ -18,7 +18,7 @@ from refnum.boundary import FLOAT_ROWS
 from refnum.formats import Block, bfloat16, e8m0, float32
 from refnum.mx.blocks import stored_shapes
 from refnum.mx.profiles import find
-from refnum.mx.quantizer import stored
+from refnum.mx.quantizer import amax_of, stored
 from refnum.mx.quotients import FORMULAS, Quotient
 from refnum.mx.recipes import Recipe, recipe
 from refnum.mx.scales import Rule
@@ -162,7 +162,7 @@ BY_ROWS = {
 }
 
 #: likewise, but of the elements that are common
-BY_COLUMNS = {
+BY_COLUMNS: dict[tuple[torch.dtype, refnum.formats.Element], launch.Kernel] = {
     (dtype, element): launch.Kernel(
         *("quantizer", f"rn_quantize_columns_{blocks.name_of(dtype)}_{blocks.NAMED[element]}"),
         (Columns, c_int32, Choices, c_float, *_TO_STORE),
@@ -231,6 +231,39 @@ def by_rows(made: Recipe) -> bool:
         and made.fmt.element in blocks.NAMED
         and made.underflow in (None, SMALLEST)
     )
+
+
+# ---- the largest magnitude -----------------------------------------------------------------------
+
+#: by dtype
+AMAX = {
+    dtype: launch.Kernel("quantizer", f"rn_amax_{blocks.name_of(dtype)}", (c_void_p, c_int64, c_void_p))
+    for dtype in blocks.DTYPES[:3]
+}
+
+
+def amax(x: Tensor) -> Tensor:
+    """The largest magnitude as a float32 pattern."""
+    out = torch.zeros((), dtype=torch.int32, device=x.device)
+    dense, eights = x.contiguous(), x.numel() // blocks.EIGHT
+    turns = min(-(-eights // blocks.THREADS), MOST_AT_ONCE)
+    launch.launch(AMAX[x.dtype], (turns, 1, 1), (blocks.THREADS, 1, 1), 0, dense, eights, out)
+    return out
+
+
+def amax_covered(x: Tensor) -> bool:
+    """Whether there is a kernel: it reads eight values at a time."""
+    return x.dtype in AMAX and x.numel() % blocks.EIGHT == 0 and not (x.is_contiguous() and x.data_ptr() % ALIGNMENT)
+
+
+def amax_examples() -> Iterator[tuple[Any, ...]]:
+    """The largest one anywhere, of any kind."""
+    x = torch.arange(-4096, 4096, dtype=torch.float32, device="cpu") * 0.37
+    for place, value in ((0, 1e4), (8191, -65000.0), (4100, torch.inf), (513, torch.nan), (7, 0.0)):
+        one = x.clone()
+        one[place] = value
+        for dtype in AMAX:
+            yield (one.to(dtype),)
 
 
 # ---- quantize: what comes out --------------------------------------------------------------------
@@ -310,6 +343,7 @@ def examples() -> Iterator[tuple[Any, ...]]:
                 yield x.to(dtype), fmt.name, "ocp/v1", scale, "nearest_even", -1, None, None
         yield x, fmt.name, "ocp/v1", None, "stochastic", -1, None, bits
         yield x[:128], fmt.name, "ocp/v1", None, "toward_zero", -2, None, None
+        yield x[:128], fmt.name, "ocp/v1", None, "nearest_even", -2, None, None
     for profile in ("ocp/v1", "te/v1", "flashinfer/v1", "compressed_tensors/v1"):
         yield x, "nvfp4", profile, None, "nearest_even", -1, level, None
     for profile in ("aiter/v1", "flashinfer/v1", "compressed_tensors/v1"):
@@ -318,8 +352,9 @@ def examples() -> Iterator[tuple[Any, ...]]:
         yield x[:128], fmt.name, "ocp/v1", None, "nearest_even", -1, None, None
 
 
-OPERATION = Operation(
-    *("mx_quantize", reference, quantize, covered), (ANY, *BY_ROWS.values(), *BY_COLUMNS.values()), examples
+OPERATIONS = (
+    Operation(*("mx_quantize", reference, quantize, covered, (ANY, *BY_ROWS.values(), *BY_COLUMNS.values()), examples)),
+    Operation("mx_amax", amax_of, amax, amax_covered, tuple(AMAX.values()), amax_examples),
 )
 
 
@@ -332,12 +367,17 @@ def _call(x: Tensor, fmt: Block, *choices: Any) -> tuple[Tensor, Tensor]:
     return parts(torch.ops.refnum.mx_quantize(x, fmt.name, *choices), x.shape, choices[3], fmt)
 
 
-#: schema, fake, and how refnum calls it: a row of operations.OPAQUE
+def _pattern_like(x: Tensor) -> Tensor:
+    return torch.empty((), dtype=torch.int32, device=x.device)
+
+
+#: schema, fake, and how refnum calls it: rows of operations.OPAQUE
 OPAQUE = {
     "mx_quantize": (
         "(Tensor x, str fmt, str profile, str? scale, str rounding, int axis, Tensor? tensor_scale, "
         "Tensor? random_bits) -> Tensor",
         _like,
         _call,
-    )
+    ),
+    "mx_amax": ("(Tensor x) -> Tensor", _pattern_like, lambda x: torch.ops.refnum.mx_amax(x)),
 }

@@ -222,6 +222,18 @@ __device__ void quantize_columns(const Columns& x, i32 log_eights, const Recipe&
     }
 }
 
+// ---- the largest magnitude of all ----------------------------------------------------------------
+
+// Of values one behind the other, eight at a time; amax is 0 before.
+template <class Float>
+__device__ void find_amax(const void* x, i64 eights, u32* amax) {
+    u32 most = 0;
+    for_each(eights, [&](i64 i) { most = most_of(most, static_cast<const Eight<Float>*>(x)[i].amax()); });
+    for (i32 lanes = WARP / 2; lanes > 0; lanes /= 2) most = most_of(most, __shfl_xor_sync(ALL, most, lanes));
+    most = Eight<Float>::widened(most);
+    if (threadIdx.x % WARP == 0) atomicMax(amax, most > INF_BITS ? 0x7fc00000 : most);
+}
+
 }  // namespace rn
 
 // AT_ONCE: blocks of the grid that a multiprocessor has registers for.
@@ -262,3 +274,11 @@ RN_QUANTIZE_COLUMNS(float32, Float32, e4m3, E4M3)
 RN_QUANTIZE_COLUMNS(bfloat16, BFloat16, e4m3, E4M3)
 RN_QUANTIZE_COLUMNS(float16, Float16, e4m3, E4M3)
 
+#define RN_AMAX(DTYPE, FLOAT)                                                                       \
+    extern "C" __global__ void rn_amax_##DTYPE(const void* x, rn::i64 eights, rn::u32* amax) {      \
+        rn::find_amax<rn::FLOAT>(x, eights, amax);                                                  \
+    }
+
+RN_AMAX(float32, Float32)
+RN_AMAX(bfloat16, BFloat16)
+RN_AMAX(float16, Float16)
