@@ -26,7 +26,10 @@ ENCODED = (
 )
 DECODED = ((refnum.posit8, torch.bfloat16), (refnum.posit16, torch.float32))
 QUANTIZED = ((torch.float32, refnum.posit16), (torch.bfloat16, refnum.posit16), (torch.bfloat16, refnum.e4m3))
-ARITHMETIC = ((posit.add, refnum.posit8), (posit.add, refnum.posit16), (posit.mul, refnum.posit16))
+ARITHMETIC = (
+    *((posit.add, refnum.posit8), (posit.add, refnum.posit16), (posit.mul, refnum.posit16)),
+    *((posit.div, refnum.posit16), (posit.add, refnum.posit32)),
+)
 
 
 def _values() -> Tensor:

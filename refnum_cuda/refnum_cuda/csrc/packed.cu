@@ -72,10 +72,13 @@ __device__ __forceinline__ void map(const void* x, void* out, i64 count, F f) {
     map<In, Out>(Operands<1>{{x}}, out, count, [&](const In(&lane)[1]) { return static_cast<Out>(f(lane[0])); });
 }
 
-// table[i] = f(i), for the whole block.
-template <class T, class F>
+// table[i] = f(i), for the whole block; each in so many copies.
+template <i32 COPIES = 1, class T, class F>
 __device__ __forceinline__ void tabulate(T* table, i32 size, F f) {
-    for (i32 i = static_cast<i32>(threadIdx.x); i < size; i += static_cast<i32>(blockDim.x)) table[i] = f(i);
+    for (i32 i = static_cast<i32>(threadIdx.x); i < size; i += static_cast<i32>(blockDim.x)) {
+        T entry = f(i);
+        for (i32 j = 0; j < COPIES; ++j) table[i * COPIES + (i + j) % COPIES] = entry;  // in any order: lanes go apart
+    }
     __syncthreads();
 }
 
@@ -89,18 +92,20 @@ struct Values {
     __device__ float operator[](u32 code) const { return float_of(decode_bits(code, fmt)); }
 };
 
-// By a table of all.
+// By a table of all, in a copy for each lane of a warp: lanes that look up other codes are not in each other's way.
 template <>
 struct Values<8> {
+    static constexpr i32 COPIES = 32;
+
     const float* table;
 
     __device__ explicit Values(Posit fmt) {
-        __shared__ float all[256];
-        tabulate(all, 256, [&](i32 code) { return float_of(decode_bits(static_cast<u32>(code), fmt)); });
-        table = all;
+        __shared__ float all[256 * COPIES];
+        tabulate<COPIES>(all, 256, [&](i32 code) { return float_of(decode_bits(static_cast<u32>(code), fmt)); });
+        table = all + threadIdx.x % COPIES;
     }
 
-    __device__ float operator[](u32 code) const { return table[code]; }
+    __device__ float operator[](u32 code) const { return table[code * COPIES]; }
 };
 
 // Of 9 to 16 bits, by their upper 8: where the regime ends in these, exponent and fraction follow as they do in a
