@@ -162,16 +162,20 @@ def test_every_shape_around_a_tile(files: Files, order: int) -> None:
         assert torch.equal(multiplied(files, "residues", a, b, c, fmt, choice=choice), refnum.posit_mm(a, b, fmt, c=c))
 
 
-def test_parts_of_large_products(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("target", ["sm_80", "sm_90a"])
+def test_parts_of_large_products(files: Files, monkeypatch: pytest.MonkeyPatch, target: str) -> None:
     """Terms beyond those whose sums fit, rows and columns beyond those whose residues are kept."""
-    for name, value in (("PANEL", 1), ("SIDE", 128)):
+    for name, value in (("PANEL", 1), ("SIDE", 128), ("SMALLEST", 0)):
         monkeypatch.setattr(quires, name, value)
     monkeypatch.setattr(residues, "MOST_TERMS", 128)
     fmt = Posit(6)
     for k in (128, 300):
         a, b, c = patterns(fmt, 150, k, nar=True), patterns(fmt, k, 140, seed=1), patterns(fmt, 150, 140, seed=2)
         a[1:] = torch.where(a[1:] == fmt.nar, 1, a[1:])
-        assert torch.equal(multiplied(files, "residues", a, b, c, fmt), refnum.posit_mm(a, b, fmt, c=c))
+        out, around = guarded((150, 140), torch.int8)
+        run(files, quires.launches(a, b, c, out, fmt, quires.Gpu(2, target)))
+        assert torch.equal(out, refnum.posit_mm(a, b, fmt, c=c))
+        assert torch.cat([around[:32], around[-32:]]).eq(7).all()
 
 
 # ---- layouts ---------------------------------------------------------------------------------------
