@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from cuda import bridge
 from cuda.simulate import Kernels  # before refnum_cuda, which it finds
 from float_sums import Draw, operands
 from test_cuda_exact import multiply_by_torch
@@ -41,6 +42,12 @@ def libraries() -> dict[str, Kernels]:
 @pytest.fixture(params=["words", "residues"])
 def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, libraries: dict[str, Kernels]) -> str:
     """Launches go to the CPU, and exact/v1 by this route."""
+    on_cpu(request.param, libraries, monkeypatch)
+    return str(request.param)
+
+
+def on_cpu(route: str, libraries: dict[str, Kernels], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have launches run kernels on the CPU, and exact/v1 take a route."""
 
     def launched(kernel: Any, grid: Any, block: Any, shared: int, *arguments: Any) -> None:
         if kernel is residues.BY_WARPS.kernel:
@@ -51,10 +58,9 @@ def route(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, libra
     monkeypatch.setattr(exact.launch, "launch", launched)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(multi_processor_count=1))
     monkeypatch.setattr(exact, "_form", lambda _: residues.BY_WARPS)
-    monkeypatch.setattr(exact, "SMALLEST", 1)
     monkeypatch.setattr(residues, "FILLED", 16)  # less to do
-    monkeypatch.setattr(exact, "FEWEST", 1 if request.param == "residues" else 1 << 40)
-    return str(request.param)
+    monkeypatch.setattr(exact, "SMALLEST", 1)
+    monkeypatch.setattr(exact, "FEWEST", 1 if route == "residues" else 1 << 40)
 
 
 def blocks(
@@ -207,6 +213,45 @@ def test_examples_of_the_self_tests(route: str) -> None:
         for example in operation.examples():
             assert operation.covers(*example)
             assert_bit_equal(operation.kernel(*example), operation.reference(*example))
+
+
+# ---- mutants ---------------------------------------------------------------------------------------
+
+MUTANTS = {
+    "of factors' signs": ("if (u.sign != v.sign) sum = negated(sum);", ""),
+    "of factors' signs at 0": ("static_cast<u32>(u.sign ^ v.sign)", "0u"),
+    "of NaN scales": ("code == 255 ? float_of(0x7fffffff) : value", "value"),
+    "of one scale for all": ("static_cast<u32>(k) / static_cast<u32>(block)", "0 * k"),
+    "of a product's unit": ("x.exponent + 16 + y.exponent", "x.exponent + 15 + y.exponent"),
+    "of Inf times 0": ("special ? multiply_rn(x.value, y.value) : finite", "finite"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTANTS)
+def test_mutants_have_other_bits(name: str, libraries: dict[str, Kernels], monkeypatch: pytest.MonkeyPatch) -> None:
+    header, text = ((bridge.CSRC / file).read_text() for file in ("rn_totals.cuh", "exact.cu"))
+    text = text.replace('#include "rn_totals.cuh"', header.replace("#pragma once", ""))
+    right, wrong = MUTANTS[name]
+    assert text.count(right) == 1
+    mutant = {**libraries, "exact": Kernels(text.replace(right, wrong), *(kernel.name for kernel in exact.KERNELS))}
+
+    def differs(way: str, *arguments: Any) -> bool:
+        on_cpu(way, mutant, monkeypatch)
+        got, want = dequantized.mx_mm(*arguments), mx_mm_reference(*arguments)
+        return not torch.equal(got.view(torch.int32), want.view(torch.int32))
+
+    draw = Draw(11)
+    one, other = blocks(draw, (6, 64), refnum.mxfp4, (90, 250)), blocks(draw, (6, 64), WIDE, (90, 250))
+    without = replace(one, scales=torch.where(one.scales == one.scales.amax(), 255, one.scales))
+    special = replace(other, scales=torch.where(other.scales == other.scales.amax(), torch.inf, other.scales))
+    zero = replace(other, scales=torch.zeros_like(other.scales))
+    pairs = [(x, y) for x in (one, other) for y in (one, other, without, special, zero)]
+    levels = blocks(draw, (6, 64), refnum.nvfp4, (40, 120), -0.7)
+    positive = replace(levels, elements=levels.elements & 0x77)
+    pairs += [(levels, one), (positive, torch.zeros(6, 64))]
+    cases = [flattened(*pair, None, "exact/v1", torch.float32) for pair in pairs]
+    assert any(differs(way, *case) for way in ("words", "residues") for case in cases)
 
 
 # ---- on a GPU --------------------------------------------------------------------------------------

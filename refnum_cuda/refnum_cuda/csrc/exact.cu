@@ -372,7 +372,7 @@ extern "C" __global__ void __launch_bounds__(rn::THREADS)
     const Factor one = {1.0f, 0, 1, 0, false};
     const Factor u = wholes.a ? factor_of(*wholes.a, 0) : one, v = wholes.b ? factor_of(*wholes.b, 0) : one;
     const u64 times = static_cast<u64>(u.significand) * v.significand;
-    const bool usual = times && !u.special && !v.special && y.loss >= 0;
+    const bool usual = !u.special && !v.special && y.loss >= 0;
     for (i64 row = blockIdx.y; row < size.rows; row += gridDim.y) {
         const Line x = a[row];
         Decision found{0, false};
