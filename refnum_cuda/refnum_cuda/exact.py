@@ -215,7 +215,7 @@ class Side:
     def scaled(self, scales: Tensor | None, block: int, whole: Tensor | None) -> Side:
         """The same times scales [.., line, block] of so many terms each, and times a factor of all."""
         if scales is not None:
-            scales = _one_batch(scales if scales.stride(-1) == 1 else scales.contiguous())
+            scales = _one_batch(_side_by_side(scales))
         bits = 32 if scales is not None and scales.dtype == torch.float32 else self.bits
         return replace(self, bits=bits, scales=scales, block=block, whole=whole)
 
@@ -243,9 +243,12 @@ class Side:
 
 def side(x: Tensor, bits: int | None = None) -> Side:
     """Floats [.., line, term], perhaps of so few bits, as an operand; copied where not float32 side by side."""
-    values = widened(x.detach().resolve_neg())
-    values = values if values.stride(-1) == 1 else values.contiguous()
+    values = _side_by_side(widened(_side_by_side(x.detach().resolve_neg())))  # narrow ones are copied sooner
     return Side(_one_batch(values), bits or FORMATS[x.dtype].width)
+
+
+def _side_by_side(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def _one_batch(x: Tensor) -> Tensor:
