@@ -17,7 +17,7 @@ namespace rn {
 
 constexpr i32 THREADS = 256;
 constexpr i32 LINES = 32, TERMS = 128;  // of a tile of an operand
-constexpr i32 PITCH = TERMS + 4;        // floats; four of them lie side by side
+constexpr i32 PITCH = TERMS + 4;        // patterns; four of them lie side by side
 constexpr i32 GROUPS = MOST_MODULI / 4;  // four moduli have a product below 2**32
 constexpr i32 SHIFTS = 288;  // more than a plan with room can ask for
 constexpr i32 OFFSET = 1 << 10;  // makes exponents positive
