@@ -78,8 +78,8 @@ def product(contract: str, dtype: torch.dtype) -> Callable[[], object]:
     row = contracts.find("gemm", contract)
     assert row.multiply is not None
     multiply = row.multiply
-    a, b = elsewhere(operand(dtype, 2, 3, 40)), elsewhere(operand(dtype, 2, 40, 4))
-    bias = elsewhere(operand(row.biases[0], 2, 3, 4)) if row.biases else None
+    a, b = elsewhere(operand(dtype, 2, 2, 33)), elsewhere(operand(dtype, 2, 33, 3))
+    bias = elsewhere(operand(row.biases[0], 2, 2, 3)) if row.biases else None
     return lambda: multiply(a, b, bias, row.results[0])
 
 
@@ -89,7 +89,8 @@ PRODUCTS = [name for name in NAMES if contracts.find("gemm", name).multiply is n
 
 @pytest.mark.parametrize("contract", [name for name in PRODUCTS if not name.startswith("unversioned/")])
 def test_no_contract_leaves_an_order_to_torch(contract: str) -> None:
-    for dtype in contracts.find("gemm", contract).operands:
+    operands = contracts.find("gemm", contract).operands
+    for dtype in dict.fromkeys((operands[0], operands[-1])):
         assert rounded(product(contract, dtype)) == [], dtype
 
 
