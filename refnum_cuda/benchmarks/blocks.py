@@ -37,6 +37,13 @@ def rows() -> Iterator[Row]:
     level = mx.tensor_scale(x, refnum.nvfp4)
     two_levels = f"quantize nvfp4 of two levels bfloat16 {SIZE}^2"
     yield row(two_levels, lambda: mx.quantize(x, refnum.nvfp4, tensor_scale=level), count * (2 + 4.5 / 8))
+    divisor = mx.tensor_scale(x, refnum.nvfp4, profile="te")
+    yield row(
+        f"quantize nvfp4 in profile te bfloat16 {SIZE}^2",
+        lambda: mx.quantize(x, refnum.nvfp4, profile="te", tensor_scale=divisor),
+        count * (2 + 4.5 / 8),
+    )
+    yield row(f"tensor_scale bfloat16 {SIZE}^2", lambda: mx.tensor_scale(x, refnum.nvfp4), count * 2)
     yield row(
         f"quantize mxfp4 bfloat16 {SIZE}^2 along columns",
         lambda: mx.quantize(x, refnum.mxfp4, axis=0),

@@ -97,7 +97,6 @@ __device__ void quantize_rows(const Rows& x, i32 log_eights, const Recipe& recip
     constexpr i32 VECTORS = VALUES * sizeof(Bits) / sizeof(Sixteen);
     using Part = Exchange<VECTORS>;
     using Made = Exchange<VALUES * (Codes::WIDTH == 4 ? 4 : 8) / 128>;
-    Making how(recipe, zero);
     i32 lane = static_cast<i32>(threadIdx.x) % WARP, warp = static_cast<i32>(threadIdx.x) / WARP;
     Level level(tensor);
     i64 units = x.columns / VALUES, step = static_cast<i64>(gridDim.x) * THREADS;
@@ -131,7 +130,7 @@ __device__ void quantize_rows(const Rows& x, i32 log_eights, const Recipe& recip
             // 3. The elements.
             Packed<Codes> made[EIGHTS];
             auto read = [&](i32 k) { return Float::widened(Part::template own<Bits>(here, lane, k)); };
-            make_codes<Codes>(values, by, how, read, made);
+            make_codes<Codes>(values, by, recipe, zero, read, made);
             Sixteen* to = reinterpret_cast<Sixteen*>(elements) + (row * units + at) * (Made::SIZE / WARP);
             Made::give(here, reinterpret_cast<const Sixteen*>(made), to, count(at) * (Made::SIZE / WARP), lane);
         }
@@ -157,7 +156,6 @@ __device__ void quantize_columns(const Columns& x, i32 log_eights, const Recipe&
     using Sixteen = Vector<u32, 4>;
     constexpr i32 EACH = sizeof(Sixteen) / sizeof(Bits), ACROSS = SIDE / EACH;  // values in a vector, vectors in a row
     constexpr i32 UNITS = DEEP / VALUES, VECTORS = VALUES * (Codes::WIDTH == 4 ? 4 : 8) / 128;
-    Making how(recipe, zero);
     i32 thread = static_cast<i32>(threadIdx.x), side = thread % SIDE, unit = thread / SIDE;
     Level level(tensor);
     i64 units = x.columns / VALUES;
@@ -197,7 +195,8 @@ __device__ void quantize_columns(const Columns& x, i32 log_eights, const Recipe&
             Factors by = scale_blocks<Float>(amax, (side * UNITS + unit) * EIGHTS, log_eights, level, recipe.scaling,
                                              tile_scales, 1);
             Packed<Codes> made[EIGHTS];
-            make_codes<Codes>(values, by, how, [&](i32 k) { return Float::widened(bits(k)); }, made);
+            auto read = [&](i32 k) { return Float::widened(bits(k)); };
+            make_codes<Codes>(values, by, recipe, zero, read, made);
 #pragma unroll
             for (i32 i = 0; i < VECTORS; ++i)
                 codes[slot(side, unit * VECTORS + i)] = reinterpret_cast<const Sixteen*>(made)[i];

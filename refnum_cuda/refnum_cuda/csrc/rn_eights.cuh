@@ -212,38 +212,41 @@ __device__ Factors scale_blocks(const u32* amax, i64 eight, i32 log_eights, cons
     return out;
 }
 
-// How elements are made, whatever their block.
-struct Making {
-    const Recipe& recipe;
-    float zero;  // what scaled values are added to: minus 0 keeps the sign of a 0
-    bool plain;  // values are multiplied, and signs kept
-
-    RN_HD Making(const Recipe& by, float nothing)
-        : recipe(by), zero(nothing), plain(!by.scaling.divides && bits_of(nothing) >> 31) {}
-};
-
-// The codes of a thread's values. Those that are no easy ones are read again, one after the other.
+// The codes of a thread's values. What scaled values are added to, zero, is minus 0 where the sign of a 0 is kept.
 template <class Codes, class Float, class Read>
-__device__ void make_codes(const Eight<Float>* values, const Factors& by, const Making& how, Read read,
+__device__ void make_codes(const Eight<Float>* values, const Factors& by, const Recipe& recipe, float zero, Read read,
                            Packed<Codes>* made) {
-    bool easy = how.plain;
+    bool numbers = !recipe.scaling.divides, is_signed = bits_of(zero) >> 31;
 #pragma unroll
-    for (i32 e = 0; e < EIGHTS; ++e) easy = easy && by.care[e] == ANY_NUMBER;
-    if (easy) {
+    for (i32 e = 0; e < EIGHTS; ++e) numbers = numbers && by.care[e] == ANY_NUMBER;
+    if (numbers && is_signed) {
 #pragma unroll
         for (i32 e = 0; e < EIGHTS; ++e)
-            made[e] = codes_of(values[e], by.factor[e], how.recipe.scaling.formula == RULE, Codes{});
+            made[e] = codes_of(values[e], by.factor[e], recipe.scaling.formula == RULE, Codes{});
         return;
     }
-    constexpr i32 BITS = Codes::WIDTH == 4 ? 4 : 8, EACH = 32 / BITS;  // codes in a word
+    constexpr i32 BITS = Codes::WIDTH == 4 ? 4 : 8, EACH = 32 / BITS, WORDS = EIGHT / EACH;  // codes in a word
+    if constexpr (Codes::WIDTH == 4) {
+        if (numbers) {
+#pragma unroll
+            for (i32 e = 0; e < EIGHTS; ++e) {
+                u32 bits = 0;
+#pragma unroll
+                for (i32 k = 0; k < EIGHT; ++k)
+                    bits |= Codes::code(add_rn(multiply_rn(values[e].value(k), by.factor[e]), zero)) << k * BITS;
+                made[e].lane[0] = bits;
+            }
+            return;
+        }
+    }
+    // The others are read again, one after the other.
 #pragma unroll
     for (i32 word = 0; word < VALUES / EACH; ++word) {
-        constexpr i32 WORDS = EIGHT / EACH;
         u32 bits = 0;
 #pragma unroll 1
         for (i32 k = 0; k < EACH; ++k) {
             i32 e = word / WORDS;
-            bits |= careful_code<Codes>(read(word * EACH + k), by.factor[e], by.care[e], how.zero, how.recipe) << k * BITS;
+            bits |= careful_code<Codes>(read(word * EACH + k), by.factor[e], by.care[e], zero, recipe) << k * BITS;
         }
         made[word / WORDS].lane[word % WORDS] = bits;
     }
