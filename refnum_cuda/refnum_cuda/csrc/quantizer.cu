@@ -230,7 +230,7 @@ __device__ void find_amax(const void* x, i64 eights, u32* amax) {
     for_each(eights, [&](i64 i) { most = most_of(most, static_cast<const Eight<Float>*>(x)[i].amax()); });
     for (i32 lanes = WARP / 2; lanes > 0; lanes /= 2) most = most_of(most, __shfl_xor_sync(ALL, most, lanes));
     most = Eight<Float>::widened(most);
-    if (threadIdx.x % WARP == 0) atomicMax(amax, most > INF_BITS ? 0x7fc00000 : most);
+    if (threadIdx.x % WARP == 0) atomicMax(amax, most > INF_BITS ? NAN_BITS : most);
 }
 
 }  // namespace rn
