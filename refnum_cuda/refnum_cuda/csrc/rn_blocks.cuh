@@ -52,7 +52,7 @@ RN_HD u32 rule_code(u32 amax, const Scaling& by) {
 }
 
 // Positive numbers as codes of E4M3, and back.
-RN_HD u32 scale_code(float x) { return is_nan(x) ? 0x7f : E4M3::code(x); }
+RN_HD u32 scale_code(float x) { return is_nan(x) ? 0x7f : E4M3::pair(x, 0.f) & 0xff; }
 
 RN_HD float scale_value(u32 code) {
     float value = multiply_rn(float_of((code & 0x7f) << 20), 0x1p120f);
@@ -78,6 +78,7 @@ struct Level {
 
     RN_HD float times(float x) const { return given ? multiply_rn(x, value) : x; }
     RN_HD float under(float x) const { return given ? x / value : x; }
+    RN_HD float inverse_over(float x) const { return given ? inverse / x : 1.f / x; }
 };
 
 // The scale of a block by its largest magnitude, as a float32 pattern, and the tensor's.
@@ -92,7 +93,7 @@ RN_HD Shared share(u32 amax_bits, const Level& level, const Scaling& by) {
         case STORED: {
             float ratio = level.under(amax / by.largest);
             u32 code = scale_code(ratio < 0x1p-6f ? 0x1p-6f : ratio);
-            return {code, level.inverse / scale_value(code), code > TOP_E4M3};
+            return {code, level.inverse_over(scale_value(code)), code > TOP_E4M3};
         }
         case UNROUNDED: {
             float ratio = amax / by.largest;
