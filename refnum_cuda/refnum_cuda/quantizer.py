@@ -198,6 +198,8 @@ def prepared(
     """Kernel, grid, block, shared memory and arguments of the launch that fills ``out``."""
     fmt, choices = made.fmt, choices_of(made)
     elements, scales = cut(out, x.shape, axis, fmt)
+    if elements.numel() % ALIGNMENT:
+        out[elements.numel() :][:ALIGNMENT].zero_()  # what lies between them
     to = level, elements, scales, fmt.scale == float32
     if by_rows(made) and x.numel() % UNIT == 0:
         along, log_eights = x.movedim(axis, -1), (fmt.tile[1] // blocks.EIGHT).bit_length() - 1
@@ -276,10 +278,8 @@ def size_of(shape: Sequence[int], axis: int, fmt: Block) -> int:
 
 
 def cut(out: Tensor, shape: Sequence[int], axis: int, fmt: Block) -> tuple[Tensor, Tensor]:
-    """Elements and scales one behind the other; what lies between them is 0."""
+    """Elements and scales, one behind the other."""
     count = prod(stored_shapes(torch.Size(shape), axis, fmt)[0])
-    if count % ALIGNMENT:
-        out[count : -(-count // ALIGNMENT) * ALIGNMENT].zero_()
     scales = out[-(-count // ALIGNMENT) * ALIGNMENT :]
     return out[:count], scales.view(torch.float32) if fmt.scale == float32 else scales
 
