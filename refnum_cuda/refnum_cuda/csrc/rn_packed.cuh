@@ -84,25 +84,29 @@ struct Source {
 // A thread packs a line of a panel, a block as many panels as it has threads for; use(value) is what is packed.
 template <class Value, class Use>
 __device__ __forceinline__ void pack(const Source& x, const Panels& to, i32* shared, Use use) {
-    const i64 stages = rounded_up(x.terms + x.gap, TERMS), down = rounded_up(x.lines, x.each);
-    const i64 within = threadIdx.x / x.each, thread = threadIdx.x % x.each;
-    const i64 panel = blockIdx.x * (blockDim.x / x.each) + within;
-    const i64 batch = panel / stages / down, line = panel / stages % down * x.each + thread;
+    const u32 each = static_cast<u32>(x.each), within = threadIdx.x / each, thread = threadIdx.x % each;
+    const u32 stages = static_cast<u32>(rounded_up(x.terms + x.gap, TERMS));
+    const u32 down = static_cast<u32>(rounded_up(x.lines, each));
+    const u32 panel = blockIdx.x * (blockDim.x / each) + within, batch = panel / stages / down;  // of fewer than 2**31
+    const i64 line = static_cast<i64>(panel / stages % down) * each + thread;
+    const i64 first = static_cast<i64>(panel % stages) * TERMS;
     const bool inside = batch < x.batches;
-    Value* const out = static_cast<Value*>(to.data) + panel * TERMS * x.each + thread;
+    Value* const out = static_cast<Value*>(to.data) + static_cast<i64>(panel) * TERMS * each + thread;
     i32* const ends = shared + 2 * within;
     if (thread == 0) ends[0] = ends[1] = -FAR;
+    auto present = [&](i64 term) { return inside && line < x.lines && term - x.gap < x.terms; };
+    Value values[TERMS];  // all are on their way before the first one is used
+#pragma unroll
+    for (i32 k = 0; k < TERMS; k++) {
+        const i64 term = first + k, behind = term - x.gap;
+        const bool in_gap = term >= x.first && behind < x.first;
+        values[k] = present(term) && !in_gap ? x.from.at<Value>(batch, line, term < x.first ? term : behind) : Value(0);
+    }
     Range range = NOWHERE;
 #pragma unroll
     for (i32 k = 0; k < TERMS; k++) {
-        const i64 term = panel % stages * TERMS + k, behind = term - x.gap;
-        Value value = 0;
-        if (inside && line < x.lines && behind < x.terms) {
-            value = term < x.first ? use(x.from.at<Value>(batch, line, term))
-                    : behind < x.first ? use(Value(0))
-                                       : use(x.from.at<Value>(batch, line, behind));
-        }
-        if (inside) out[k * x.each] = value;
+        const Value value = present(first + k) ? use(values[k]) : Value(0);
+        if (inside) out[k * each] = value;
         range = joined(range, range_of(value));
     }
     __syncthreads();
