@@ -106,6 +106,19 @@ def test_scales_of_every_bfloat16_and_its_neighbours(library: ctypes.CDLL, fmt: 
             assert torch.equal(got[~is_void], want.factors.int()[~is_void]), where
 
 
+def test_quotients_are_rounded_right(library: ctypes.CDLL) -> None:
+    """Of numbers with few bits and with all of them, of products and what is next to them, and of the ends."""
+    draw = torch.Generator().manual_seed(4)
+    a, b = (torch.randint(1, 0x7F800000, (1 << 18,), generator=draw).int() for _ in range(2))
+    near = torch.randint(-2, 3, a.shape, generator=draw).int()
+    x, y = ((bits & 0x7FFFFF | 0x3F800000).view(torch.float32) for bits in (a, b & -(1 << 12)))
+    a = torch.cat([a, a & -(1 << 15), (x * y).view(torch.int32) + near])
+    b = torch.cat([b, b & -(1 << 18), y.view(torch.int32)])
+    got = torch.empty(len(a))
+    call(library.quotients, len(a), a, b, got)
+    assert torch.equal(got, a.view(torch.float32) / b.view(torch.float32))
+
+
 def elements() -> list[refnum.formats.Element]:
     return list(dict.fromkeys(fmt.element for fmt in (*NAMED, *ODD)))
 

@@ -30,6 +30,10 @@ void element_codes(i64 count, const float* x, const u32* amax, const float* tens
         out[i] = element_code(x[i], share(amax[i], Level(tensor), recipe->scaling), *recipe, random[i]);
 }
 
+void quotients(i64 count, const float* a, const float* b, float* out) {
+    for (i64 i = 0; i < count; ++i) out[i] = quotient(a[i], b[i], 1.f / b[i]);
+}
+
 void element_values(i64 count, const u8* code, const Element* element, float* out) {
     for (i64 i = 0; i < count; ++i) out[i] = value_of(code[i], *element);
 }

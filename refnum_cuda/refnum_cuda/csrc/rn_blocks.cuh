@@ -67,6 +67,17 @@ RN_HD float power_of(u32 code) {
 RN_HD float finite(float x) { return bits_of(x) == INF_BITS ? float_of(INF_BITS - 1) : x; }
 RN_HD float reciprocal_or_zero(float x) { return bits_of(x) == 0 ? 0.f : 1.f / x; }
 
+// a / b for positive numbers, given 1 / b. Where nothing can over- or underflow, one step of correction makes a product
+// the quotient, rounded right (Markstein 1990).
+RN_HD float quotient(float a, float b, float inverse) {
+    constexpr u32 FROM = 0x21800000, COUNT = 0x3c000000;  // 2**-60, and what there is from it up to 2**60
+    if (bits_of(a) - FROM < COUNT && bits_of(b) - FROM < COUNT) {
+        float near = multiply_rn(a, inverse);
+        return fma_rn(fma_rn(-near, b, a), inverse, near);
+    }
+    return a / b;
+}
+
 // The scale of a tensor, 1 where there is none.
 struct Level {
     bool given;
@@ -77,8 +88,8 @@ struct Level {
         : given(tensor != nullptr), value(tensor ? *tensor : 1.f), inverse(tensor ? 1.f / value : 1.f) {}
 
     RN_HD float times(float x) const { return given ? multiply_rn(x, value) : x; }
-    RN_HD float under(float x) const { return given ? x / value : x; }
-    RN_HD float inverse_over(float x) const { return given ? inverse / x : 1.f / x; }
+    RN_HD float under(float x) const { return given ? quotient(x, value, inverse) : x; }
+    RN_HD float inverse_over(float x) const { return given ? quotient(inverse, x, 1.f / x) : 1.f / x; }
 };
 
 // The scale of a block by its largest magnitude, as a float32 pattern, and the tensor's.
@@ -91,7 +102,7 @@ RN_HD Shared share(u32 amax_bits, const Level& level, const Scaling& by) {
     switch (by.formula) {
         case OCP:
         case STORED: {
-            float ratio = level.under(amax / by.largest);
+            float ratio = level.under(quotient(amax, by.largest, by.reciprocal));
             u32 code = scale_code(ratio < 0x1p-6f ? 0x1p-6f : ratio);
             return {code, level.inverse_over(scale_value(code)), code > TOP_E4M3};
         }
