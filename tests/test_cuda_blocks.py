@@ -324,6 +324,7 @@ def test_which_kernel_serves() -> None:
     assert kernel_of(x[:1, :16], refnum.nvfp4).name == kernel_of(x, ODD[0]).name == "rn_quantize_blocks"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fmt", [refnum.mxfp4, refnum.mxfp8_e4m3], ids=str)
 @pytest.mark.parametrize("axis", [-1, -2])
 def test_no_barrier_commit_or_wait_is_idle(fmt: Block, axis: int, monkeypatch: pytest.MonkeyPatch) -> None:
