@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import platform
@@ -61,14 +62,16 @@ def _fingerprint(source: Path, how: str) -> str:
 
 def _compile(source: Path, command: Sequence[str], name: str) -> Path:
     built = _cache_directory() / name
-    if not built.exists():
-        with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
-            fresh = Path(scratch) / name
-            done = subprocess.run(
-                [*command, "-o", str(fresh), str(source)], capture_output=True, text=True, check=False
-            )
-            assert done.returncode == 0, done.stderr
-            fresh.replace(built)  # atomic: another process sees the whole file or none
+    with built.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two processes that need it one compiles, and the other one waits
+        if not built.exists():
+            with tempfile.TemporaryDirectory(dir=built.parent) as scratch:
+                fresh = Path(scratch) / name
+                done = subprocess.run(
+                    [*command, "-o", str(fresh), str(source)], capture_output=True, text=True, check=False
+                )
+                assert done.returncode == 0, done.stderr
+                fresh.replace(built)  # atomic: a compilation that is broken off leaves nothing
     return built
 
 
