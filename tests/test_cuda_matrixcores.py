@@ -36,9 +36,9 @@ on_gpu = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), rea
 # ---- on the CPU --------------------------------------------------------------------------------------
 
 
-def packed(data: int, sizes: Sequence[int], strides: Sequence[int], box: Sequence[int]) -> bytes:
+def packed(data: int, itemsize: int, sizes: Sequence[int], strides: Sequence[int], box: Sequence[int]) -> bytes:
     """A tensor map as hopper.h reads it, and fakecuda.c writes it."""
-    return struct.pack("@Q3Q2Q3I", data, *sizes, *strides, *box).ljust(driver.TENSOR_MAP, b"\0")
+    return struct.pack("@Q3Q2Q3II", data, *sizes, *strides, *box, itemsize).ljust(driver.TENSOR_MAP, b"\0")
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ CONTRACTS = (
     *(f"posit_{function}/v1" for function in ("add", "sub", "mul", "div", "sqrt", "fma", "fmm", "convert")),
     *(f"posit_{mode}/v1" for mode in ("products", "posit", "cuposit", "quire")),
     *(f"tc.{gpu}.{kind}/v1" for gpu in ("ampere", "ada", "hopper", "blackwell") for kind in ("bf16", "f16")),
+    "tc.hopper.fp8/v1",
     "tcsplit/v1",
     *(f"mx_{function}/v1" for function in ("quantize", "amax", "dequantize", "shuffle", "unshuffle")),
 )

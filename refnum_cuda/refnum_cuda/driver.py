@@ -35,7 +35,8 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 CAPABILITY = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 TENSOR_MAP, ALIGNED = 128, 64  #: bytes of a CUtensorMap, and of what it is aligned to
-UINT16, NOT_INTERLEAVED, SWIZZLE_128B, L2_256B, ZEROS = 1, 0, 3, 3, 0  # CU_TENSOR_MAP_*
+NOT_INTERLEAVED, SWIZZLE_128B, L2_256B, ZEROS = 0, 3, 3, 0  # CU_TENSOR_MAP_*
+UINTS = {1: 0, 2: 1}  #: CU_TENSOR_MAP_DATA_TYPE_UINT8 and _UINT16, by bytes
 BAD_IMAGE, NO_IMAGE, NEWER_PTX = 200, 209, 222  #: codes of cuModuleLoadData that say something of the file
 
 
@@ -152,8 +153,8 @@ def launch(
     _call("cuLaunchKernel", function, *grid, *block, shared, stream, addresses, None)
 
 
-def tensor_map(data: int, sizes: Sequence[int], strides: Sequence[int], box: Sequence[int]) -> bytes:
-    """A CUtensorMap of elements of 16 bits, the innermost dimension first: boxes of it go to rows of 128 bytes.
+def tensor_map(data: int, itemsize: int, sizes: Sequence[int], strides: Sequence[int], box: Sequence[int]) -> bytes:
+    """A CUtensorMap of elements of 1 or 2 bytes, the innermost dimension first: boxes of it go to rows of 128 bytes.
 
     ``strides`` are those of the other dimensions, in bytes; beyond the sizes there are zeros.
     """
@@ -162,7 +163,7 @@ def tensor_map(data: int, sizes: Sequence[int], strides: Sequence[int], box: Seq
     rank = len(sizes)
     _call(
         "cuTensorMapEncodeTiled",
-        *(ctypes.addressof(room) + start, UINT16, rank, data),
+        *(ctypes.addressof(room) + start, UINTS[itemsize], rank, data),
         *((c_uint64 * rank)(*sizes), (c_uint64 * (rank - 1))(*strides)),
         *((c_uint * rank)(*box), (c_uint * rank)(*[1] * rank)),
         *(NOT_INTERLEAVED, SWIZZLE_128B, L2_256B, ZEROS),

@@ -1,4 +1,4 @@
-"""Products of matrices of 16 bits as kernels for tensor cores take them: along one batch, 16 bytes at a time."""
+"""Products of matrices as kernels for tensor cores take them: along one batch, 16 bytes at a time."""
 
 from __future__ import annotations
 
@@ -79,10 +79,15 @@ def _one_batch(x: Tensor, batch: torch.Size) -> Tensor:
 
 
 def _side(x: Tensor) -> Side:
-    """[batches, lines, terms] so that one axis can be copied 16 bytes at a time."""
-    for view, along in ((x, "t"), (x.mT, "l")):
+    """[batches, lines, terms] so that one axis can be copied 16 bytes at a time; of 8 bits that of the terms."""
+    for view, along in ((x, "t"), (x.mT, "l"))[: x.itemsize]:
         if _aligned(view):
             return Side(view, along)
+    return copied(x)
+
+
+def copied(x: Tensor) -> Side:
+    """The same of any [batches, lines, terms], copied."""
     room = ALIGNMENT // x.itemsize
     padded = x.new_empty(*x.shape[:-1], -(-x.shape[-1] // room) * room)[..., : x.shape[-1]]
     return Side(padded.copy_(x), "t")

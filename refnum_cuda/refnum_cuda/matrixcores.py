@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ctypes import c_int32, c_int64, c_void_p
 from dataclasses import dataclass, replace
 from itertools import product
@@ -115,10 +115,16 @@ def gemm(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, out_dtype: to
     assert found is not None, "covered() comes first"
     if not found[5]:
         return _chained(a, b, bias, out_dtype)
-    starts, chunk = range(0, max(1, a.shape[-1]), int(found[5])), int(found[5])
-    parts = (slice(start, start + chunk) for start in starts)
-    total = join((_chained(a[..., part], b[..., part, :], None, torch.float32) for part in parts), add=torch.add)
-    return finished(total if bias is None else total + bias, out_dtype)
+    return in_chunks(_chained, a, b, bias, int(found[5]), out_dtype)
+
+
+def in_chunks(
+    multiply: Callable[..., Tensor], a: Tensor, b: Tensor, bias: Tensor | None, chunk: int, dtype: torch.dtype
+) -> Tensor:
+    """Products of so many terms each, joined by a tree; then the bias."""
+    parts = (slice(start, start + chunk) for start in range(0, max(1, a.shape[-1]), chunk))
+    total = join((multiply(a[..., part], b[..., part, :], None, torch.float32) for part in parts), add=torch.add)
+    return finished(total if bias is None else total + bias, dtype)
 
 
 def _chained(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Tensor:

@@ -141,15 +141,18 @@ EXPORT int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz,
     return error ? LAUNCH_FAILED : SUCCESS;
 }
 
-/* A map is what hopper.h reads: base, sizes, strides, box. Others than those of refnum_cuda are not known. */
+/* A map is what hopper.h reads: base, sizes, strides, box, bytes of an element. Others than those of refnum_cuda are
+   not known.  */
 EXPORT int cuTensorMapEncodeTiled(void *map, int type, unsigned rank, void *base, const uint64_t *sizes,
                                   const uint64_t *strides, const unsigned *box, const unsigned *steps, int interleave,
                                   int swizzle, int promotion, int fill) {
-    struct { void *base; uint64_t sizes[3], strides[2]; unsigned box[3]; } it = {base, {0}, {0}, {0}};
+    const unsigned each = type + 1; /* bytes of an element */
+    struct { void *base; uint64_t sizes[3], strides[2]; unsigned box[3], each; } it = {base, {0}, {0}, {0}, each};
     (void)promotion;
     BEGIN("cuTensorMapEncodeTiled");
-    if (type != 1 || rank != 3 || interleave || swizzle != 3 || fill || (size_t)map % 64) return INVALID_VALUE;
-    if (((size_t)base | strides[0] | strides[1]) % 16 || box[0] != 64) return INVALID_VALUE;
+    if (type < 0 || type > 1) return INVALID_VALUE;
+    if (rank != 3 || interleave || swizzle != 3 || fill || (size_t)map % 64) return INVALID_VALUE;
+    if (((size_t)base | strides[0] | strides[1]) % 16 || box[0] * each != 128) return INVALID_VALUE;
     for (unsigned i = 0; i < rank; i++) {
         if (!sizes[i] || sizes[i] >> 32 || !box[i] || box[i] > 256 || steps[i] != 1) return INVALID_VALUE;
     }

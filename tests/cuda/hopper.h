@@ -35,15 +35,15 @@ inline void land(unsigned barrier) {
 // ---- boxes: what fakecuda.c writes into a tensor map -------------------------------------------------
 
 struct Map {
-    std::uint64_t base, size[3], stride[2];  // in elements of 16 bits and bytes
-    std::uint32_t box[3];
+    std::uint64_t base, size[3], stride[2];  // in elements and bytes
+    std::uint32_t box[3], each;              // bytes of an element
 };
 
 // Chunks of 16 bytes are permuted within 128 bytes.
 inline unsigned permuted(unsigned address) { return address ^ (address >> 7 & 7) << 4; }
 
 inline void copy(unsigned to, const Map& map, const int (&first)[3]) {
-    const unsigned row = map.box[0] * 2;
+    const unsigned row = map.box[0] * map.each;
     for (unsigned z = 0; z < map.box[2]; z++) {
         for (unsigned y = 0; y < map.box[1]; y++) {
             for (unsigned x = 0; x < map.box[0]; x++) {
@@ -53,10 +53,10 @@ inline void copy(unsigned to, const Map& map, const int (&first)[3]) {
                     inside = inside && at[axis] >= 0 && at[axis] < std::int64_t(map.size[axis]);
                 }
                 std::uint16_t element = 0;
-                const std::uint64_t from = map.base + at[0] * 2 + at[1] * map.stride[0] + at[2] * map.stride[1];
-                if (inside) std::memcpy(&element, reinterpret_cast<const void*>(from), 2);
-                const unsigned place = to + (z * map.box[1] + y) * row + x * 2;
-                std::memcpy(shared_memory() + permuted(place), &element, 2);
+                const std::uint64_t within = at[0] * map.each + at[1] * map.stride[0] + at[2] * map.stride[1];
+                if (inside) std::memcpy(&element, reinterpret_cast<const void*>(map.base + within), map.each);
+                const unsigned place = to + (z * map.box[1] + y) * row + x * map.each;
+                std::memcpy(shared_memory() + permuted(place), &element, map.each);
             }
         }
     }
@@ -74,29 +74,56 @@ struct Described {
         if (bits >> 62 != 1 || (bits >> 49 & 7)) fail("a descriptor of another permutation than that of 128 bytes");
     }
 
-    std::uint16_t at(unsigned line, unsigned k) const {
-        const unsigned place = along_terms ? line / 8 * stride + line % 8 * 128 + k * 2
+    std::uint16_t at(unsigned line, unsigned k) const { return element<std::uint16_t>(line, k); }
+
+    template <class Bits>
+    Bits element(unsigned line, unsigned k) const {
+        if (sizeof(Bits) == 1 && !along_terms) fail("bytes do not lie along their lines");
+        const unsigned place = along_terms ? line / 8 * stride + line % 8 * 128 + k * sizeof(Bits)
                                            : line / 64 * leading + line % 64 * 2 + k / 8 * stride + k % 8 * 128;
-        std::uint16_t element;
-        std::memcpy(&element, shared_memory() + permuted(start + place), 2);
-        return element;
+        Bits bits;
+        std::memcpy(&bits, shared_memory() + permuted(start + place), sizeof bits);
+        return bits;
     }
+};
+
+// What an instruction takes: 32 bytes of each line, of 16 bits and one format, or of 8 bits and two formats.
+template <class Format>
+struct Taken {
+    using Bits = typename Format::Bits;
+    static constexpr unsigned TERMS = 16;
+    static const TensorCore& core() { return tensor_core; }
+    static Number left(Bits bits) { return number(bits, Format::EXPONENT, Format::MANTISSA); }
+    static Number right(Bits bits) { return left(bits); }
+};
+
+template <template <class, class> class Pair, class A, class B>
+struct Taken<Pair<A, B>> {
+    using Bits = typename Pair<A, B>::Bits;
+    static constexpr unsigned TERMS = 32;
+    static const TensorCore& core() { return OF_BYTES; }
+    static Number left(Bits bits) { return number(bits, A::EXPONENT, A::MANTISSA, A::INFINITE); }
+    static Number right(Bits bits) { return number(bits, B::EXPONENT, B::MANTISSA, B::INFINITE); }
 };
 
 // A lane's elements of 64 rows.
 template <class Format>
 void multiply_add(float* sums, unsigned count, unsigned thread, Described a, Described b) {
-    auto numbers = [](const Described& x, unsigned line, Number (&to)[16]) {
-        for (unsigned k = 0; k < 16; k++) to[k] = number(x.at(line, k), Format::EXPONENT, Format::MANTISSA);
+    using From = Taken<Format>;
+    constexpr unsigned TERMS = From::TERMS;
+    auto numbers = [](const Described& x, unsigned line, auto read, Number (&to)[TERMS]) {
+        for (unsigned k = 0; k < TERMS; k++) to[k] = read(x.element<typename From::Bits>(line, k));
     };
-    Number rows[2][16], column[16];
-    for (unsigned half = 0; half < 2; half++) numbers(a, thread / 32 * 16 + thread % 32 / 4 + 8 * half, rows[half]);
+    Number rows[2][TERMS], column[TERMS];
+    for (unsigned half = 0; half < 2; half++) {
+        numbers(a, thread / 32 * 16 + thread % 32 / 4 + 8 * half, From::left, rows[half]);
+    }
     for (unsigned j = 0; j < count / 4; j++) {
         for (unsigned i = 0; i < 2; i++) {
-            numbers(b, 8 * j + thread % 4 * 2 + i, column);
+            numbers(b, 8 * j + thread % 4 * 2 + i, From::right, column);
             for (unsigned half = 0; half < 2; half++) {
                 float& sum = sums[4 * j + 2 * half + i];
-                sum = add_products(sum, rows[half], column, 16);
+                sum = add_products(sum, rows[half], column, TERMS, From::core());
             }
         }
     }
@@ -149,7 +176,7 @@ void copy_box(unsigned to, const Map* from, unsigned barrier, int x, int y, int 
     sim::boxes[barrier].push_back([=] {
         sim::copy(to, map, {x, y, z});
         sim::Barrier& it = sim::barrier_at(barrier);
-        it.bytes -= static_cast<int>(map.box[0] * map.box[1] * map.box[2] * 2);
+        it.bytes -= static_cast<int>(map.box[0] * map.box[1] * map.box[2] * map.each);
         it.settle();
     });
     if (!sim::options.late) sim::land(barrier);

@@ -230,6 +230,25 @@ def on_tensor_cores() -> list[str]:
     return wrong
 
 
+def of_eight_bits() -> list[str]:
+    """The same of floats of 8 bits, chunks of whole stages and others."""
+    random = torch.Generator(device="cpu").manual_seed(12)
+    shapes = {"small": (5, 40, 9), "large": (80, 300, 136), "no terms": (4, 0, 3), "no rows": (0, 8, 4)}
+    dtypes = (torch.float8_e4m3fn, torch.float8_e5m2)
+    contracts = ("tc.hopper.fp8/v1", *(f"tcsplit/v1(inst=tc.hopper.fp8, Kc={chunk})" for chunk in (128, 1 << 30, 48)))
+    outs = (torch.float32, torch.bfloat16, torch.float8_e5m2)
+    wrong = []
+    for (name, (m, k, n)), contract, out in itertools.product(shapes.items(), contracts, outs):
+        a, b = torch.randn(m, k, generator=random).to(dtypes[0]), torch.randn(k, n, generator=random).to(dtypes[1])
+        bias = torch.randn(n, generator=random) if out == torch.bfloat16 else None
+        got = refnum.gemm(a, b, bias, contract=contract, out_dtype=out)
+        with refnum.use_backend("reference"):
+            want = refnum.gemm(a, b, bias, contract=contract, out_dtype=out)
+        if got.shape != want.shape or serving._differing(got, want):
+            wrong.append(f"{name}, {contract}, {out}")
+    return wrong
+
+
 def written_to() -> list[str]:
     """Results that must not be written to, by kernels and by the reference."""
     a, b = (torch.ones(shape, requires_grad=True) for shape in ((2, 3), (3, 2)))

@@ -6,9 +6,11 @@ namespace sim {
 
 // ---- the model -----------------------------------------------------------------------------------
 
-// What the hardware is like: bits below the largest exponent that a term keeps, the terms of a block, the exponent of 0.
-struct TensorCore { int fraction, terms, zero; };
+// What the hardware is like: bits below the largest exponent that a term keeps, the terms of a block, the exponent of
+// 0, and bits of the fraction of a sum.
+struct TensorCore { int fraction, terms, zero, kept = 23; };
 inline TensorCore tensor_core{25, 16, -512};
+constexpr TensorCore OF_BYTES{13, 32, -512, 13};
 
 // A number: significand * 2**(exponent - mantissa).
 struct Number {
@@ -18,11 +20,13 @@ struct Number {
 };
 
 // A float of so many bits of exponent and mantissa. The exponent of a subnormal is the least one, 0 has one of its own.
-inline Number number(std::uint32_t bits, int exponent_bits, int mantissa) {
+// Where there is no Inf, the largest pattern alone is NaN.
+inline Number number(std::uint32_t bits, int exponent_bits, int mantissa, bool has_infinity = true) {
     const int bias = (1 << (exponent_bits - 1)) - 1;
     const int field = bits >> mantissa & ((1 << exponent_bits) - 1);
     const std::int64_t rest = bits & ((1u << mantissa) - 1), one = std::int64_t(field > 0) << mantissa;
-    const bool negative = bits >> (exponent_bits + mantissa) & 1, special = field == (1 << exponent_bits) - 1;
+    const bool negative = bits >> (exponent_bits + mantissa) & 1, top = field == (1 << exponent_bits) - 1;
+    const bool special = top && (has_infinity || rest == (1 << mantissa) - 1);
     const std::int64_t magnitude = rest | one;
     const int exponent = magnitude ? std::max(field, 1) - bias : tensor_core.zero;
     return {negative ? -magnitude : magnitude, exponent, mantissa, special && rest, special && !rest};
@@ -49,19 +53,19 @@ inline float special(bool nan, bool negative) {
     return x;
 }
 
-// total * 2**scale, cut toward 0 to float32; what becomes 0 is +0.
-inline float cut_to_float32(std::int64_t total, int scale) {
+// total * 2**scale, cut toward 0 to float32, or to fewer bits of its fraction; what becomes 0 is +0.
+inline float cut_to_float32(std::int64_t total, int scale, int fraction) {
     const std::uint64_t magnitude = total < 0 ? -total : total;
     if (!magnitude) return 0.0f;
     const int leading = 63 - __builtin_clzll(magnitude);
     const int exponent = std::max(leading + scale, -126);
     if (exponent > 127) return special(false, total < 0);
-    const std::int64_t kept = cut(total, scale + 23 - exponent);
-    return kept ? std::ldexp(static_cast<float>(kept), exponent - 23) : 0.0f;
+    const std::int64_t kept = cut(total, scale + fraction - exponent);
+    return kept ? std::ldexp(static_cast<float>(kept), exponent - fraction) : 0.0f;
 }
 
 // One block: c and products of so many a and b.
-inline float add_block(float c, const Number* a, const Number* b, int count) {
+inline float add_block(float c, const Number* a, const Number* b, int count, const TensorCore& core) {
     const Number accumulator = number(c);
     // 1. Specials, as IEEE 754 adds them.
     bool nan = accumulator.nan, plus = false, minus = false;
@@ -78,19 +82,19 @@ inline float add_block(float c, const Number* a, const Number* b, int count) {
     int largest = accumulator.exponent;
     for (int i = 0; i < count; i++) largest = std::max(largest, a[i].exponent + b[i].exponent);
     // 3. Terms are cut to that, and added; the sum is cut.
-    const int below = tensor_core.fraction - largest;
+    const int below = core.fraction - largest;
     std::int64_t total = cut(accumulator.significand, accumulator.exponent - accumulator.mantissa + below);
     for (int i = 0; i < count; i++) {
         const int exponent = a[i].exponent + b[i].exponent - a[i].mantissa - b[i].mantissa;
         total += cut(a[i].significand * b[i].significand, exponent + below);
     }
-    return cut_to_float32(total, -below);
+    return cut_to_float32(total, -below, core.kept);
 }
 
 // c and all products, block by block.
-inline float add_products(float c, const Number* a, const Number* b, int count) {
-    for (int i = 0; i < count; i += tensor_core.terms) {
-        c = add_block(c, a + i, b + i, std::min(tensor_core.terms, count - i));
+inline float add_products(float c, const Number* a, const Number* b, int count, const TensorCore& core) {
+    for (int i = 0; i < count; i += core.terms) {
+        c = add_block(c, a + i, b + i, std::min(core.terms, count - i), core);
     }
     return c;
 }
@@ -155,7 +159,7 @@ void multiply_add(Format, float* sums, const std::uint32_t (&a)[4], std::uint32_
                 x[k] = half(row % 8 * 4 + k % 8 / 2, row / 8 + k / 8 * 2, k);
                 y[k] = half(column * 4 + k % 8 / 2, 4 + k / 8, k);
             }
-            sums[e] = sim::add_products(sums[e], x, y, 16);
+            sums[e] = sim::add_products(sums[e], x, y, 16, sim::tensor_core);
         }
     });
 }
