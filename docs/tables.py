@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +19,20 @@ from refnum import Quire, functions, lab, mx, nn, posit, testing
 from refnum.cli.commands import COMMANDS
 from refnum.core.round import RULES
 from refnum.errors import RefnumError
-from refnum.formats import Block, Format, Posit, named
+from refnum.formats import (
+    Block,
+    FixedPoint,
+    Format,
+    Minifloat,
+    Posit,
+    bfloat16,
+    e4m3,
+    e5m2,
+    e8m0,
+    float16,
+    holds,
+    named,
+)
 from refnum.mx.profiles import ALIASES
 from refnum.posit.standard import FUNCTIONS, SECTIONS
 from refnum.sums.contracts import CONTRACTS, FAMILIES, find
@@ -31,6 +45,9 @@ REGION = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.D
 
 #: the closing lines of a docstring that says how exact its function is
 LINES = ("Exactness", "Rounding", "Special", "Standard", "Cost")
+
+#: floats that tensor cores take
+OPERANDS = {"bfloat16": bfloat16, "float16": float16, "float8_e4m3fn": e4m3, "float8_e5m2": e5m2}
 
 # ---- docstrings ----------------------------------------------------------------------------------
 
@@ -202,6 +219,44 @@ def _accumulator(held: object, kept: Any, rounding: str) -> str:
     return f"{name}, {rounding.replace('_', ' ')}"
 
 
+def upcasts() -> str:
+    """Which floats that tensor cores take hold all values of a format."""
+    formats = [*(fmt for fmt in named().values() if isinstance(fmt, Minifloat) and fmt.width <= 8 and fmt.signed)]
+    rows = [
+        (code(fmt), ", ".join(name for name, row in OPERANDS.items() if holds(row, fmt)) or "none")
+        for fmt in (*(Posit(n) for n in (8, 12, 13, 16)), *formats)
+    ]
+    return table(("format", "exact in"), rows)
+
+
+def upcasts_of_blocks() -> str:
+    """For which scales floats of 16 bits hold all values of a block."""
+    blocks = ((name, fmt) for name, fmt in named().items() if isinstance(fmt, Block))
+    rows = [(code(name), *(_scales(row, fmt) for row in (bfloat16, float16))) for name, fmt in blocks]
+    return table(("format", "scales in bfloat16", "scales in float16"), rows)
+
+
+def _scales(row: Minifloat, fmt: Block) -> str:
+    if fmt.scale != e8m0:
+        return "all, without a factor of the tensor"
+    low, high = exact_scales(row, fmt)
+    return f"2^{low} to 2^{high}"
+
+
+def exact_scales(row: Minifloat, fmt: Block) -> tuple[int, int]:
+    """Exponents of e8m0 with which every element of a block is a float of the row."""
+    element = fmt.element
+    if isinstance(element, FixedPoint):
+        finest, largest = -element.fraction, Fraction(2) ** (element.width - 1 - element.fraction)
+    else:
+        assert isinstance(element, Minifloat)
+        finest, largest = element.min_scale - element.mantissa, Fraction(element.max_value)
+    high = row.max_scale
+    while largest * Fraction(2) ** high > Fraction(row.max_value):
+        high -= 1
+    return max(row.min_scale - row.mantissa - finest, -e8m0.bias), high
+
+
 def uncovered() -> str:
     """Contracts that have a name and no definition."""
     return table(("contract", "why there is none"), ((code(f"tc.{name}.*"), why) for name, why in UNCOVERED.items()))
@@ -293,6 +348,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "contracts_cdna": partial(contracts, "tc.cdna"),
     "contracts_unversioned": partial(contracts, "unversioned/"),
     "tensor_cores": tensor_cores,
+    "upcasts": upcasts,
+    "upcasts_of_blocks": upcasts_of_blocks,
     "uncovered": uncovered,
     "modes": modes,
     "errors": errors,

@@ -199,9 +199,9 @@ def test_examples_of_the_self_test(kernels: Kernels) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chunk", [None, 128])
+@pytest.mark.parametrize("chunk", [None, 384])
 def test_no_barrier_commit_or_wait_is_idle(chunk: int | None) -> None:
-    a, b, bias = spread(70, 128 * 14, 140, (E4M3, E5M2))
+    a, b, bias = spread(70, 128 * 14, 260, (E4M3, E5M2))
     kernels = Kernels.of_file("wgmma_fp8.cu", "rn_wgmma_e4m3_e5m2_narrow", "rn_wgmma_e4m3_e5m2_split_narrow")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "tensor_map", packed)

@@ -1,4 +1,4 @@
-"""Products on tensor cores under tc.hopper.bf16/v1 and tc.hopper.f16/v1, beside cuBLAS."""
+"""Products on tensor cores under tc.hopper.bf16/v1, f16 and fp8, beside cuBLAS."""
 
 from __future__ import annotations
 
@@ -39,10 +39,24 @@ PRODUCTS = (
 )
 
 
+#: of 8 bits: the terms of operands lie side by side
+EIGHT_BITS = (
+    Product("8192^3", 8192, 8192, 8192, LARGE),
+    Product("4096^3", 4096, 4096, 4096, LARGE),
+    *(Product(f"{rows} x 4096 x 4096", rows, 4096, 4096, SMALL) for rows in (16, 64, 1024)),
+)
+SPLIT = "tcsplit/v1(inst=tc.hopper.fp8, Kc={})"
+
+
 def rows() -> Iterator[Row]:
     """Normal variates; by default the columns of b lie side by side, as weights do."""
     for product in PRODUCTS:
         yield _row(product)
+    for product in EIGHT_BITS:
+        yield _row_of_eight_bits(product, "tc.hopper.fp8/v1")
+    for product in EIGHT_BITS[:3]:
+        yield _row_of_eight_bits(product._replace(target="promotion >= 70 % of cuBLAS"), SPLIT.format(128))
+    yield _row_of_eight_bits(EIGHT_BITS[0]._replace(target=""), SPLIT.format(512))
 
 
 def _row(product: Product) -> Row:
@@ -57,5 +71,23 @@ def _row(product: Product) -> Row:
         beside={"torch.mm": lambda: a @ b},
         operations=2 * rows * terms * columns,
         bytes=2 * (rows * terms + terms * columns + rows * columns),
+        target=target,
+    )
+
+
+def _row_of_eight_bits(product: Product, contract: str) -> Row:
+    """Beside the scaled product of torch, with scales of 1 and fast accumulation: by the same instructions."""
+    name, rows, terms, columns, target, *_ = product
+    a = torch.randn(rows, terms, device="cuda").to(torch.float8_e4m3fn)
+    b = torch.randn(columns, terms, device="cuda").to(torch.float8_e4m3fn).mT
+    one, dtype = torch.ones((), device="cuda"), torch.bfloat16
+    return Row(
+        f"{contract} {name}",
+        ours=lambda: refnum.gemm(a, b, contract=contract, out_dtype=dtype),
+        beside={
+            "torch._scaled_mm": lambda: torch._scaled_mm(a, b, one, one, out_dtype=dtype, use_fast_accum=True),
+        },
+        operations=2 * rows * terms * columns,
+        bytes=rows * terms + terms * columns + 2 * rows * columns,
         target=target,
     )
