@@ -199,21 +199,22 @@ def test_examples_of_the_self_test(kernels: Kernels) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("chunk", [None, 384])
-def test_no_barrier_commit_or_wait_is_idle(chunk: int | None) -> None:
-    a, b, bias = spread(70, 128 * 14, 260, (E4M3, E5M2))
+def test_no_barrier_commit_or_wait_is_idle() -> None:
+    a, b, bias = spread(70, 128 * 17, 260, (E4M3, E5M2))
     kernels = Kernels.of_file("wgmma_fp8.cu", "rn_wgmma_e4m3_e5m2_narrow", "rn_wgmma_e4m3_e5m2_split_narrow")
+    chunks = {None: CHAIN, 1024: split(1024)}  # of more stages than there are
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "tensor_map", packed)
-        want = refnum.gemm(a, b, bias, contract=split(chunk) if chunk else CHAIN)
-        assert_bit_equal(gemm(kernels, a, b, bias, chunk=chunk, blocks=1), want)
+        want = {chunk: refnum.gemm(a, b, bias, contract=contract) for chunk, contract in chunks.items()}
 
         def differs(choice: Choice) -> bool:
             try:
-                return not torch.equal(gemm(kernels, a, b, bias, chunk=chunk, blocks=1, choice=choice), want)
+                pairs = [(gemm(kernels, a, b, bias, chunk=k, blocks=1, choice=choice), want[k]) for k in chunks]
             except SimulationError:
                 return True
+            return not all(torch.equal(got, right) for got, right in pairs)
 
+        assert not differs(CHOICES[0])
         sites = kernels.sites()
         assert len(sites) > 3
         for number, what in sites.items():
@@ -232,6 +233,14 @@ def test_products_are_the_references_for_every_shape() -> None:
 # ---- on a GPU ------------------------------------------------------------------------------------------
 
 
+def assert_same_on_gpu(a: Tensor, b: Tensor, bias: Tensor | None, contract: str, dtype: torch.dtype) -> None:
+    """A kernel has the reference's bits."""
+    want = refnum.gemm(a, b, bias, contract=contract, out_dtype=dtype)
+    with refnum.use_backend("cuda"):
+        got = refnum.gemm(a.cuda(), b.cuda(), bias if bias is None else bias.cuda(), contract=contract, out_dtype=dtype)
+    assert_bit_equal(got.cpu(), want)
+
+
 class TestOnGpu:
     """What `nox -s cuda` runs."""
 
@@ -239,25 +248,28 @@ class TestOnGpu:
 
     @pytest.mark.parametrize("mix", MIXES, ids=str)
     def test_every_layout_has_the_references_bits(self, mix: Mix) -> None:
-        for m, k, n in ((3, 40, 24), (40, 200, 24), (136, 72, 264), (131, 37, 75), (300, 600, 520)):
+        """Terms side by side, and lines, which are copied; every tiling but the wide one."""
+        for m, k, n in ((3, 40, 24), (40, 200, 24), (136, 72, 264), (131, 37, 75)):
             a, b, bias = spread(m, k, n, mix)
-            with refnum.use_backend("cuda"):
-                for contract in (CHAIN, split(128), split(40)):
-                    got = refnum.gemm(a.cuda(), b.cuda(), bias.cuda(), contract=contract)
-                    assert_bit_equal(got.cpu(), refnum.gemm(a, b, bias, contract=contract))
-                    got = refnum.gemm(
-                        a.cuda(), b.mT.contiguous().cuda().mT, contract=contract, out_dtype=torch.bfloat16
-                    )
-                    assert_bit_equal(got.cpu(), refnum.gemm(a, b, contract=contract, out_dtype=torch.bfloat16))
+            for contract in (CHAIN, split(128), split(40)):
+                assert_same_on_gpu(a, b, bias, contract, torch.float32)
+                assert_same_on_gpu(a.mT.contiguous().mT, b.mT.contiguous().mT, None, contract, torch.bfloat16)
+
+    def test_many_chunks_are_joined_by_the_tree(self) -> None:
+        """Of 1 to 19 chunks: nodes in registers, and in memory; more tiles than processors."""
+        for chunks, mix in zip((2, 4, 5, 8, 19), itertools.cycle(MIXES), strict=False):
+            for m, n in ((3, 40), (50, 70), (140, 200)):
+                assert_same_on_gpu(*spread(m, 128 * chunks - 5, n, mix), split(128), torch.float32)
+        assert_same_on_gpu(*spread(1600, 128 * 6, 1600, (E4M3, E4M3)), split(128), torch.float32)
+
+    def test_wide_tiles_have_the_references_bits(self) -> None:
+        assert_same_on_gpu(*spread(1600, 200, 1700, (E4M3, E5M2)), CHAIN, torch.float16)
 
     def test_every_code_has_the_references_bits(self) -> None:
         codes = torch.arange(256, dtype=torch.int16).to(torch.uint8)
         x = torch.stack([codes, codes.flip(0)], 1)
         for left, right in MIXES:
-            a, b = x.view(left), x.view(right).mT
-            with refnum.use_backend("cuda"):
-                got = refnum.gemm(a.cuda(), b.cuda(), contract=CHAIN)
-            assert_bit_equal(got.cpu(), refnum.gemm(a, b, contract=CHAIN))
+            assert_same_on_gpu(x.view(left), x.view(right).mT, None, CHAIN, torch.float32)
 
     @pytest.mark.parametrize("contract", [CHAIN, split(128)])
     def test_a_row_has_the_same_bits_in_any_batch(self, contract: str) -> None:
