@@ -37,6 +37,7 @@ ALIGNMENT = 16  #: bytes: of what is read together, and of the scales behind the
 SIGNED_ZERO = -(1 << 24)  #: an exponent far below that of a decoded 0
 SMALLEST = -150  #: log2 of half the least float32: what is that or less is 0 in float32
 LARGEST_POWER = 127  #: log2 of what float32 holds
+LIMIT = 1 << 30  #: elements of a block are fewer
 
 
 # ---- structs of csrc -----------------------------------------------------------------------------
@@ -311,11 +312,11 @@ def recipe_of(fmt: str, profile: str, scale: str | None, rounding: str, dtype: t
 
 
 def covered(x: Tensor, fmt: str, profile: str, scale: str | None, rounding: str, *_: Any) -> bool:
-    """Whether there is a kernel: not for logarithms, sums in the dtype, and bytes of elements of two blocks."""
+    """Whether there is a kernel: not for logarithms, sums in the dtype, bytes that two blocks share, and vast blocks."""
     made = recipe_of(fmt, profile, scale, rounding, x.dtype)
     exact = made.profile.halves == made.profile.exponents == "exact"
-    bytewise = made.fmt.tile[1] % made.fmt.packed == 0
-    return exact and bytewise and abs(made.fmt.element.max_scale) < LARGEST_POWER
+    counted = made.fmt.tile[1] % made.fmt.packed == 0 and prod(made.fmt.tile) < LIMIT
+    return exact and counted and abs(made.fmt.element.max_scale) < LARGEST_POWER
 
 
 # ---- the operation -------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ struct Block {
     i64 outer, rows, columns, inner;  // where it begins
     Tile tile;
 
-    RN_HD i64 place(i64 element, const Strides& stride) const {
+    RN_HD i64 place(i32 element, const Strides& stride) const {
         return stride.place(outer, rows + element / tile.columns, columns + element % tile.columns, inner);
     }
 };
@@ -45,31 +45,31 @@ extern "C" __global__ void rn_quantize_blocks(const __grid_constant__ rn::Values
                                               rn::u8* elements, void* scales, rn::i32 wide) {
     using namespace rn;
     i64 across = size.columns / tile.columns, down = size.rows / tile.rows;
-    i64 blocks = size.outer * size.inner * down * across, count = static_cast<i64>(tile.rows) * tile.columns;
-    i64 bytes_a_row = size.columns / tile.packed;
+    i64 blocks = size.outer * size.inner * down * across, bytes_a_row = size.columns / tile.packed;
+    i32 count = tile.rows * tile.columns, bytes = tile.columns / tile.packed;  // of a block, of its rows
     Level level(tensor);
     for_each(blocks * WARP, [&](i64 thread) {
-        i64 number = thread / WARP, lane = thread % WARP;
+        i64 number = thread / WARP;
+        i32 lane = static_cast<i32>(thread % WARP);
         i64 matrix = number / (across * down), row = number / across % down * tile.rows;
         Block block{matrix / size.inner, row, number % across * tile.columns, matrix % size.inner, tile};
         // 1. The largest magnitude.
         u32 amax = 0;
-        for (i64 e = lane; e < count; e += WARP)
+        for (i32 e = lane; e < count; e += WARP)
             amax = most_of(amax, bits_of(load(x, block.place(e, x.stride))) & MAGNITUDE_BITS);
         for (i32 lanes = WARP / 2; lanes > 0; lanes /= 2) amax = most_of(amax, __shfl_xor_sync(ALL, amax, lanes));
         // 2. The scale.
         Shared shared = share(amax, level, recipe.scaling);
         if (lane == 0) store_scale(scales, wide, number, shared.scale);
         // 3. The elements, byte by byte.
-        for (i64 byte = lane; byte < count / tile.packed; byte += WARP) {
+        for (i32 byte = lane; byte < count / tile.packed; byte += WARP) {
             u32 bits = 0;
             for (i32 k = 0; k < tile.packed; ++k) {
-                i64 e = byte * tile.packed + k;
+                i32 e = byte * tile.packed + k;
                 u32 threshold = random.data ? static_cast<const u16*>(random.data)[block.place(e, random.stride)] : 0;
                 bits |= element_code(load(x, block.place(e, x.stride)), shared, recipe, threshold) << 4 * k;
             }
-            i64 bytes = tile.columns / tile.packed, r = row + byte / bytes;
-            i64 at = (matrix * size.rows + r) * bytes_a_row + block.columns / tile.packed + byte % bytes;
+            i64 at = (matrix * size.rows + row + byte / bytes) * bytes_a_row + block.columns / tile.packed + byte % bytes;
             elements[at] = static_cast<u8>(bits);
         }
     });
