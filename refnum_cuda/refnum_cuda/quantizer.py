@@ -312,7 +312,7 @@ def recipe_of(fmt: str, profile: str, scale: str | None, rounding: str, dtype: t
 
 
 def covered(x: Tensor, fmt: str, profile: str, scale: str | None, rounding: str, *_: Any) -> bool:
-    """Whether there is a kernel: not for logarithms, sums in the dtype, bytes that two blocks share, and vast blocks."""
+    """Whether there is a kernel: not for logarithms, sums in the dtype, bytes that two blocks share, vast blocks."""
     made = recipe_of(fmt, profile, scale, rounding, x.dtype)
     exact = made.profile.halves == made.profile.exponents == "exact"
     counted = made.fmt.tile[1] % made.fmt.packed == 0 and prod(made.fmt.tile) < LIMIT
