@@ -68,11 +68,11 @@ class Problem(NamedTuple):
 def problem(a: Tensor, b: Tensor, bias: Tensor | None, out: Tensor) -> Problem:
     """The product of a and b, to be written to ``out``; operands that kernels cannot read as they are are copied."""
     batch = out.shape[:-2]
-    addend = None if bias is None else _one_batch(bias.expand(out.shape), batch)
-    return Problem(_side(_one_batch(a, batch)), _side(_one_batch(b, batch).mT), addend, _one_batch(out, batch))
+    addend = None if bias is None else one_batch(bias.expand(out.shape), batch)
+    return Problem(_side(one_batch(a, batch)), _side(one_batch(b, batch).mT), addend, one_batch(out, batch))
 
 
-def _one_batch(x: Tensor, batch: torch.Size) -> Tensor:
+def one_batch(x: Tensor, batch: torch.Size) -> Tensor:
     """A matrix, or matrices along one axis; copied where no stride leads from each to the next one."""
     x = x.detach().resolve_neg()
     return x.expand(*batch, *x.shape[-2:]).reshape(prod(batch), *x.shape[-2:])

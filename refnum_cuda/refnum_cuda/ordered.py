@@ -17,9 +17,9 @@ from torch import Tensor
 from refnum.sums.operands import product_shape
 
 from . import launch
+from .matrices import RESULTS, Matrix, one_batch
 
 CONTRACT = re.compile(r"chain/v1|tree/v1\(Kc=(\d+)\)")
-RESULTS = (torch.float32, torch.bfloat16, torch.float16)  #: rn::Result; operands are of these dtypes, too
 MOST_BLOCKS = (1 << 31) - 1
 UNIT = 16  #: bytes that are copied at a time, where they lie together
 REUSE = 1024  #: lines of the other operand, from which on it pays to lay one out anew
@@ -59,16 +59,6 @@ def _comes_in_units(x: Tensor, along_terms: bool, chunk: int) -> bool:
     aligned = x.data_ptr() % UNIT == 0 and all(x.stride(i) % unit == 0 for i in (0, far) if x.shape[i] > 1)
     whole = x.shape[near] % unit == 0 and (chunk % unit == 0 or not along_terms)
     return x.stride(near) == 1 and aligned and whole
-
-
-class Matrix(ctypes.Structure):
-    """rn::Matrix; it holds the tensor, too."""
-
-    _fields_ = (("data", c_void_p), ("batch", c_int64), ("row", c_int64), ("column", c_int64))
-
-    def __init__(self, x: Tensor | None) -> None:
-        super().__init__(*((None, 0, 0, 0) if x is None else (x.data_ptr(), *x.stride())))
-        self.tensor = x
 
 
 class Size(ctypes.Structure):
@@ -173,8 +163,8 @@ def prepared(
     hold. Large operands may be copied, as float32.
     """
     batch = out.shape[:-2]
-    x, y, to = (_one_batch(side, batch) for side in (a, b.mT, out))  # lines of terms
-    z = None if bias is None else _one_batch(bias.expand(out.shape), batch)
+    x, y, to = (one_batch(side, batch) for side in (a, b.mT, out))  # lines of terms
+    z = None if bias is None else one_batch(bias.expand(out.shape), batch)
     tiling, transposed = plan
     if transposed:
         x, y, to, z = y, x, to.mT, None if z is None else z.mT
@@ -212,12 +202,6 @@ def _operand(x: Tensor, chunk: int, lay_out: bool) -> Operand:
     found = Operand.of(x, chunk)
     straight = x.dtype == torch.float32 and found.wide and not found.along_terms
     return Operand.laid_out(x) if lay_out and not straight else found
-
-
-def _one_batch(x: Tensor, batch: torch.Size) -> Tensor:
-    """A matrix, or matrices along one axis; copied where no stride leads from each to the next one."""
-    x = x.detach().resolve_neg()
-    return x.expand(*batch, *x.shape[-2:]).reshape(prod(batch), *x.shape[-2:])
 
 
 def _order(contract: str, terms: int) -> tuple[str, int]:

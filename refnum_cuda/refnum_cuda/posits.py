@@ -20,6 +20,7 @@ from refnum.sums.ordered import K_PAD
 from refnum.sums.posits import posit_mm_reference
 
 from . import launch, parameters
+from .matrices import Matrix
 from .serving import Operation
 
 NARROWEST, WIDEST = 3, 32  #: bits of a posit
@@ -27,16 +28,6 @@ SIGNIFICANT, SCALES = 24, 126  #: of normal float32 values: bits, and the magnit
 TERMS = 16  #: of a panel
 THREADS = 256  #: of every block
 TABLES = 12 * 256 + 16  #: bytes
-
-
-class Matrix(ctypes.Structure):
-    """rn::Matrix; it holds the tensor, which must live until the kernel has been launched."""
-
-    _fields_ = (("data", c_void_p), ("batch", c_int64), ("row", c_int64), ("column", c_int64))
-
-    def __init__(self, x: Tensor | None) -> None:
-        super().__init__(*((None, 0, 0, 0) if x is None else (x.data_ptr(), *x.stride())))
-        self.tensor = x
 
 
 class Source(ctypes.Structure):

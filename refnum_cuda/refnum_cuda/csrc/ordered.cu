@@ -2,6 +2,7 @@
 //
 // A block makes tiles of the result, one after the other. A thread makes a few of their elements, and each element by
 // itself: k ascends, a fused multiply-add a term. So its bits know nothing of tilings, grids or batches.
+#include "rn_matrix.cuh"
 #include "rn_panels.cuh"
 
 namespace rn {
@@ -43,10 +44,10 @@ RN_HD i32 place_of(i32 i, i32 rank) {
 // Where in a tile a thread's elements are. Lanes go down in pairs: then of the lanes that are served together the even
 // ones read one part of a's lines, and pairs one part of b's, which takes half the time.
 template <class Tile>
-struct Place {
+struct Seat {
     i32 row_rank, column_rank;
 
-    RN_HD explicit Place(i32 thread) {
+    RN_HD explicit Seat(i32 thread) {
         constexpr i32 ABREAST = Tile::N / Tile::TN / Tile::LANES, PAIR = Tile::LANES < 32 ? 2 : 1;
         const i32 warp = thread / 32, lane = thread % 32;
         row_rank = warp / ABREAST * (32 / Tile::LANES) + lane / (PAIR * Tile::LANES) * PAIR + lane % PAIR;
@@ -59,16 +60,6 @@ struct Place {
 
 // ---- what the host passes ------------------------------------------------------------------------
 
-struct Matrix {
-    void* data;
-    i64 batch, row, column;  // strides, in elements
-
-    template <class Format>
-    RN_HD typename Format::Bits* at(i64 b, i64 r, i64 c) const {
-        return static_cast<typename Format::Bits*>(data) + b * batch + r * row + c * column;
-    }
-};
-
 struct Size {
     i64 batches, rows, columns, terms;
     i64 chunk;  // terms of a leaf
@@ -79,10 +70,6 @@ struct Workspace {
     float* data;
     i64 levels;
 };
-
-enum Result : i32 { FLOAT32, BFLOAT16, FLOAT16 };
-
-RN_HD i64 least(i64 x, i64 y) { return x < y ? x : y; }
 
 // ---- terms, in the order in which they are added -------------------------------------------------
 
@@ -126,7 +113,7 @@ struct Sums {
     // Call use(sum, row, column) for each whose place in the tile is inside. The rows move up in turn, so that they
     // can be at hand one by one: all at once would need more registers than there are.
     template <class Inside, class Use>
-    RN_HD void each_by_row(Place<Tile> place, Inside inside, Use use) {
+    RN_HD void each_by_row(Seat<Tile> place, Inside inside, Use use) {
 #pragma unroll 1
         for (i32 i = 0; i < Tile::TM; i++) {
             i32 r = place.row(i);
@@ -181,7 +168,7 @@ struct Term {
 
 // Terms side by side: a thread takes four terms of few lines, of the first ROWS rows.
 template <i32 ROWS, class Tile, class Left, class Right>
-RN_HD void add_four_terms(Sums<Tile>& sums, const float* left, const float* right, i32 k, Place<Tile> place) {
+RN_HD void add_four_terms(Sums<Tile>& sums, const float* left, const float* right, i32 k, Seat<Tile> place) {
     float x[ROWS][4], y[4];
     load(y, right + Right::place(place.column(0), k));
 #pragma unroll
@@ -194,7 +181,7 @@ RN_HD void add_four_terms(Sums<Tile>& sums, const float* left, const float* righ
 }
 
 template <i32 ROWS, class Tile, class Left, class Right>
-RN_HD void add_few_rows(Sums<Tile>& sums, const float* left, const float* right, i32 count, Place<Tile> place) {
+RN_HD void add_few_rows(Sums<Tile>& sums, const float* left, const float* right, i32 count, Seat<Tile> place) {
     static_assert(Tile::TN == 1, "a column a thread");
     if (count == Tile::TERMS) {
 #pragma unroll
@@ -213,7 +200,7 @@ RN_HD void add_few_rows(Sums<Tile>& sums, const float* left, const float* right,
 
 // A last stage of fewer terms is not filled up: one more +0 would make +0 of -0.
 template <class Tile, class Left, class Right>
-RN_HD void add_terms(Sums<Tile>& sums, const float* left, const float* right, i32 count, i32 rows, Place<Tile> place) {
+RN_HD void add_terms(Sums<Tile>& sums, const float* left, const float* right, i32 count, i32 rows, Seat<Tile> place) {
     if constexpr (Tile::BY_LINE) {
         if (place.row(1) < rows) {
             add_few_rows<Tile::TM, Tile, Left, Right>(sums, left, right, count, place);
@@ -275,7 +262,7 @@ __device__ __forceinline__ void product(const Operand& a, const Operand& b, cons
     const i32 thread = static_cast<i32>(threadIdx.x) % Tile::THREADS;
     const bool brings = static_cast<i32>(threadIdx.x) >= Tile::BLOCK - Tile::THREADS;
     const bool adds = static_cast<i32>(threadIdx.x) < Tile::THREADS;
-    const Place<Tile> place(thread);
+    const Seat<Tile> place(thread);
 
     const i64 down = (size.rows + Tile::M - 1) / Tile::M, across = (size.columns + Tile::N - 1) / Tile::N;
     for (i64 tile = blockIdx.x; tile < size.batches * down * across; tile += gridDim.x) {
