@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ HERE = {"gpu": "NVIDIA H200", "driver": "580.1", "torch": "2.11.0", "date": "202
 
 
 @pytest.fixture(autouse=True)
-def _records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     files = {f"{stem}.sm_90a.cubin": f"{stem} as it is" for stem in ("exact", "ordered", "posits", "quires")}
     monkeypatch.setattr(modules, "manifest", lambda: {"files": files | {"exact.sm_80.cubin": "for another GPU"}})
     monkeypatch.setattr(hardware, "RECORDS", tmp_path / "hardware.json")
@@ -38,8 +39,12 @@ def test_the_farthest_trial_of_a_file_counts() -> None:
 
 def test_a_changed_file_is_another_file() -> None:
     hardware.add(Record("tests", **HERE, files={"exact.sm_90a.cubin": "exact as it was", "exact.sm_80.cubin": "none"}))
-    assert hardware.summary("sm_90a") == "not verified on hardware: exact, ordered, posits, quires"
-    assert hardware.summary("sm_80") == "not verified on hardware: exact"
+    assert hardware.summary("sm_90a") == (
+        "not verified on hardware since they were changed, before that on NVIDIA H200, driver 580.1: exact; "
+        "not verified on hardware: ordered, posits, quires"
+    )
+    hardware.add(Record("tests", **HERE, files={"exact.sm_90a.cubin": "exact as it is"}))
+    assert hardware.summary("sm_90a").startswith("verified by the tests on NVIDIA H200, driver 580.1: exact; not ver")
 
 
 def test_two_machines_are_told_apart() -> None:

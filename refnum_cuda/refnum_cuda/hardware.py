@@ -48,33 +48,34 @@ def add(record: Record) -> None:
 def summary(target: str) -> str:
     """How far the files for a target were tried, and where.
 
-    Of each file the farthest trial counts; what there is none of is said to be not verified on hardware.
+    Of each file the farthest trial counts. One that was changed since is not verified on hardware; it is told apart
+    from those that never ran.
     """
-    files = [name for name in modules.manifest()["files"] if name.split(".")[1] == target]
     groups: dict[str, list[str]] = {}
-    for name in files:
-        groups.setdefault(_standing(name), []).append(name.split(".")[0])
-    order = sorted(groups, key=[*(_place(level, record) for level in LEVELS for record in records()), UNTRIED].index)
-    return "; ".join(f"{words}: {', '.join(groups[words])}" for words in order)
+    for name, checksum in modules.manifest()["files"].items():
+        stem, architecture = name.split(".")[:2]
+        if architecture == target:
+            groups.setdefault(_standing(name, checksum), []).append(stem)
+    order = [*(f"{words} {_place(record)}" for words in LEVELS.values() for record in records())]
+    order += [f"{CHANGED} {_place(record)}" for record in records()]
+    return "; ".join(f"{words}: {', '.join(groups[words])}" for words in sorted(groups, key=[*order, NEVER].index))
 
 
-UNTRIED = "not verified on hardware"
+CHANGED = "not verified on hardware since they were changed, before that on"
+NEVER = "not verified on hardware"
 
 
-def _standing(name: str) -> str:
+def _standing(name: str, checksum: str) -> str:
     """The words for a file's farthest trial."""
-    checksum = modules.manifest()["files"][name]
-    tried = (
-        _place(level, record)
-        for level in LEVELS
-        for record in records()
-        if record.level == level and record.files.get(name) == checksum
-    )
-    return next(tried, UNTRIED)
+    for level, words in LEVELS.items():
+        for record in records():
+            if record.level == level and record.files.get(name) == checksum:
+                return f"{words} {_place(record)}"
+    return next((f"{CHANGED} {_place(record)}" for record in records() if name in record.files), NEVER)
 
 
-def _place(level: str, record: Record) -> str:
-    return f"{LEVELS[level]} {record.gpu}, driver {record.driver}"
+def _place(record: Record) -> str:
+    return f"{record.gpu}, driver {record.driver}"
 
 
 # ---- this machine --------------------------------------------------------------------------------
