@@ -83,6 +83,14 @@ def typing(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def kernels(session: nox.Session) -> None:
+    """Compile every kernel for every architecture, with warnings and spills as errors, and install the wheel."""
+    install(session, "cli")
+    session.install(*CONSTRAINTS, "--no-deps", "./refnum_cuda")
+    session.run("refnum", "doctor")  # which backend serves, and why
+
+
+@nox.session(default=False)
 def conformance(session: nox.Session) -> None:
     """Compare every operation with independent oracles, print the table, then compile for every format.
 
