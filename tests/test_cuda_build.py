@@ -146,6 +146,31 @@ def test_every_source_compiles_for_every_architecture_twice_the_same(nvrtc: buil
     assert len(contents(tmp_path / "one")) == 1 + len(build.TARGETS) * len(list(bridge.CSRC.glob("*.cu")))
 
 
+#: file -> machine instructions for Hopper that it has to have, and those that would be a slower or another way
+INSTRUCTIONS = {
+    "wgmma": ("HGMMA UTMALDG", "FFMA HMMA"),
+    "wgmma_fp8": ("QGMMA UTMALDG", "FFMA HMMA"),
+    "residues": ("IGMMA IMMA", "FFMA"),
+    "matrixcore": ("HMMA LDSM", "FFMA"),
+    "ordered": ("FFMA", "FMUL HMMA"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stem", INSTRUCTIONS)
+def test_machine_code_has_the_instructions_that_were_meant(nvrtc: build.Nvrtc, stem: str, tmp_path: Path) -> None:
+    tool = shutil.which("cuobjdump")
+    if tool is None:
+        pytest.skip("no cuobjdump on the PATH: it comes with a CUDA toolkit")
+    cubin = tmp_path / "it.cubin"
+    cubin.write_bytes(nvrtc.compile(bridge.CSRC / f"{stem}.cu", "sm_90a"))
+    code = subprocess.run([tool, "-sass", str(cubin)], check=True, capture_output=True, text=True).stdout
+    found = set(re.findall(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\d+ )?([A-Z0-9]+)", code, re.MULTILINE))
+    wanted, unwanted = (set(names.split()) for names in INSTRUCTIONS[stem])
+    assert wanted <= found
+    assert not found & (unwanted | {"LDL", "STL"})  # local memory: registers that were spilled
+
+
 # ---- what Python knows of kernels ----------------------------------------------------------------
 
 
