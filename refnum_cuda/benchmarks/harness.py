@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -56,7 +57,12 @@ class Result:
         ratios = ", ".join(f"{ratio:.3g} x {name}" for name, ratio in self.ratios.items())
         rates = (f"{rate:.4g}" if rate else "" for rate in (self.tops, self.terabytes))
         words = (self.target, "; ".join(filter(None, (self.note, *self.failures.values()))))
-        return (self.name, f"{self.seconds * 1e3:.4g}", *rates, ratios, *words)
+        return (self.name, f"{self.seconds * 1e3:.4g}" if self.timed else "", *rates, ratios, *words)
+
+    @property
+    def timed(self) -> bool:
+        """Whether ours ran."""
+        return self.seconds < math.inf
 
 
 HEADER = ("row", "ms", "TOPS", "TB/s", "time, as a multiple of", "asked", "note")
@@ -75,8 +81,8 @@ def timed(rows: Iterable[Row]) -> Iterable[Result]:
             except (RuntimeError, ValueError) as error:  # errors of refnum and of torch: they become part of the result
                 failures[name] = f"{name}: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
         seconds = medians(candidates)
-        own = seconds.pop("ours", float("nan"))
-        ratios = {name: own / other for name, other in seconds.items()}
+        own = seconds.pop("ours", math.inf)  # what could not be timed is never done
+        ratios = {name: own / other for name, other in seconds.items() if own < math.inf}
         yield Result(
             *(row.name, own, row.operations / own / 1e12, row.bytes / own / 1e12, ratios, row.target, row.note),
             failures,
@@ -171,7 +177,7 @@ def launch(
 def write(results: list[Result], folder: Path, topic: str) -> None:
     """The results of a topic as JSON and as a table."""
     folder.mkdir(parents=True, exist_ok=True)
-    record = {"machine": hardware.machine(), "rows": [asdict(result) for result in results]}
+    record = {"machine": hardware.machine(), "rows": [_record(result) for result in results]}
     (folder / f"{topic}.json").write_text(json.dumps(record, indent=1) + "\n")
     lines = [
         "| " + " | ".join(cells) + " |" for cells in (HEADER, ["---"] * len(HEADER), *(r.cells() for r in results))
@@ -179,3 +185,7 @@ def write(results: list[Result], folder: Path, topic: str) -> None:
     about = ", ".join(f"{name} {value}" for name, value in record["machine"].items())
     text = f"# {topic.capitalize()}\n\n{about}. Medians on the device's clock, graphs replayed in turns.\n\n"
     (folder / f"{topic}.md").write_text(text + "\n".join(lines) + "\n")
+
+
+def _record(result: Result) -> dict[str, Any]:
+    return asdict(result) | {"seconds": result.seconds if result.timed else None}

@@ -35,7 +35,7 @@ def _figure(topic: str, gpu: str, bars: list[tuple[str, float]]) -> Figure:
     drawn = axes.barh(names, [ratio - 1 for ratio in ratios], left=1, color=[_color(ratio) for ratio in ratios])
     axes.bar_label(drawn, [f" {ratio:.2g} " for ratio in ratios], fontsize=8)
     axes.set_xscale("log", base=2)
-    axes.set_xlim(min(ratios) / 1.6, max(max(ratios), 1) * 1.6)
+    axes.set_xlim(min(ratios) / 4, max(max(ratios), 1) * 1.6)
     axes.axvline(1, color="black", linewidth=0.8)
     axes.tick_params(axis="y", labelsize=8)
     axes.set_xlabel("time of refnum_cuda as a multiple of the yardstick's (left of 1: faster)")
