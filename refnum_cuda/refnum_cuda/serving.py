@@ -164,7 +164,7 @@ def _on(device: torch.device, argument: Any) -> Any:
 
 def _differing(got: Tensor, want: Tensor) -> int:
     if (got.shape, got.dtype) != (want.shape, want.dtype):
-        return got.numel()
+        return max(1, got.numel())  # an empty one of another shape is wrong, too
     integer = SIGNED[8 * got.element_size()]  # by their bits: NaN equals itself, and -0 is not 0
     return int((got.view(integer) != want.view(integer)).sum())
 

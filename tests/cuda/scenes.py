@@ -186,6 +186,13 @@ def compiled() -> dict[str, Any]:
     return {"targets": targets, "equal": not serving._differing(got, program(X))}
 
 
+def _differs(call: Callable[..., torch.Tensor], *arguments: Any, **named: Any) -> bool:
+    """Whether the kernels' result of a call has another shape, dtype or bits than that of the reference."""
+    found = call(*arguments, **named)
+    with refnum.use_backend("reference"):
+        return bool(serving._differing(found, call(*arguments, **named)))
+
+
 def products() -> list[str]:
     """Products for which a kernel's bits are not the reference's."""
     random = torch.Generator(device="cpu").manual_seed(9)
@@ -202,12 +209,11 @@ def products() -> list[str]:
         a, b = (torch.randn(shape, generator=random, dtype=torch.float32).to(dtype) for shape in (left, right))
         addend = None if bias is None else torch.randn(bias, generator=random, dtype=torch.float32)
         for contract in ("chain/v1", "tree/v1(Kc=8)", "exact/v1"):
-            for out_dtype in (torch.float32, torch.bfloat16):
-                got = refnum.gemm(a, b, addend, contract=contract, out_dtype=out_dtype)
-                with refnum.use_backend("reference"):
-                    want = refnum.gemm(a, b, addend, contract=contract, out_dtype=out_dtype)
-                if got.shape != want.shape or serving._differing(got, want):
-                    wrong.append(f"{name}, {contract}, {out_dtype}")
+            wrong += [
+                f"{name}, {contract}, {out_dtype}"
+                for out_dtype in (torch.float32, torch.bfloat16)
+                if _differs(refnum.gemm, a, b, addend, contract=contract, out_dtype=out_dtype)
+            ]
     return wrong
 
 
@@ -222,10 +228,7 @@ def on_tensor_cores() -> list[str]:
         addend = torch.randn(n, generator=random)
         for contract in (f"tc.hopper.{kind}/v1", f"tcsplit/v1(inst=tc.hopper.{kind}, Kc=16)", f"tc.ampere.{kind}/v1"):
             for bias, out_dtype in ((addend, torch.float32), (None, dtype)):
-                got = refnum.gemm(a, b, bias, contract=contract, out_dtype=out_dtype)
-                with refnum.use_backend("reference"):
-                    want = refnum.gemm(a, b, bias, contract=contract, out_dtype=out_dtype)
-                if got.shape != want.shape or serving._differing(got, want):
+                if _differs(refnum.gemm, a, b, bias, contract=contract, out_dtype=out_dtype):
                     wrong.append(f"{name}, {contract}, {out_dtype}")
     return wrong
 
@@ -241,10 +244,7 @@ def of_eight_bits() -> list[str]:
     for (name, (m, k, n)), contract, out in itertools.product(shapes.items(), contracts, outs):
         a, b = torch.randn(m, k, generator=random).to(dtypes[0]), torch.randn(k, n, generator=random).to(dtypes[1])
         bias = torch.randn(n, generator=random) if out == torch.bfloat16 else None
-        got = refnum.gemm(a, b, bias, contract=contract, out_dtype=out)
-        with refnum.use_backend("reference"):
-            want = refnum.gemm(a, b, bias, contract=contract, out_dtype=out)
-        if got.shape != want.shape or serving._differing(got, want):
+        if _differs(refnum.gemm, a, b, bias, contract=contract, out_dtype=out):
             wrong.append(f"{name}, {contract}, {out}")
     return wrong
 
@@ -335,13 +335,7 @@ def in_quires() -> list[str]:
         "no dots": lambda: refnum.quire_dot(a[:0], a[:0], Posit(16)),
         "dots of no terms": lambda: refnum.quire_dot(a[..., :0], a[..., :0], Posit(16)),
     }
-    wrong = []
-    for name, call in calls.items():
-        found = call()
-        with refnum.use_backend("reference"):
-            want = call()
-        wrong += [name] * (found.shape != want.shape or bool(serving._differing(found, want)))
-    return wrong
+    return [name for name, call in calls.items() if _differs(call)]
 
 
 def rounding_as_they_go() -> list[str]:
@@ -362,10 +356,4 @@ def rounding_as_they_go() -> list[str]:
         "no rows": lambda: refnum.posit_mm(a[..., :0, :], b, Posit(16), mode="products"),
         "posit2": lambda: refnum.posit_mm(a, b, Posit(2), mode="products"),
     }
-    wrong = []
-    for name, call in calls.items():
-        found = call()
-        with refnum.use_backend("reference"):
-            want = call()
-        wrong += [name] * (found.shape != want.shape or bool(serving._differing(found, want)))
-    return wrong
+    return [name for name, call in calls.items() if _differs(call)]
