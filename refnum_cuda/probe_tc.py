@@ -43,7 +43,9 @@ LARGEST = 8_000_000  #: bytes of a file of vectors
 def asked() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--emulate", metavar="M.m", help="the model of this compute capability for the hardware: 9.0")
+    parser.add_argument(
+        "--emulate", type=capability, metavar="M.m", help="the model of this compute capability for the hardware: 9.0"
+    )
     parser.add_argument("--outputs", type=float, default=150e6, help="results to compare, of all instructions together")
     parser.add_argument("--only", default="", help="instructions whose names this regular expression is found in")
     parser.add_argument("--kernels", action="store_true", help="compare with the kernels of refnum.gemm, too")
@@ -57,13 +59,13 @@ def asked() -> argparse.Namespace:
 def main() -> int:
     """Probe: 0 when the model has all bits."""
     given, started = asked(), time.perf_counter()
-    capability, device = machine_of(given.emulate)
-    if capability not in ARCHITECTURES:
-        print(f"refnum has no model of tensor cores of compute capability {capability}")
+    probed, device = machine_of(given.emulate)
+    if probed not in ARCHITECTURES:
+        print(f"refnum has no model of tensor cores of compute capability {'.'.join(map(str, probed))}")
         return 2
-    model = Model(ARCHITECTURES[capability])
+    model = Model(ARCHITECTURES[probed])
     machine: Machine = model if given.emulate else on_gpu
-    rows = [row for row in INSTRUCTIONS.values() if row.runs_on(capability) and re.search(given.only, row.name)]
+    rows = [row for row in INSTRUCTIONS.values() if row.runs_on(probed) and re.search(given.only, row.name)]
     properties = {row.name: both_measured(row, machine, model, device) for row in rows}
     print_properties(properties)
     about = {"device": name_of(device, given.emulate), "architecture": model.architecture, "seed": given.seed}
@@ -84,18 +86,25 @@ def main() -> int:
     return int(any(report.differing for report in reports))
 
 
-def machine_of(emulated: str | None) -> tuple[tuple[int, int], str]:
+def capability(text: str) -> tuple[int, int]:
+    """Major and minor number of a compute capability, as in 9.0."""
+    major, minor = map(int, text.split("."))
+    return major, minor
+
+
+def machine_of(emulated: tuple[int, int] | None) -> tuple[tuple[int, int], str]:
     """Compute capability, and where tensors go."""
     if emulated:
-        major, minor = map(int, emulated.split("."))
-        return (major, minor), "cpu"
+        return emulated, "cpu"
     use_large_tiles()
     return torch.cuda.get_device_capability(), "cuda"
 
 
-def name_of(device: str, emulated: str | None) -> str:
+def name_of(device: str, emulated: tuple[int, int] | None) -> str:
     """What was probed."""
-    return f"the model of {emulated}" if emulated else f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    if emulated:
+        return "the model of " + ".".join(map(str, emulated))
+    return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
 
 
 # ---- properties ----------------------------------------------------------------------------------

@@ -396,6 +396,20 @@ def run(*options: str) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize(
+    ("emulated", "told"),
+    [
+        ("nine", "argument --emulate: invalid capability value: 'nine'"),
+        ("12.0", "refnum has no model of tensor cores of compute capability 12.0"),
+    ],
+)
+def test_what_has_no_model_is_told(emulated: str, told: str) -> None:
+    command = [sys.executable, str(SCRIPT), "--emulate", emulated]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert told in done.stdout + done.stderr
+
+
 def test_the_script_writes_what_it_found(tmp_path: Path) -> None:
     files = tmp_path / "found.json", tmp_path / "vectors.npz"
     text = run("--only", "gmma_bf16", "--outputs", "40000", "--json", str(files[0]), "--vectors", str(files[1]))

@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--results", type=Path, default=HERE.parent / "results", help="the folder that is written")
     asked = parser.parse_args()
     if unknown := set(asked.topics) - set(TOPICS):
-        parser.error(f"there is no topic {', '.join(sorted(unknown))}")
+        parser.error(f"there is no topic {', '.join(sorted(unknown))}; choose from {', '.join(TOPICS)}")
     torch.backends.cuda.matmul.allow_tf32 = False
     failed = 0
     for topic in asked.topics or TOPICS:
