@@ -36,8 +36,11 @@ if TYPE_CHECKING:
     from .errors import RefnumError as RefnumError
     from .errors import ShapeError as ShapeError
     from .errors import UncoveredError as UncoveredError
+    from .formats import DMF as DMF
     from .formats import Block as Block
+    from .formats import Codebook as Codebook
     from .formats import FixedPoint as FixedPoint
+    from .formats import Logarithmic as Logarithmic
     from .formats import Minifloat as Minifloat
     from .formats import Posit as Posit
     from .formats import bfloat16 as bfloat16
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
     from .formats import mxfp8_e4m3 as mxfp8_e4m3
     from .formats import mxfp8_e5m2 as mxfp8_e5m2
     from .formats import mxint8 as mxint8
+    from .formats import nf4 as nf4
     from .formats import nvfp4 as nvfp4
     from .formats import posit8 as posit8
     from .formats import posit16 as posit16
@@ -92,7 +96,8 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
         "MismatchError",
     ),
     "formats": (
-        *("Posit", "Minifloat", "FixedPoint", "Block", "posit8", "posit16", "posit32", "posit64"),
+        *("Posit", "Minifloat", "DMF", "FixedPoint", "Logarithmic", "Codebook", "Block"),
+        *("posit8", "posit16", "posit32", "posit64", "nf4"),
         *("e2m1", "e2m3", "e3m2", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0", "float16", "bfloat16", "tf32"),
         *("mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", "nvfp4"),
     ),

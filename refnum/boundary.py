@@ -17,11 +17,15 @@ from torch.autograd import forward_ad
 from .core.round import RULES
 from .errors import ContractError, DTypeError, FormatError, ShapeError, UncoveredError
 from .formats import (
+    DMF,
     Block,
+    Codebook,
     FixedPoint,
     Format,
+    Logarithmic,
     Minifloat,
     Posit,
+    Scalar,
     bfloat16,
     e8m0,
     float16,
@@ -41,21 +45,20 @@ SIGNED = {8: torch.int8, 16: torch.int16, 32: torch.int32, 64: torch.int64}
 INTEGERS = (torch.uint8, *SIGNED.values())
 
 
-def container(fmt: Format) -> torch.dtype:
-    """The integer dtype in which the codes of the format come out."""
-    if isinstance(fmt, Minifloat) and fmt.container_bits == 8:
-        return torch.uint8
-    return SIGNED[fmt.container_bits]
+def container(fmt: Scalar) -> torch.dtype:
+    """The integer dtype in which the codes of the format come out: uint8 for 8 bits that have no sign of their own."""
+    integers = isinstance(fmt, Posit) or (isinstance(fmt, FixedPoint) and fmt.signed)
+    return torch.uint8 if fmt.container_bits == 8 and not integers else SIGNED[fmt.container_bits]
 
 
-def check_format(function: str, fmt: object) -> None:
-    """The argument is a scalar format."""
-    if isinstance(fmt, (Block, FixedPoint)):
+def check_scalar(function: str, fmt: object) -> None:
+    """The argument is a format of single values."""
+    if isinstance(fmt, Block):
         raise FormatError(
             f"{function} needs a format of single values, got {fmt}. Pass a Posit or a Minifloat, or use "
             "refnum.mx.quantize for blocks."
         )
-    if not isinstance(fmt, (Posit, Minifloat)):
+    if not isinstance(fmt, Scalar):
         raise FormatError(
             f"{function} needs a format record, got {fmt!r}. "
             "Pass Posit(n, es), Minifloat(...), or a row of refnum.formats.named()."
@@ -63,18 +66,36 @@ def check_format(function: str, fmt: object) -> None:
     _fix(fmt)
 
 
-def _fix(fmt: Format) -> None:
+def check_format(function: str, fmt: object) -> None:
+    """The argument is a floating-point format: a posit or a minifloat."""
+    check_scalar(function, fmt)
+    if not isinstance(fmt, Format):
+        raise FormatError(
+            f"{function} needs a floating-point format, got {fmt}. Allowed are Posit and Minifloat. Decode the codes "
+            "to float64, or quantize values."
+        )
+
+
+def _fix(fmt: Scalar) -> None:
     """Let torch.compile take the record's integers as constants.
 
     Once it has seen two records in one place it would take them as unknowns; reading an integer as an index makes it
-    compile for the value instead.
+    compile for the value instead. A codebook's tables are constants as they are.
     """
-    for number in (fmt.n, fmt.es) if isinstance(fmt, Posit) else (fmt.exponent, fmt.mantissa, fmt.bias):
-        assert number is not None
-        operator.index(number)
+    for name in () if isinstance(fmt, Codebook) else _NUMBERS[type(fmt)]:
+        operator.index(getattr(fmt, name))
 
 
-def check_encodable(function: str, fmt: Format) -> None:
+_NUMBERS: dict[type[Scalar], tuple[str, ...]] = {
+    Posit: ("n", "es"),
+    Minifloat: ("exponent", "mantissa", "bias"),
+    DMF: ("exponent", "mantissa", "bias"),
+    FixedPoint: ("width", "fraction"),
+    Logarithmic: ("width", "bias"),
+}
+
+
+def check_encodable(function: str, fmt: Scalar) -> None:
     """The format can be written."""
     if isinstance(fmt, Minifloat) and not fmt.subnormals:
         raise FormatError(
@@ -161,7 +182,7 @@ def check_floats(function: str, name: str, x: object) -> None:
         )
 
 
-def check_codes(function: str, name: str, x: object, fmt: Format) -> None:
+def check_codes(function: str, name: str, x: object, fmt: Scalar) -> None:
     """The argument is an integer tensor that can hold codes of the format."""
     check_tensor(function, name, x)
     assert isinstance(x, Tensor)
@@ -174,7 +195,7 @@ def check_codes(function: str, name: str, x: object, fmt: Format) -> None:
         )
 
 
-def _fits(dtype: torch.dtype, fmt: Format) -> bool:
+def _fits(dtype: torch.dtype, fmt: Scalar) -> bool:
     return dtype.itemsize * 8 >= fmt.width and not (isinstance(fmt, Posit) and dtype == torch.uint8)
 
 
@@ -186,7 +207,7 @@ def check_float_dtype(function: str, dtype: object) -> None:
         )
 
 
-def check_result_dtype(function: str, dtype: object, fmt: Format, remedy: str = "Use dtype={}.") -> None:
+def check_result_dtype(function: str, dtype: object, fmt: Scalar, remedy: str = "Use dtype={}.") -> None:
     """The floating-point dtype holds every value of the format; the remedy says what to do with one that does."""
     check_float_dtype(function, dtype)
     assert isinstance(dtype, torch.dtype)
@@ -202,7 +223,7 @@ def check_result_dtype(function: str, dtype: object, fmt: Format, remedy: str = 
     )
 
 
-def check_keeps(function: str, dtype: torch.dtype, fmt: Format) -> None:
+def check_keeps(function: str, dtype: torch.dtype, fmt: Scalar) -> None:
     """Values of the dtype, rounded to the format, are values of the dtype again."""
     if keeps(FLOAT_ROWS[dtype], fmt):
         return

@@ -16,10 +16,10 @@ from .boundary import (
     check_codes,
     check_encodable,
     check_floats,
-    check_format,
     check_keeps,
     check_result_dtype,
     check_rounding,
+    check_scalar,
     container,
 )
 from .core import decode as core_decode
@@ -27,10 +27,10 @@ from .core import round as core_round
 from .errors import ShapeError
 from .fast import doubles, halves, magic, tables
 from .fast.chunks import elementwise
-from .formats import Format, Posit
+from .formats import Posit, Scalar
 
 
-def encode(x: Tensor, fmt: Format, *, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
+def encode(x: Tensor, fmt: Scalar, *, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
     """Codes of floating-point values, rounded once.
 
     >>> encode(torch.tensor([1.0, -0.75, 3.14159, float("inf")]), Posit(16))
@@ -40,7 +40,7 @@ def encode(x: Tensor, fmt: Format, *, rounding: str = "nearest_even", random_bit
     ----------
     x : Tensor
         float16, bfloat16, float32 or float64 of any shape and strides.
-    fmt : Posit or Minifloat
+    fmt : Posit, Minifloat, FixedPoint, DMF, Logarithmic or Codebook
         The format.
     rounding : str
         nearest_even, nearest_away, toward_zero, toward_positive, toward_negative, to_odd or stochastic.
@@ -71,7 +71,7 @@ def encode(x: Tensor, fmt: Format, *, rounding: str = "nearest_even", random_bit
     Standard: Posit Standard (2022) 4.1 and 6.5; IEEE 754-2019 section 4.3.
     Cost: O(numel) time, result + 4 MB.
     """
-    check_format("encode", fmt)
+    check_scalar("encode", fmt)
     check_floats("encode", "x", x)
     check_encodable("encode", fmt)
     check_rounding("encode", rounding, random_bits)
@@ -80,7 +80,7 @@ def encode(x: Tensor, fmt: Format, *, rounding: str = "nearest_even", random_bit
     return codes
 
 
-def decode(bits: Tensor, fmt: Format, *, dtype: torch.dtype = torch.float64) -> Tensor:
+def decode(bits: Tensor, fmt: Scalar, *, dtype: torch.dtype = torch.float64) -> Tensor:
     """Exact values of codes.
 
     >>> decode(torch.tensor([0x4000, 0x7FFF, -0x8000], dtype=torch.int16), Posit(16))
@@ -90,7 +90,7 @@ def decode(bits: Tensor, fmt: Format, *, dtype: torch.dtype = torch.float64) -> 
     ----------
     bits : Tensor
         Integers of any dtype that holds the format; only the low ``fmt.width`` bits are read.
-    fmt : Posit or Minifloat
+    fmt : Posit, Minifloat, FixedPoint, DMF, Logarithmic or Codebook
         The format.
     dtype : torch.dtype
         A floating-point dtype that holds every value of the format exactly.
@@ -108,7 +108,7 @@ def decode(bits: Tensor, fmt: Format, *, dtype: torch.dtype = torch.float64) -> 
     Standard: Posit Standard (2022) 3.3; IEEE 754-2019 section 3.4.
     Cost: O(numel) time, result + 4 MB.
     """
-    check_format("decode", fmt)
+    check_scalar("decode", fmt)
     check_codes("decode", "bits", bits, fmt)
     check_result_dtype("decode", dtype, fmt)
     floats: Tensor = (backend.kernel("decode", bits) or floats_of)(bits, fmt, dtype)
@@ -117,7 +117,7 @@ def decode(bits: Tensor, fmt: Format, *, dtype: torch.dtype = torch.float64) -> 
 
 def quantize(
     x: Tensor,
-    fmt: Format,
+    fmt: Scalar,
     *,
     rounding: str = "nearest_even",
     random_bits: Tensor | None = None,
@@ -132,7 +132,7 @@ def quantize(
     ----------
     x : Tensor
         float16, bfloat16, float32 or float64.
-    fmt : Posit or Minifloat
+    fmt : Posit, Minifloat, FixedPoint, DMF, Logarithmic or Codebook
         The format.
     rounding, random_bits
         As in `encode`.
@@ -153,7 +153,7 @@ def quantize(
     Standard: Posit Standard (2022) 4.1; IEEE 754-2019 section 4.3.
     Cost: O(numel) time, result + 4 MB.
     """
-    check_format("quantize", fmt)
+    check_scalar("quantize", fmt)
     check_floats("quantize", "x", x)
     check_encodable("quantize", fmt)
     check_keeps("quantize", x.dtype, fmt)
@@ -166,7 +166,7 @@ def quantize(
     return _quantized(x.detach(), fmt, rounding, random)
 
 
-def _quantized(x: Tensor, fmt: Format, rounding: str, random: Tensor | None) -> Tensor:
+def _quantized(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Tensor:
     values: Tensor = (backend.kernel("quantize", x) or rounded)(x, fmt, rounding, random)
     return values
 
@@ -176,7 +176,7 @@ class _Quantize(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, x: Tensor, fmt: Format, rounding: str, random: Tensor | None, grad: str
+        ctx, x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None, grad: str
     ) -> Tensor:
         if grad == "clipped":
             ctx.save_for_backward(x.detach().abs() <= fmt.max_value)
@@ -205,7 +205,7 @@ def _random_like(function: str, x: Tensor, random_bits: Tensor | None) -> Tensor
 # ---- the reference, for arguments that were checked; random bits have the shape of x -------------
 
 
-def codes_of(x: Tensor, fmt: Format, rounding: str, random: Tensor | None) -> Tensor:
+def codes_of(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Tensor:
     """Floating-point values as codes, rounded once."""
     x, row = x.resolve_neg(), FLOAT_ROWS[x.dtype]
     if halves.serves(x, fmt, rounding):
@@ -217,7 +217,7 @@ def codes_of(x: Tensor, fmt: Format, rounding: str, random: Tensor | None) -> Te
     return _from_floats(x, random, kernel, container(fmt))
 
 
-def rounded(x: Tensor, fmt: Format, rounding: str, random: Tensor | None) -> Tensor:
+def rounded(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Tensor:
     """Floating-point values rounded to the format, in their dtype."""
     x, row = x.resolve_neg(), FLOAT_ROWS[x.dtype]
     if rounding == "nearest_even" and isinstance(fmt, Posit) and (wide := magic.lane(fmt, row)):
@@ -236,7 +236,7 @@ def _from_floats(x: Tensor, random: Tensor | None, kernel: Callable[..., Tensor]
     return elementwise(kernel, bits, *(() if random is None else (random,)), dtype=dtype)
 
 
-def floats_of(bits: Tensor, fmt: Format, dtype: torch.dtype) -> Tensor:
+def floats_of(bits: Tensor, fmt: Scalar, dtype: torch.dtype) -> Tensor:
     """Codes as floating-point values, rounded once where the dtype needs it."""
     row = FLOAT_ROWS[dtype]
     if tables.serves(bits, fmt):

@@ -11,10 +11,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..formats import Element, FixedPoint, Format, Minifloat, Posit
+from ..formats import DMF, Codebook, Element, Exponent, FixedPoint, Logarithmic, Minifloat, Posit, Scalar, float64
+from .books import book
 
 LIMB = 62  #: bits in a limb: below int64's sign one bit stays free for the carry of a sum
 HIDDEN = 1 << (LIMB - 1)  #: the leading one of a normalised significand, in its first limb
+
+FAR_BELOW = -(1 << 20)  #: the exponent of a 0 that has none of its own
 
 NUMBER, INFINITE, NAN = 0, 1, -1  #: kinds; NAN has every bit set, so that ``|`` lets it win
 
@@ -46,7 +49,7 @@ def nonzero(x: Tensor) -> Tensor:
     return (x | -x) >> 63
 
 
-def decode(codes: Tensor, fmt: Format | Element) -> Exact:
+def decode(codes: Tensor, fmt: Scalar | Element | Exponent) -> Exact:
     """The exact values of integer codes; only the low ``fmt.width`` bits are read."""
     match fmt:
         case Posit():
@@ -54,7 +57,18 @@ def decode(codes: Tensor, fmt: Format | Element) -> Exact:
         case FixedPoint():
             return _decode_fixed(codes.to(torch.int64), fmt)
         case Minifloat():
-            return _decode_minifloat(codes.to(torch.int64), fmt)
+            return decode_minifloat(codes.to(torch.int64), fmt)
+        case DMF():
+            return _decode_dmf(codes.to(torch.int64), fmt)
+        case Logarithmic():
+            return _decode_logarithmic(codes.to(torch.int64), fmt)
+        case Codebook():
+            patterns = book(fmt).patterns.to(codes.device)
+            return decode_minifloat(patterns[codes.to(torch.int64) & ((1 << fmt.width) - 1)], float64)
+        case Exponent():
+            power = codes.to(torch.int64) << (64 - fmt.width) >> (64 - fmt.width)
+            zero = torch.zeros_like(power)
+            return Exact(zero, (zero + HIDDEN,), power, zero)
 
 
 def _decode_posit(bits: Tensor, fmt: Posit) -> Exact:
@@ -81,15 +95,19 @@ def _decode_posit(bits: Tensor, fmt: Posit) -> Exact:
 
 
 def _decode_fixed(bits: Tensor, fmt: FixedPoint) -> Exact:
-    sign = bits << (64 - fmt.width) >> 63
-    integer = bits << (64 - fmt.width) >> (64 - fmt.width)
-    magnitude = (integer ^ sign) - sign
+    if fmt.signed:
+        sign = bits << (64 - fmt.width) >> 63
+        integer = bits << (64 - fmt.width) >> (64 - fmt.width)
+        magnitude = (integer ^ sign) - sign
+    else:
+        sign, magnitude = torch.zeros_like(bits), bits & fmt.largest
     scale = floor_log2(magnitude)
     significand = magnitude << (LIMB - 1 - scale)
     return Exact(sign, (significand,), scale - fmt.fraction, torch.zeros_like(bits))
 
 
-def _decode_minifloat(codes: Tensor, fmt: Minifloat) -> Exact:
+def decode_minifloat(codes: Tensor, fmt: Minifloat) -> Exact:
+    """The exact values of a floating-point row's codes, in int64."""
     assert fmt.bias is not None
     magnitude_bits = fmt.exponent + fmt.mantissa
     sign = -((codes >> magnitude_bits) & 1) if fmt.signed else torch.zeros_like(codes)
@@ -106,6 +124,26 @@ def _decode_minifloat(codes: Tensor, fmt: Minifloat) -> Exact:
     significand = integer << (LIMB - 1 - scale)
     exponent = unit + scale - (fmt.bias + fmt.mantissa)
     return Exact(sign, (significand,), exponent, _minifloat_kind(sign, magnitude, fmt))
+
+
+def _decode_dmf(codes: Tensor, fmt: DMF) -> Exact:
+    magnitude = codes & fmt.largest
+    integer = magnitude & ((1 << fmt.mantissa) - 1)
+    scale = floor_log2(integer)
+    exponent = (magnitude >> fmt.mantissa) + scale + fmt.unit_scale
+    sign = -((codes >> (fmt.width - 1)) & 1)
+    return Exact(sign, (integer << (LIMB - 1 - scale),), exponent, torch.zeros_like(codes))
+
+
+def _decode_logarithmic(codes: Tensor, fmt: Logarithmic) -> Exact:
+    assert fmt.bias is not None
+    magnitude = codes & fmt.largest
+    exponent, significand = magnitude - fmt.bias, torch.full_like(codes, HIDDEN)
+    if fmt.zero_code:
+        present = nonzero(magnitude)
+        significand = significand & present
+        exponent = exponent + (~present & FAR_BELOW)
+    return Exact(-((codes >> (fmt.width - 1)) & 1), (significand,), exponent, torch.zeros_like(codes))
 
 
 def _minifloat_kind(sign: Tensor, magnitude: Tensor, fmt: Minifloat) -> Tensor:

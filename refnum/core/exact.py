@@ -42,6 +42,22 @@ def select(yes: Tensor, a: Tensor, b: Tensor) -> Tensor:
     return b ^ ((a ^ b) & yes)
 
 
+def select_exact(yes: Tensor, a: Exact, b: Exact) -> Exact:
+    """a where the mask says yes, else b, of as many limbs."""
+    significand = tuple(select(yes, u, v) for u, v in zip(a.significand, b.significand, strict=True))
+    return Exact(
+        select(yes, a.sign, b.sign), significand, select(yes, a.exponent, b.exponent), select(yes, a.kind, b.kind)
+    )
+
+
+def nonzero_limbs(x: Limbs) -> Tensor:
+    """Mask of x != 0."""
+    limbs = x[0]
+    for limb in x[1:]:
+        limbs = limbs | limb
+    return nonzero(limbs)
+
+
 def dropped(x: Tensor, count: Tensor | int) -> Tensor:
     """The low ``count`` bits of x, those that x >> count loses."""
     return x ^ (x >> count << count)

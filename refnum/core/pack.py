@@ -7,14 +7,16 @@ head.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..formats import Element, FixedPoint, Format, Minifloat, Posit
-from .decode import HIDDEN, LIMB, Exact, Limbs, nonzero
-from .exact import MASK, dropped, narrow, select, shift_right_jam, sticky
+from ..formats import DMF, Codebook, Element, FixedPoint, Logarithmic, Minifloat, Posit, Scalar, float64
+from .books import book, gap_bits, ordered, roots_of_two
+from .decode import FAR_BELOW, HIDDEN, LIMB, Exact, Limbs, decode_minifloat, nonzero
+from .exact import MASK, add, dropped, narrow, negate, nonzero_limbs, select, select_exact, shift_right_jam, sticky
 
 ONE_WORD = 47  #: posits up to this width are cut from one 64-bit string, with at least 16 tail bits and a sticky one
 
@@ -30,16 +32,22 @@ class Wide(NamedTuple):
     kind: Tensor  #: as in Exact
 
 
-def pack(x: Exact, fmt: Format | Element, exact_bits: int) -> Wide:
+def pack(x: Exact, fmt: Scalar | Element, exact_bits: int) -> Wide:
     """The unrounded pattern of x in the format; the first ``exact_bits`` <= 16 bits of the tail are not sticky."""
     match fmt:
         case Posit():
             return _pack_posit(x, fmt)
         case FixedPoint():
-            # A value of 2**62 units or more gets a head of about 2**61, which is beyond every format as well.
-            return pack_integer(x._replace(exponent=x.exponent + fmt.fraction))
+            return _pack_fixed(x._replace(exponent=x.exponent + fmt.fraction), fmt)
         case Minifloat():
             return _pack_minifloat(x, fmt, exact_bits)
+        case DMF():
+            wide = _pack_minifloat(x, fmt.normalised, exact_bits)
+            return wide._replace(head=dmf_code(wide.head, fmt))
+        case Logarithmic():
+            return _pack_logarithmic(x, fmt, exact_bits)
+        case Codebook():
+            return _pack_codebook(x, fmt, exact_bits)
 
 
 def _cut(x: Limbs, rest: int) -> tuple[Tensor, Tensor, int]:
@@ -114,3 +122,107 @@ def pack_integer(x: Exact) -> Wide:
     down = (LIMB - 1 - x.exponent).clamp(min=0)
     head, tail = shift_right_jam(narrow(x.significand, 2), down)
     return Wide(x.sign, head, tail, LIMB, nonzero(x.significand[0]), x.kind)
+
+
+def _pack_fixed(x: Exact, fmt: FixedPoint) -> Wide:
+    # A value of 2**62 units or more gets a head of about 2**61, which is beyond every format as well.
+    wide = pack_integer(x)
+    if fmt.overflow == "saturate":
+        return wide
+    # Of such a value wrapping needs the low bits: it is moved up, past the point of the first limb.
+    first, second = narrow(x.significand, 2)
+    up = (x.exponent - (LIMB - 1)).clamp(min=0)
+    whole = (LIMB - 1 - up) >> 63  # the second limb lies before the point as a whole
+    moved = select(whole, second << (up - LIMB).clamp(0, 63), second >> (LIMB - up).clamp(min=0))
+    head = (first << up.clamp(max=63)) + moved
+    tail = (second << up.clamp(max=63)) & MASK & ~whole
+    far = (LIMB - 1 - x.exponent) >> 63
+    low = (1 << fmt.width) - 1
+    return wide._replace(head=select(far, head & low, wide.head), tail=select(far, tail, wide.tail))
+
+
+# ---- DMF: codes that skip ------------------------------------------------------------------------
+
+
+def dmf_code(rank: Tensor, fmt: DMF) -> Tensor:
+    """The magnitude code that is written for a value, from its code in `DMF.normalised`."""
+    field = rank >> (fmt.mantissa - 1)
+    return rank + ((field - 1).clamp(min=0) << (fmt.mantissa - 1))
+
+
+def dmf_rank(code: Tensor, fmt: DMF) -> Tensor:
+    """The inverse, of codes that are written."""
+    return code - ((code >> fmt.mantissa) << (fmt.mantissa - 1))
+
+
+def dmf_largest(fmt: DMF) -> int:
+    """The code in `DMF.normalised` of the largest value."""
+    return ((1 << fmt.exponent) + 1 << (fmt.mantissa - 1)) - 1
+
+
+# ---- logarithms ----------------------------------------------------------------------------------
+
+_SQRT_2 = math.isqrt(2 << (2 * (LIMB - 1)))  #: in units of the significand, rounded down: no significand is between
+
+
+def _pack_logarithmic(x: Exact, fmt: Logarithmic, exact_bits: int) -> Wide:
+    assert fmt.bias is not None
+    (limb,) = narrow(x.significand, 1)
+    present, inexact = nonzero(limb), nonzero(limb ^ HIDDEN)
+    # L1. Between powers of two the tail is the fraction of the logarithm.
+    field = x.exponent + fmt.bias
+    tail = _logarithm(limb, exact_bits) << 1 | (inexact & 1)
+    # L2. Below the least value there is but 0, if that, and the way to it is divided evenly: half of it is the middle.
+    least = int(fmt.zero_code)
+    below = (field - least) >> 63 | ~present
+    head, tail_bits = select(below, torch.zeros_like(field), field.clamp(max=fmt.largest)), exact_bits + 1
+    if fmt.zero_code:
+        (near,) = shift_right_jam((limb,), (least - field).clamp(0, LIMB + 1))
+        linear = near >> (LIMB - 1 - exact_bits) << 1 | sticky(dropped(near, LIMB - 1 - exact_bits))
+        tail = select(below, linear & present, tail)
+    else:
+        tail = tail & ~below
+    # L3. Beyond the largest value nothing rounds up.
+    tail = tail & ~((fmt.largest - 1 - field) >> 63 & present)
+    return Wide(x.sign, head, tail, tail_bits, present, x.kind)
+
+
+def _logarithm(limb: Tensor, bits: int) -> Tensor:
+    """The first bits behind the point of log2 of a significand in [1, 2)."""
+    if bits == 1:
+        return (_SQRT_2 - limb) >> 63 & 1
+    thresholds = roots_of_two(bits).to(limb.device)
+    return torch.searchsorted(thresholds, limb, right=True)
+
+
+# ---- codebooks -----------------------------------------------------------------------------------
+
+
+def _pack_codebook(x: Exact, fmt: Codebook, exact_bits: int) -> Wide:
+    steps, order, codes = (table.to(x.exponent.device) for table in book(fmt)[-3:])
+    present = nonzero(x.significand[0])
+    x = x._replace(
+        sign=x.sign & present,
+        exponent=select(present, x.exponent, torch.full_like(x.exponent, FAR_BELOW)),
+        kind=torch.zeros_like(x.kind),
+    )
+    # C1. Of the two values about x the base is the one on the side of 0. Cut to a float64, x keeps its place among
+    #     them, since they are float64s.
+    cut = ordered(_pack_minifloat(x, float64, 1).head | (x.sign << 63))
+    upwards = torch.searchsorted(order, cut, right=True) - 1
+    place = select(x.sign, torch.searchsorted(order, cut), upwards).clamp(1, len(codes))
+    start, end = (decode_minifloat(steps[at], float64) for at in (place, place + 1 + (x.sign << 1)))
+    # C2. The tail is how much of the way to the next value x has gone, bit by bit. Limbs hold the way and its halves.
+    limbs = -(-(gap_bits(fmt) + exact_bits + 5) // LIMB)
+    way, gone = (add(point, negate(start), limbs) for point in (end, x))
+    backwards = (gone.sign ^ x.sign) & nonzero_limbs(gone.significand)  # x is before the first value
+    way, gone = (way._replace(sign=torch.zeros_like(x.sign)), gone._replace(sign=torch.zeros_like(x.sign)))
+    full = ~add(gone, negate(way), limbs).sign
+    tail = torch.zeros_like(place)
+    for _ in range(exact_bits):
+        way = way._replace(exponent=way.exponent - 1)
+        left = add(gone, negate(way), limbs)
+        tail, gone = tail << 1 | (~left.sign & 1), select_exact(~left.sign, left, gone)
+    tail = tail << 1 | (nonzero_limbs(gone.significand) & 1)
+    tail = select(full, torch.full_like(tail, 1 << (exact_bits + 1)), tail) & ~backwards
+    return Wide(x.sign, codes[place - 1], tail, exact_bits + 1, present, x.kind)

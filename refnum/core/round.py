@@ -11,10 +11,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..formats import Element, FixedPoint, Format, Minifloat, Posit
+from ..formats import DMF, Codebook, Element, FixedPoint, Logarithmic, Minifloat, Posit, Scalar
+from .books import book
 from .decode import INFINITE, Exact, decode, nonzero
 from .exact import select, sticky
-from .pack import Wide, pack
+from .pack import Wide, dmf_code, dmf_largest, dmf_rank, pack
 
 RANDOM_BITS = 16  #: how many random bits a stochastic rounding reads
 
@@ -63,7 +64,7 @@ RULES: dict[str, Callable[[Wide, Tensor | None], Tensor]] = {
 
 
 def encode(
-    x: Exact, fmt: Format | Element, rounding: str = "nearest_even", random_bits: Tensor | None = None
+    x: Exact, fmt: Scalar | Element, rounding: str = "nearest_even", random_bits: Tensor | None = None
 ) -> Tensor:
     """The code of x in the format, as int64, rounded once."""
     exact_bits = RANDOM_BITS if rounding == "stochastic" else 1
@@ -71,14 +72,21 @@ def encode(
 
 
 def rounded_floats(
-    bits: Tensor, row: Minifloat, fmt: Format, rounding: str = "nearest_even", random_bits: Tensor | None = None
+    bits: Tensor, row: Minifloat, fmt: Scalar, rounding: str = "nearest_even", random_bits: Tensor | None = None
 ) -> Tensor:
-    """Float patterns, as int64, of a row's values rounded to the format: there and back."""
-    return encode(decode(encode(decode(bits, row), fmt, rounding, random_bits), fmt), row)
+    """Float patterns, as int64, of a row's values rounded to the format: there and back.
+
+    NaN stays NaN, also where a format of other than floating-point numbers has no code for it.
+    """
+    x = decode(bits, row)
+    value = decode(encode(x, fmt, rounding, random_bits), fmt)
+    if not isinstance(fmt, (Posit, Minifloat)):
+        value = value._replace(kind=value.kind | (x.kind >> 63))
+    return encode(value, row)
 
 
 def round_wide(
-    w: Wide, fmt: Format | Element, rounding: str = "nearest_even", random_bits: Tensor | None = None
+    w: Wide, fmt: Scalar | Element, rounding: str = "nearest_even", random_bits: Tensor | None = None
 ) -> Tensor:
     """The code, as int64, of an unrounded pattern."""
     up = RULES[rounding](w, random_bits)
@@ -89,6 +97,13 @@ def round_wide(
             return _finish_fixed(w.head + up, w, fmt)
         case Minifloat():
             return _finish_minifloat(w.head + up, w, fmt)
+        case DMF():
+            rank = dmf_rank(w.head, fmt) + up
+            return _finish_sign_magnitude(dmf_code(rank.clamp(max=dmf_largest(fmt)), fmt), w, fmt)
+        case Logarithmic():
+            return _finish_sign_magnitude((w.head + up).clamp(max=fmt.largest), w, fmt)
+        case Codebook():
+            return _finish_codebook(up, w, fmt)
 
 
 def _finish_posit(up: Tensor, w: Wide, fmt: Posit) -> Tensor:
@@ -102,10 +117,41 @@ def _finish_posit(up: Tensor, w: Wide, fmt: Posit) -> Tensor:
 
 def _finish_fixed(magnitude: Tensor, w: Wide, fmt: FixedPoint) -> Tensor:
     # What is too large, and Inf, saturates; on the negative side one later, unless the format is symmetric. NaN is 0.
-    largest = fmt.largest if fmt.symmetric else fmt.largest - w.sign
-    over = ((largest - magnitude) >> 63) | -(w.kind & INFINITE)
-    magnitude = select(over, torch.zeros_like(magnitude) + largest, magnitude) & ~(w.kind >> 63)
-    return (magnitude ^ w.sign) - w.sign
+    infinite, nan = -(w.kind & INFINITE), w.kind >> 63
+    lower = fmt.largest + fmt.least  # how far the ends differ: -1 in two's complement, 0 if symmetric
+    largest = fmt.largest - (w.sign & lower)
+    over = infinite if fmt.overflow == "wrap" else ((largest - magnitude) >> 63) | infinite
+    magnitude = select(over, torch.zeros_like(magnitude) + largest, magnitude) & ~nan
+    code = (magnitude ^ w.sign) - w.sign
+    if fmt.overflow == "wrap":
+        spare = 64 - fmt.width
+        code = code << spare >> spare if fmt.signed else code & fmt.largest
+    return code
+
+
+def _finish_sign_magnitude(magnitude: Tensor, w: Wide, fmt: DMF | Logarithmic) -> Tensor:
+    # All codes are numbers: Inf is the largest, and NaN is 0.
+    magnitude = select(-(w.kind & INFINITE), torch.full_like(magnitude, fmt.largest), magnitude)
+    return (magnitude | (w.sign & (1 << (fmt.width - 1)))) & ~(w.kind >> 63)
+
+
+def _finish_codebook(up: Tensor, w: Wide, fmt: Codebook) -> Tensor:
+    places, codes = (table.to(w.head.device) for table in (book(fmt).places, book(fmt).codes))
+    # B1. A step away from 0 goes down where the value is negative; Inf goes beyond the end.
+    last, specials = len(codes) - 1, dict(fmt.specials)
+    place = places[w.head] + ((up ^ w.sign) - w.sign)
+    place = select(
+        -(w.kind & INFINITE), select(w.sign, torch.full_like(place, -1), torch.full_like(place, last + 1)), place
+    )
+    code = codes[place.clamp(0, last)]
+    # B2. Beyond the ends the overflow policy decides; an end without an Inf of its own saturates.
+    ends = {"saturate": (None, None), "inf": ("-inf", "inf"), "nan": ("nan", "nan")}[fmt.overflow]
+    for beyond, end in zip((place >> 63, (last - place) >> 63), ends, strict=True):
+        if end in specials:
+            code = select(beyond, torch.full_like(code, specials[end]), code)
+    # B3. NaN without a code is the value nearest to 0.
+    nan = codes[fmt.zero] if fmt.nan is None else torch.full_like(code, fmt.nan)
+    return select(w.kind >> 63, nan, code)
 
 
 def _finish_minifloat(magnitude: Tensor, w: Wide, fmt: Minifloat) -> Tensor:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..core.decode import decode
 from ..core.round import encode, rounded_floats
-from ..formats import Format, Minifloat, Posit, bfloat16
+from ..formats import Codebook, Logarithmic, Minifloat, Posit, Scalar, bfloat16, unit_scale
 from .chunks import elementwise
 
 LEAST = 1 << 12  #: elements from which on a table, made once, is soon worth while
@@ -28,7 +28,7 @@ _INTEGER = {16: torch.int16, 32: torch.int32}
 _EVEN = bfloat16.min_scale - bfloat16.mantissa + 1  #: log2 of the least bfloat16 with an even last bit
 
 
-def serves(x: Tensor, fmt: Format, rounding: str) -> bool:
+def serves(x: Tensor, fmt: Scalar, rounding: str) -> bool:
     """Whether a table can be used, on eager CPU tensors, and is worth while."""
     plain = not torch.compiler.is_compiling() and type(x) is Tensor and x.device.type == "cpu"
     if not plain or x.numel() < LEAST or rounding == "stochastic":
@@ -36,19 +36,22 @@ def serves(x: Tensor, fmt: Format, rounding: str) -> bool:
     return x.dtype.itemsize == 2 or (x.dtype == torch.float32 and decided(fmt))
 
 
-def decided(fmt: Format) -> bool:
+def decided(fmt: Scalar) -> bool:
     """Whether all steps of roundings to the format are bfloat16s with an even last bit."""
-    # The steps are values with one bit more: a posit of n + 1 bits, a float with a longer mantissa.
-    least = -fmt.max_scale - (1 << fmt.es) if isinstance(fmt, Posit) else fmt.min_scale - fmt.mantissa - 1
+    # The steps are values with one bit more: a posit of n + 1 bits, a float with a longer mantissa, a finer unit. Those
+    # of logarithms and of codebooks lie anywhere, and what wraps has steps without end.
+    if isinstance(fmt, (Logarithmic, Codebook)) or getattr(fmt, "overflow", None) == "wrap":
+        return False
+    least = -fmt.max_scale - (1 << fmt.es) if isinstance(fmt, Posit) else unit_scale(fmt) - 1
     return fmt.significand_bits + 1 < bfloat16.significand_bits and least >= _EVEN
 
 
-def codes(x: Tensor, row: Minifloat, fmt: Format, rounding: str, dtype: torch.dtype) -> Tensor:
+def codes(x: Tensor, row: Minifloat, fmt: Scalar, rounding: str, dtype: torch.dtype) -> Tensor:
     """Codes of values of a row, in an integer dtype that holds them."""
     return _looked_up(x, row, _codes(fmt, row, rounding, dtype))
 
 
-def floats(x: Tensor, row: Minifloat, fmt: Format, rounding: str) -> Tensor:
+def floats(x: Tensor, row: Minifloat, fmt: Scalar, rounding: str) -> Tensor:
     """Values of a row rounded to the format, in the dtype they came in, which holds them."""
     return _looked_up(x, row, _floats(fmt, row, rounding)).view(x.dtype)
 
@@ -68,13 +71,13 @@ def _looked_up(x: Tensor, row: Minifloat, table: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def _codes(fmt: Format, row: Minifloat, rounding: str, dtype: torch.dtype) -> Tensor:
+def _codes(fmt: Scalar, row: Minifloat, rounding: str, dtype: torch.dtype) -> Tensor:
     with torch.inference_mode(False):
         return encode(decode(_halves(row), row), fmt, rounding).to(dtype)
 
 
 @lru_cache(maxsize=32)
-def _floats(fmt: Format, row: Minifloat, rounding: str) -> Tensor:
+def _floats(fmt: Scalar, row: Minifloat, rounding: str) -> Tensor:
     with torch.inference_mode(False):
         return rounded_floats(_halves(row), row, fmt, rounding).to(_INTEGER[row.width])
 

@@ -1,0 +1,99 @@
+"""Tables, made once: of codebooks, what codes are worth and where they stand; of logarithms, roots of two."""
+
+from __future__ import annotations
+
+import math
+import struct
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..formats import Codebook
+
+SIGN = (1 << 63) - 1  #: all bits but a float64's sign
+
+
+class Book(NamedTuple):
+    """The tables, on the CPU, all of int64."""
+
+    patterns: Tensor  #: float64 patterns of all codes; NaN where there is none
+    places: Tensor  #: of all codes, in the order of values; 0 where there is none
+    steps: Tensor  #: float64 patterns in the order of values, with those beyond the ends
+    order: Tensor  #: the same as integers that increase with the value
+    codes: Tensor  #: in the order of values
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def book(fmt: Codebook) -> Book:
+    """The tables of a codebook; constants of compiled code."""
+    return _book(fmt)
+
+
+@lru_cache(maxsize=64)
+def _book(fmt: Codebook) -> Book:
+    assert fmt.codes is not None
+    assert fmt.beyond is not None
+    count = 1 << fmt.width
+    patterns, places = [_bits(math.nan)] * count, [0] * count
+    for place, (code, value) in enumerate(zip(fmt.codes, fmt.values, strict=True)):
+        patterns[code], places[code] = _bits(value), place
+    for name, code in fmt.specials:
+        patterns[code] = _bits(float(name))
+    steps = [_bits(value) for value in (fmt.beyond[0], *fmt.values, fmt.beyond[1])]
+    with torch.inference_mode(False):
+        return Book(
+            _table(patterns), _table(places), _table(steps), ordered(_table(steps)), _table(list(map(int, fmt.codes)))
+        )
+
+
+def ordered(patterns: Tensor) -> Tensor:
+    """float64 patterns as integers that increase with the value; -0 lies next below 0."""
+    return patterns ^ ((patterns >> 63) & SIGN)
+
+
+def _bits(value: float) -> int:
+    return int.from_bytes(struct.pack(">d", value), signed=True)
+
+
+def _table(values: list[int]) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64, device="cpu")
+
+
+@lru_cache(maxsize=64)
+def gap_bits(fmt: Codebook) -> int:
+    """Bits of the longest difference of neighbours, in units in which both are integers."""
+    assert fmt.beyond is not None
+    steps = (fmt.beyond[0], *fmt.values, fmt.beyond[1])
+    ratios = [value.as_integer_ratio() for value in steps]
+    return max(_span(low, high) for low, high in pairwise(ratios))
+
+
+def _span(low: tuple[int, int], high: tuple[int, int]) -> int:
+    (a, b), (c, d) = low, high
+    unit = max(b, d)  # denominators are powers of two
+    return (c * (unit // d) - a * (unit // b)).bit_length()
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def roots_of_two(bits: int) -> Tensor:
+    """2**(j / 2**bits) for j from 1 to 2**bits - 1, rounded up, where 1 is 2**61."""
+    return _roots(bits)
+
+
+@lru_cache(maxsize=2)
+def _roots(bits: int) -> Tensor:
+    # The root is an integer of 200 bits, rounded down; each of its powers is too small by less than 2**-150, and
+    # none of them, irrational as it is, lies that near to an integer of 62 bits: a test says so.
+    places = 200
+    root = 2 << places
+    for _ in range(bits):
+        root = math.isqrt(root << places)
+    power, roots = 1 << places, []
+    for _ in range((1 << bits) - 1):
+        power = power * root >> places
+        roots.append((power >> (places - 61)) + 1)
+    with torch.inference_mode(False):
+        return _table(roots)

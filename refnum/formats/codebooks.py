@@ -1,0 +1,192 @@
+"""Tables of values: whatever is strictly increasing is a format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from ..errors import FormatError
+from .checks import choice, spelled
+
+SIZE = 1 << 16  #: the most values, and one more than the largest code
+OVERFLOWS = ("saturate", "inf", "nan")
+SPECIALS = ("nan", "inf", "-inf")  #: what a code may stand for besides a value, as `float` reads it
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Codebook:
+    """A format given by its values: any table that is strictly increasing, of at most 2**16 values.
+
+    >>> ternary = Codebook((-1, 0, 1))
+    >>> ternary.width, ternary.max_value, str(ternary)
+    (2, 1.0, 'codebook(-1.0,0.0,1.0)')
+    >>> signs = Codebook((-1, 1), codes=(1, 0), name="signs")
+    >>> signs.codes, str(signs)
+    ((1, 0), 'signs')
+
+    Values are rounded by value: to the nearest, a tie to the neighbour with the even code. Where both codes are even a
+    tie goes towards 0, where both are odd away from it. -0 is 0, and NaN without a code is what is nearest to 0.
+
+    Standard: none; rows with a name give theirs.
+    """
+
+    values: tuple[float, ...]  #: strictly increasing, finite; ints and floats that float64 holds
+    codes: tuple[int, ...] | None = None  #: of the values, 0 to 65535, each once; None: 0, 1, 2, ...
+    specials: tuple[tuple[str, int], ...] = ()  #: codes of nan, inf and -inf; a mapping will do
+    overflow: str = "saturate"  #: what a value beyond the ends gives: saturate, inf, nan
+    beyond: tuple[float, float] | None = None  #: where the next values below and above would be: a value rounded to
+    #: them overflows; None: the last steps go on. Where both ends saturate it makes no difference
+    name: str = field(default="", repr=False)  #: what `str` gives
+
+    def __post_init__(self) -> None:
+        values = tuple(map(_number, _sequence("values", self.values)))
+        if not 1 <= len(values) <= SIZE:
+            raise FormatError(f"Codebook got {len(values)} values. Allowed are 1 to {SIZE}. Give so many.")
+        for low, high in pairwise(values):
+            if not low < high:
+                raise FormatError(
+                    f"Codebook needs values that are strictly increasing, got {high} behind {low}. Sort them, and give "
+                    "each once; codes go along."
+                )
+        codes = tuple(range(len(values))) if self.codes is None else _sequence("codes", self.codes)
+        specials = dict(self.specials)
+        _check_codes(codes, len(values), specials)
+        choice("Codebook", "overflow", self.overflow, OVERFLOWS)
+        missing = {"inf": ("inf",), "nan": ("nan",)}.get(self.overflow, ())
+        if any(special not in specials for special in missing):
+            raise FormatError(
+                f"Codebook cannot overflow to {self.overflow!r} without a code for it in specials, got {specials}. "
+                "Choose overflow='saturate', or give the code."
+            )
+        for name, value in {
+            "values": tuple(value + 0.0 for value in values),  # no -0
+            "codes": codes,
+            "specials": tuple(sorted(specials.items())),
+            "beyond": _beyond(values) if self.beyond is None else _checked_beyond(self.beyond, values),
+        }.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "name", self.name or spelled("codebook", *self.values, **self._options()))
+
+    def _options(self) -> dict[str, object]:
+        """What is not as usual, as a call would give it."""
+        options: dict[str, object] = {} if self.codes == tuple(range(len(self.values))) else {"codes": self.codes}
+        if self.specials:
+            options["specials"] = dict(self.specials)
+        if self.overflow != "saturate":
+            options["overflow"] = self.overflow
+        if self.beyond != _beyond(self.values):
+            options["beyond"] = self.beyond
+        return options
+
+    def _key(self) -> tuple[object, ...]:
+        return self.values, self.codes, self.specials, self.overflow, self.beyond
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Codebook) and self._key() == other._key())
+
+    def __hash__(self) -> int:
+        return hash((len(self.values), self.values[0], self.values[-1], self.name))
+
+    @property
+    def width(self) -> int:
+        """Bits of the largest code."""
+        assert self.codes is not None
+        return max(1, max((*self.codes, *(code for _, code in self.specials))).bit_length())
+
+    @property
+    def container_bits(self) -> int:
+        """Bits of the integer that holds a code: uint8 up to 8 bits, int16 above."""
+        return 8 if self.width <= 8 else 16
+
+    @property
+    def nan(self) -> int | None:
+        """The code of NaN, or None."""
+        return dict(self.specials).get("nan")
+
+    @property
+    def significand_bits(self) -> int:
+        """The most bits that a value has."""
+        return max(max(abs(value.as_integer_ratio()[0]).bit_length() - _zeros(value) for value in self.values), 1)
+
+    @property
+    def unit_scale(self) -> int:
+        """log2 of the unit of which all values are multiples."""
+        return min((_unit(value) for value in self.values if value), default=0)
+
+    @property
+    def max_scale(self) -> int:
+        """log2 of the largest magnitude, rounded down."""
+        return math.frexp(self.max_value)[1] - 1 if self.max_value else 0
+
+    @property
+    def max_value(self) -> float:
+        """The largest magnitude."""
+        return max(abs(self.values[0]), abs(self.values[-1]))
+
+    @property
+    def zero(self) -> int:
+        """The place of 0 among the values, or of what is nearest to it."""
+        return min(range(len(self.values)), key=lambda place: abs(self.values[place]))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _sequence(name: str, values: object) -> tuple[float, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise FormatError(f"Codebook needs a sequence for {name}, got {values!r}. Pass a tuple of numbers.")
+    return tuple(values)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise FormatError(f"Codebook has no value {value!r}. Allowed are finite ints and floats. Leave it out.")
+    number = float(value)
+    if number != value:
+        raise FormatError(f"Codebook cannot hold {value}, which float64 rounds. Choose {number!r}, for example.")
+    return number
+
+
+def _check_codes(codes: tuple[object, ...], count: int, specials: Mapping[str, int]) -> None:
+    for name in specials:
+        choice("Codebook", "special", name, SPECIALS)
+    known = (*codes, *specials.values())
+    if len(codes) != count or len(set(known)) != len(known):
+        raise FormatError(
+            f"Codebook needs a code of its own for each of its {count} values and specials, got {len(codes)} codes and "
+            f"{len(specials)} specials, {len(set(known))} different ones. Give each value one."
+        )
+    for code in known:
+        if isinstance(code, bool) or not isinstance(code, int) or not 0 <= code < SIZE:
+            raise FormatError(f"Codebook has no code {code!r}. Allowed are ints from 0 to {SIZE - 1}. Choose one.")
+
+
+def _beyond(values: tuple[float, ...]) -> tuple[float, float]:
+    """The next values, if the last steps went on; a table of one value has no steps, and doubles it."""
+    if len(values) == 1:
+        step = abs(values[0]) or 1.0
+        return values[0] - step, values[0] + step
+    return 2 * values[0] - values[1], 2 * values[-1] - values[-2]
+
+
+def _checked_beyond(beyond: tuple[float, float], values: tuple[float, ...]) -> tuple[float, float]:
+    low, high = map(_number, _sequence("beyond", beyond))
+    if not (low < values[0] and values[-1] < high):
+        raise FormatError(
+            f"Codebook needs beyond={beyond!r} on both sides of its values, {values[0]} to {values[-1]}. Give what "
+            "would be the next value below, and above."
+        )
+    return low, high
+
+
+def _zeros(value: float) -> int:
+    """Trailing zeros of the numerator."""
+    numerator = abs(value.as_integer_ratio()[0])
+    return (numerator & -numerator).bit_length() - 1 if numerator else 0
+
+
+def _unit(value: float) -> int:
+    """log2 of the largest power of two of which a value is a multiple."""
+    return _zeros(value) - (value.as_integer_ratio()[1].bit_length() - 1)
