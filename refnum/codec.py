@@ -27,7 +27,7 @@ from .core import round as core_round
 from .errors import ShapeError
 from .fast import doubles, halves, magic, tables
 from .fast.chunks import elementwise
-from .formats import Posit, Scalar
+from .formats import Format, Posit, Scalar
 
 
 def encode(x: Tensor, fmt: Scalar, *, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
@@ -76,7 +76,7 @@ def encode(x: Tensor, fmt: Scalar, *, rounding: str = "nearest_even", random_bit
     check_encodable("encode", fmt)
     check_rounding("encode", rounding, random_bits)
     random = _random_like("encode", x, random_bits)
-    codes: Tensor = (backend.kernel("encode", x) or codes_of)(x.detach(), fmt, rounding, random)
+    codes: Tensor = (_kernel("encode", x, fmt) or codes_of)(x.detach(), fmt, rounding, random)
     return codes
 
 
@@ -111,7 +111,7 @@ def decode(bits: Tensor, fmt: Scalar, *, dtype: torch.dtype = torch.float64) -> 
     check_scalar("decode", fmt)
     check_codes("decode", "bits", bits, fmt)
     check_result_dtype("decode", dtype, fmt)
-    floats: Tensor = (backend.kernel("decode", bits) or floats_of)(bits, fmt, dtype)
+    floats: Tensor = (_kernel("decode", bits, fmt) or floats_of)(bits, fmt, dtype)
     return floats
 
 
@@ -167,7 +167,7 @@ def quantize(
 
 
 def _quantized(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Tensor:
-    values: Tensor = (backend.kernel("quantize", x) or rounded)(x, fmt, rounding, random)
+    values: Tensor = (_kernel("quantize", x, fmt) or rounded)(x, fmt, rounding, random)
     return values
 
 
@@ -188,6 +188,11 @@ class _Quantize(torch.autograd.Function):
         for inside in ctx.saved_tensors:
             upstream = upstream * inside
         return upstream, None, None, None, None
+
+
+def _kernel(function: str, x: Tensor, fmt: Scalar) -> Callable[..., Tensor] | None:
+    """What serves tensors like x instead: kernels know floating-point formats."""
+    return backend.kernel(function, x) if isinstance(fmt, Format) else None
 
 
 def _random_like(function: str, x: Tensor, random_bits: Tensor | None) -> Tensor | None:
