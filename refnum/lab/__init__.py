@@ -1,5 +1,5 @@
 """Laboratory: what leaves refnum as files."""
 
-from .export import vendor
+from .references import vendor
 
 __all__ = ["vendor"]

@@ -20,7 +20,7 @@ import refnum
 from refnum import mx
 from refnum.errors import ContractError, FormatError
 from refnum.formats import Block, e2m1, e8m0, parse
-from refnum.lab import export, vendor
+from refnum.lab import references, vendor
 
 FORMATS = ("mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8")
 FLOATS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
@@ -40,7 +40,7 @@ def _one_thread() -> Any:
 def text(fmt: str, *functions: str, **knobs: Any) -> str:
     row = parse(fmt)
     assert isinstance(row, Block)
-    return vendor(functions or export.FUNCTIONS, row, **knobs)
+    return vendor(functions or references.FUNCTIONS, row, **knobs)
 
 
 def loaded(source: str) -> Any:
@@ -98,12 +98,12 @@ def values(dtype: torch.dtype, rows: int = 1500) -> Tensor:
 
 
 @pytest.mark.parametrize("fmt", FORMATS)
-@pytest.mark.parametrize("profile", export.PROFILES)
+@pytest.mark.parametrize("profile", references.PROFILES)
 def test_quantize(fmt: str, profile: str) -> None:
     """Every scale rule and rounding, on every dtype."""
     row = parse(fmt)
     assert isinstance(row, Block)
-    for scale, rounding in itertools.product(export.CARRIED, export.ROUNDINGS):
+    for scale, rounding in itertools.product(references.CARRIED, references.ROUNDINGS):
         knobs = {"profile": profile, "scale": scale, "rounding": rounding}
         quantize = file(fmt, "mx.quantize", **knobs).quantize
         for dtype in FLOATS:
@@ -165,7 +165,7 @@ def test_other_default_dtypes_shapes_and_strides() -> None:
 
 def test_a_block_of_another_size() -> None:
     row = Block(e2m1, e8m0, 16)
-    module = loaded(vendor(export.FUNCTIONS, row, profile="aiter"))
+    module = loaded(vendor(references.FUNCTIONS, row, profile="aiter"))
     x = values(torch.bfloat16)
     assert module.self_test() == ""
     assert same(module.quantize(x)[0], mx.quantize(x, row, profile="aiter").elements)
@@ -281,7 +281,7 @@ RECIPES = [
     ("mxfp8_e5m2", {"profile": "aiter", "scale": "floor"}),
     ("mxint8", {"profile": "torchao", "scale": "even"}),
 ]
-CHOICES = [(*export.FUNCTIONS,), ("mx.quantize", "mx_mm"), *((name,) for name in export.FUNCTIONS)]
+CHOICES = [(*references.FUNCTIONS,), ("mx.quantize", "mx_mm"), *((name,) for name in references.FUNCTIONS)]
 
 
 @pytest.mark.parametrize(("fmt", "knobs"), RECIPES, ids=str)
@@ -325,7 +325,7 @@ def test_every_line_of_the_template_is_written_sometimes() -> None:
         line for fmt, knobs in RECIPES for functions in CHOICES for line in text(fmt, *functions, **knobs).splitlines()
     }
     written |= set(text("mxfp4", rounding="nearest_away").splitlines())
-    template = Path(export.__file__).with_name("blocks.py.txt").read_text().splitlines()
+    template = Path(references.__file__).with_name("blocks.py.txt").read_text().splitlines()
     plain = {line.partition("  #? ")[0] for line in template if "$" not in line}
     assert plain <= written
 
