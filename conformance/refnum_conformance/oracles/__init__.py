@@ -13,6 +13,7 @@
 `minifloat`         sign-magnitude formats of any width, the IEEE ones among them
 `blocks`            blocks that share a scale, in every profile, and exact sums of their products
 `block_rows`        the same, and products of matrices, as rows of the operations table
+`lab`               fixed point, minifloats without a hidden bit, logarithms; blocks of these, and of integers
 `float_orders`      products of matrices of floats under each contract: exact, chains, trees, replays; of integers
 ==================  ==================================================================================
 
