@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from refnum import Posit, posit16, posit32, posit64, posit_mm, quantize, quire_dot
 from refnum.errors import ContractError, DTypeError, FormatError, RefnumError, UncoveredError
-from refnum.formats import e4m3, e8m0
+from refnum.formats import e4m3, e8m0, mxint8
 from refnum.nn import Count, Interception, Plan, convert, intercept
 from refnum.nn.coverage import COVERED, KEYWORDS, has_products
 from refnum.sums.posits import MODES
@@ -1551,13 +1551,18 @@ PLANS: dict[str, tuple[Callable[[], object], type[RefnumError], str]] = {
     "product in float32": (lambda: convert(Model(), {"head": Plan(product=posit32)}), FormatError,
         "nn.convert cannot run 'head' in posit32 on torch.float32 tensors | Use model.double()"),
     "no format": (lambda: Plan(weight="posit16"), FormatError,
-        "Plan needs a format record for weight, got 'posit16'. | Allowed are Posit, Minifloat and None. | Pass Posit"),
+        "Plan needs a format record for weight, got 'posit16'. | Allowed are all formats, of single values or of "
+        "blocks, and None. | Pass Posit"),
     "no input format": (lambda: Plan(input=16), FormatError, "Plan needs a format record for input, got 16."),
     "no posit": (lambda: Plan(product=e4m3), FormatError,
-        "Plan needs a posit format or a contract for product, got | Allowed are Posit, None and the contracts "
-        "posit_quire/v1 | Pass Posit(n, es)."),
-    "no contract": (lambda: Plan(weight=P, input=P, product="chain/v1"), ContractError,
-        "Plan has no contract product='chain/v1'. | Choose one of posit_quire/v1"),
+        "Plan needs a posit format or a contract for product, got | Allowed are Posit, None and the names of "
+        "contracts. | Pass Posit(n, es), 'posit_quire/v1' or 'exact/v1'."),
+    "no contract": (lambda: Plan(weight=P, input=P, product="chian/v1"), ContractError,
+        "Plan has no contract='chian/v1'. | Choose one of"),
+    "a contract of integers": (lambda: Plan(weight=P, input=P, product="int/v1"), ContractError,
+        "Plan cannot train under int/v1"),
+    "blocks in double": (lambda: convert(Model().double(), {"head": Plan(weight=mxint8)}), DTypeError,
+        "float64"),
     "a contract alone": (lambda: Plan(product="posit_quire/v1"), FormatError,
         "takes the format from weight and input, got weight=None and input=None. | one posit format. | Pass it twice"),
     "a contract with two": (lambda: Plan(weight=P, input=posit16, product="posit_quire/v1"), FormatError,

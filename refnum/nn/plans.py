@@ -10,29 +10,21 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..boundary import FLOAT_ROWS
-from ..codec import quantize
-from ..errors import ContractError, DTypeError, FormatError, UncoveredError
-from ..formats import Format, Minifloat, Posit
-from .arithmetic import PositArithmetic
-from .interception import intercept
+from ..errors import DTypeError, FormatError, UncoveredError
+from ..formats import Block, Posit, Scalar
+from ..values import quantize
+from .arithmetic import Arithmetic, ContractArithmetic, PositArithmetic
+from .interception import Interception
 from .layers import Linear
+from .operands import PLANNABLE, inputs_of, round_input, round_weight, weights_of
+from .triad import check_trainable, triad_of
 
-CONTRACTS = {"posit_quire/v1": "quire"}  #: what a product may be under, and posit_mm's mode for it
+MODES = {"posit_quire/v1": "quire"}  #: contracts of products in the operands' own format, and posit_mm's mode for it
 
-#: module -> the arguments of forward that are operands; those that go first, first
-PLANNABLE: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.Linear: ("input",),
-    nn.Conv1d: ("input",),
-    nn.Conv2d: ("input",),
-    nn.Conv3d: ("input",),
-    nn.ConvTranspose1d: ("input",),
-    nn.ConvTranspose2d: ("input",),
-    nn.ConvTranspose3d: ("input",),
-    nn.MultiheadAttention: ("query", "key", "value"),
-}
 #: modules of torch with products that no plan reaches
 UNPLANNABLE = (nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
 WITH_PRODUCTS: tuple[type[nn.Module], ...] = (*PLANNABLE, *UNPLANNABLE)
@@ -44,52 +36,60 @@ class Plan:
 
     >>> Plan(weight=Posit(8), product=Posit(16))
     Plan(weight=Posit(n=8, es=2), input=None, product=Posit(n=16, es=2))
+    >>> from refnum import mxint8
+    >>> plan = Plan(weight=mxint8, input=mxint8, product="exact/v1")
+
+    Blocks of weights lie along the terms of one output: along the last axis in Linear and MultiheadAttention, and in
+    convolutions along input channels x kernel, flattened. Blocks of inputs lie along the channels: the last axis, in
+    convolutions that before the spatial ones. The last block of a row is filled up with zeros.
 
     Raises
     ------
     FormatError
-        When a field is no format, or a contract comes without one posit format for both weight and input.
+        When a field is no format, or posit_quire/v1 comes without one posit format for both weight and input.
     ContractError
-        When there is no such contract.
+        When there is no such contract, or it is none of floats.
     """
 
-    weight: Format | None = None  #: the weights, rounded in each forward pass; a bias is not
-    input: Format | None = None  #: the inputs of the layer
-    product: Posit | str | None = None  #: a posit format: exact sums, rounded to it once; or a contract of `posit_mm`
+    weight: Scalar | Block | None = None  #: the weights, rounded in each forward pass; a bias is not
+    input: Scalar | Block | None = None  #: the inputs of the layer
+    product: Posit | str | None = None  #: a posit format: exact sums, rounded to it once; or a contract, as in `gemm`
 
     def __post_init__(self) -> None:
         for name, fmt in (("weight", self.weight), ("input", self.input)):
-            if fmt is not None and not isinstance(fmt, (Posit, Minifloat)):
+            if fmt is not None and not isinstance(fmt, Scalar | Block):
                 raise FormatError(
-                    f"Plan needs a format record for {name}, got {fmt!r}. Allowed are Posit, Minifloat and None. "
-                    "Pass Posit(n, es), Minifloat(...), or a row of refnum.formats.named()."
+                    f"Plan needs a format record for {name}, got {fmt!r}. Allowed are all formats, of single values or "
+                    "of blocks, and None. Pass Posit(n, es), Minifloat(...), or a row of refnum.formats.named()."
                 )
         if isinstance(self.product, str):
-            self._check_contract()
+            self._check_contract(self.product)
         elif self.product is not None and not isinstance(self.product, Posit):
             raise FormatError(
-                f"Plan needs a posit format or a contract for product, got {self.product!r}. "
-                f"Allowed are Posit, None and the contracts {', '.join(CONTRACTS)}. Pass Posit(n, es)."
+                f"Plan needs a posit format or a contract for product, got {self.product!r}. Allowed are Posit, None "
+                f"and the names of contracts. Pass Posit(n, es), {', '.join(map(repr, MODES))} or 'exact/v1'."
             )
 
-    def _check_contract(self) -> None:
-        if self.product not in CONTRACTS:
-            raise ContractError(
-                f"Plan has no contract product={self.product!r}. Choose one of {', '.join(CONTRACTS)}, or a format."
-            )
-        if not isinstance(self.weight, Posit) or self.weight != self.input:
+    def _check_contract(self, name: str) -> None:
+        if name not in MODES:
+            check_trainable("Plan", triad_of("Plan", name, None, torch.float32))
+        elif not isinstance(self.weight, Posit) or self.weight != self.input:
             raise FormatError(
-                f"Plan with product={self.product!r} takes the format from weight and input, got weight={self.weight} "
+                f"Plan with product={name!r} takes the format from weight and input, got weight={self.weight} "
                 f"and input={self.input}. Both must be one posit format. Pass it twice, or a format as product."
             )
 
     @property
-    def arithmetic(self) -> PositArithmetic | None:
+    def arithmetic(self) -> Arithmetic | None:
         """How products are run; None: by torch."""
-        if isinstance(self.product, str):
-            assert isinstance(self.weight, Posit)
-            return PositArithmetic(self.weight, CONTRACTS[self.product])
-        return None if self.product is None else PositArithmetic(self.product)
+        if self.product is None:
+            return None
+        if isinstance(self.product, Posit):
+            return PositArithmetic(self.product)
+        if self.product not in MODES:
+            return ContractArithmetic(self.product)
+        assert isinstance(self.weight, Posit)
+        return PositArithmetic(self.weight, MODES[self.product])
 
 
 Key = str | type[nn.Module]
@@ -131,9 +131,10 @@ def convert(model: nn.Module, plans: Mapping[Key, Plan]) -> nn.Module:
     DTypeError
         When ``model`` is no module.
 
-    Exactness: bit-exact: `quantize` of weights and inputs, then one `posit_mm` for each product.
-    Rounding: weight and input to nearest, ties to even; the product once, a bias being part of its sum.
-    Special: as `quantize` and `posit_mm`.
+    Exactness: bit-exact: `quantize` of weights and inputs, then one `posit_mm` or `gemm` for each product.
+    Rounding: weight and input to nearest, ties to even; the product once, a bias being part of its sum, or as its
+        contract says.
+    Special: as `quantize`, `posit_mm` and `gemm`.
     Standard: Posit Standard (2022) 4.1 and 5.11.
     Cost: a copy of the model; a forward pass rounds all planned weights.
     """
@@ -229,7 +230,7 @@ def _check_layer(name: str, layer: nn.Module, plan: Plan) -> None:
     for parameter in layer.parameters():
         for fmt in (plan.weight, plan.input):
             if fmt is not None:
-                quantize(parameter.detach().flatten()[:0], fmt)
+                quantize(parameter.new_empty(0, 0), fmt)
         if plan.arithmetic is not None and parameter.dtype in FLOAT_ROWS:
             plan.arithmetic.check_held("nn.convert", repr(name), parameter.dtype)
 
@@ -295,7 +296,7 @@ def _empty(base: type[nn.Module]) -> nn.Module:
 
 def _products(plan: Plan) -> AbstractContextManager[object]:
     run = plan.arithmetic
-    return nullcontext() if run is None else intercept(run.fmt, mode=run.mode)
+    return nullcontext() if run is None else Interception(run, "raise")
 
 
 def _rounded(module: nn.Module, base: type[nn.Module], plan: Plan) -> nn.Module:
@@ -303,10 +304,8 @@ def _rounded(module: nn.Module, base: type[nn.Module], plan: Plan) -> nn.Module:
     shallow = base.__new__(base)
     shallow.__dict__.update(module.__dict__)
     if plan.weight is not None:
-        shallow.__dict__["_parameters"] = {
-            name: quantize(x, plan.weight) if x is not None and name.endswith("weight") else x
-            for name, x in module._parameters.items()
-        }
+        rounded = {name: round_weight(module, x, plan.weight) for name, x in weights_of(module).items()}
+        shallow.__dict__["_parameters"] = module._parameters | rounded
     shallow.__dict__["_modules"] = {
         name: None if child is None else _rounded(child, type(child), plan) for name, child in module._modules.items()
     }
@@ -315,15 +314,15 @@ def _rounded(module: nn.Module, base: type[nn.Module], plan: Plan) -> nn.Module:
 
 def _round_inputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Operands rounded; one that comes twice stays one, since attention asks for that."""
-    fmt: Format | None = layer.plan.input
-    names = next(names for kind, names in PLANNABLE.items() if isinstance(layer, kind))
+    fmt: Scalar | Block | None = layer.plan.input
+    names, behind = inputs_of(layer)
     done: dict[int, Tensor] = {}
 
     def rounded(x: Any) -> Any:
         if fmt is None or not isinstance(x, Tensor):
             return x
         if id(x) not in done:
-            done[id(x)] = quantize(x, fmt)
+            done[id(x)] = round_input(x, fmt, behind)
         return done[id(x)]
 
     first = tuple(rounded(x) for x in args[: len(names)])
