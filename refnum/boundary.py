@@ -20,6 +20,7 @@ from .formats import (
     DMF,
     Block,
     Codebook,
+    Exponent,
     FixedPoint,
     Format,
     Logarithmic,
@@ -182,7 +183,7 @@ def check_floats(function: str, name: str, x: object) -> None:
         )
 
 
-def check_codes(function: str, name: str, x: object, fmt: Scalar) -> None:
+def check_codes(function: str, name: str, x: object, fmt: Scalar | Exponent) -> None:
     """The argument is an integer tensor that can hold codes of the format."""
     check_tensor(function, name, x)
     assert isinstance(x, Tensor)
@@ -195,7 +196,7 @@ def check_codes(function: str, name: str, x: object, fmt: Scalar) -> None:
         )
 
 
-def _fits(dtype: torch.dtype, fmt: Scalar) -> bool:
+def _fits(dtype: torch.dtype, fmt: Scalar | Exponent) -> bool:
     return dtype.itemsize * 8 >= fmt.width and not (isinstance(fmt, Posit) and dtype == torch.uint8)
 
 

@@ -284,6 +284,7 @@ def _codes(x: Tensor, instruction: Instruction) -> Codes:
 def _codes_of_blocks(x: Blocks, instruction: Instruction) -> Codes:
     element, scale = x.fmt.element, x.fmt.scale
     assert isinstance(element, Minifloat)
+    assert isinstance(scale, Minifloat)
     group = instruction.group
     elements = pad(x.codes, (0, -x.shape[-1] % group))
     elements = elements.view(*elements.shape[:-1], elements.shape[-1] // group, group)

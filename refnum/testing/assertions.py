@@ -36,7 +36,7 @@ def assert_bit_equal(
         Floating-point values, integers, bools, or codes of ``fmt``, of one shape, dtype and device; codes in torch's
         own dtypes of 8 bits and 4 name their format themselves. Or tensors in one block format: their elements and
         their scales are compared, but not what fills the last blocks.
-    fmt : Posit, Minifloat or FixedPoint, optional
+    fmt : Posit, Minifloat, FixedPoint, DMF, Logarithmic or Codebook, optional
         The format of integer codes: the table then shows their values.
     packed : bool
         Whether uint8 holds two codes of 4 bits along the last axis, the even index in the low nibble.
@@ -93,7 +93,7 @@ def assert_ulp(
         As `assert_bit_equal` takes them. Scales of blocks must be equal: a step of a scale moves all its elements.
     ulp : int
         How far apart two elements may be, as `ulp_distance` counts.
-    fmt : Posit, Minifloat or FixedPoint, optional
+    fmt : Posit, Minifloat, FixedPoint, DMF, Logarithmic or Codebook, optional
         The format of integer codes.
     packed, operands
         As of `assert_bit_equal`.

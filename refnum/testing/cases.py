@@ -26,9 +26,18 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..boundary import FLOAT_ROWS, INTEGERS, SIGNED, check_block, check_choice, check_format, check_posit
+from ..boundary import (
+    FLOAT_ROWS,
+    INTEGERS,
+    SIGNED,
+    check_block,
+    check_choice,
+    check_format,
+    check_posit,
+    check_scalar,
+)
 from ..errors import ContractError, DTypeError, FormatError
-from ..formats import Block, Format, Minifloat, Posit
+from ..formats import Block, Exponent, Format, Minifloat, Posit, Scalar
 from . import terms
 from .codes import anywhere, around, corners, edges, ends, evenly, magnitudes, poles, rescaled, spaced, words
 from .dyadics import Dyadic, value
@@ -44,13 +53,13 @@ T = TypeVar("T", int, Row, str)
 # ---- one operand -----------------------------------------------------------------------------------------------------
 
 
-def exhaustive(fmt: Format) -> Tensor:
+def exhaustive(fmt: Scalar) -> Tensor:
     """All codes of a format of at most 24 bits, ascending.
 
     >>> exhaustive(Posit(3))
     tensor([-4, -3, -2, -1,  0,  1,  2,  3])
     """
-    check_format("cases.exhaustive", fmt)
+    check_scalar("cases.exhaustive", fmt)
     if fmt.width > LISTED:
         raise FormatError(
             f"cases.exhaustive cannot list the 2**{fmt.width} codes of {fmt}. "
@@ -59,28 +68,31 @@ def exhaustive(fmt: Format) -> Tensor:
     return spaced(fmt, 1 << fmt.width)
 
 
-def patterns(fmt: Format, kind: str, *, count: int = 1000, seed: int = 0) -> Tensor:
+def patterns(fmt: Scalar | Exponent, kind: str, *, count: int = 1000, seed: int = 0) -> Tensor:
     """Codes of a format, as operands of any function of one argument: ties are those of nearest_int and of sqrt.
+
+    Formats that are not of floating point have no such functions, and no ties: codes are then spaced evenly.
 
     >>> patterns(Posit(8), "edges", count=16).sort().values  # the corners come first
     tensor([-128, -127, -126,  -65,  -64,  -63,   -2,   -1,    0,    1,    2,   63,
               64,   65,  126,  127])
     """
-    check_format("cases.patterns", fmt)
+    if not isinstance(fmt, Exponent):
+        check_scalar("cases.patterns", fmt)
     draw = _begin("cases.patterns", kind, count, seed, fmt)
     match kind:
         case "edges":
             return _column(_sample(edges(fmt), count, draw, keep=corners(fmt)))
-        case "ties":
+        case "ties" if isinstance(fmt, Format):
             rows = itertools.chain(*(made(TIES[op], fmt, count // 2, draw) for op in ("nearest_int", "sqrt")))
             return _column(_sample((code for (code,) in rows), count, draw))
-        case "spaced":
+        case "spaced" | "ties":
             return spaced(fmt, count)
         case _:
             return anywhere(fmt, count, draw)
 
 
-def conversions(source: Format, target: Format, kind: str, *, count: int = 1000, seed: int = 0) -> Tensor:
+def conversions(source: Format, target: Scalar, kind: str, *, count: int = 1000, seed: int = 0) -> Tensor:
     """Codes of one format, as inputs of a conversion to another: edges are those of both, ties those of the target.
 
     Of a tie that the source does not hold stand the values around it.
@@ -90,7 +102,7 @@ def conversions(source: Format, target: Format, kind: str, *, count: int = 1000,
               3,   5,   6,   7,   9,  10,  11,  13,  14,  15])
     """
     check_format("cases.conversions", source)
-    check_format("cases.conversions", target)
+    check_scalar("cases.conversions", target)
     draw = _begin("cases.conversions", kind, count, seed, source, target)
     match kind:
         case "edges":
@@ -105,7 +117,7 @@ def conversions(source: Format, target: Format, kind: str, *, count: int = 1000,
             return anywhere(source, count, draw)
 
 
-def floats(fmt: Format, kind: str, dtype: torch.dtype, *, count: int = 1000, seed: int = 0) -> Tensor:
+def floats(fmt: Scalar, kind: str, dtype: torch.dtype, *, count: int = 1000, seed: int = 0) -> Tensor:
     """Floating-point values, as inputs of encode and quantize.
 
     With ``count`` large enough, ties are all midpoints of the format and their neighbours in ``dtype``. Random values
@@ -115,7 +127,7 @@ def floats(fmt: Format, kind: str, dtype: torch.dtype, *, count: int = 1000, see
     tensor([0.2499, 0.2500, 0.2502, 0.7495, 0.7500, 0.7505, 1.2490, 1.2500, 1.2510,
             1.7490, 1.7500, 1.7510], dtype=torch.float16)
     """
-    check_format("cases.floats", fmt)
+    check_scalar("cases.floats", fmt)
     if dtype not in FLOAT_ROWS:
         raise DTypeError(
             f"cases.floats has no values of {dtype}. "

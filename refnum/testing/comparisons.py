@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +12,6 @@ from torch import Tensor
 from ..boundary import FLOAT_ROWS, SIGNED, check_tensor, check_values
 from ..errors import DTypeError, ShapeError
 from ..fast.chunks import pieces
-from ..formats import FixedPoint
 from ..mx.blocks import Blocks
 from ..mx.dequantizer import dequantize
 from .dyadics import to_float
@@ -79,7 +77,7 @@ def _compare_blocks(function: str, got: Blocks, want: Blocks, allowed: int | Non
 
 def _compare_elements(function: str, got: Blocks, want: Blocks, allowed: int | None) -> Report | None:
     codes = comparable(function, got.codes, want.codes, got.fmt.element, False)
-    return examine(*codes, allowed, torch.uint8, block=_extents(got))
+    return examine(*codes, allowed, got.codes.dtype, block=_extents(got))
 
 
 def _factor(blocks: Blocks) -> str | None:
@@ -214,13 +212,7 @@ def _place_at(codes: Codes, index: tuple[int, ...]) -> Places:
 
 
 def _value(place: Places, mask: int, row: Row | None) -> float | int:
-    match row:
-        case None:
-            return int(place.place)
-        case FixedPoint():
-            return math.ldexp(int(place.place), -row.fraction)
-        case _:
-            return to_float(int(place.code) & mask, row)
+    return int(place.place) if row is None else to_float(int(place.code) & mask, row)
 
 
 # ---- products --------------------------------------------------------------------------------------------------------

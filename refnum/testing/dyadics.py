@@ -2,15 +2,23 @@
 
 Nothing here uses ``core``: a generator that asked the code under test where its ties lie would follow its errors.
 
-A *magnitude* is a code without its sign: that of a posit is the pattern of a value that is not negative.
+A *magnitude* is a code without its sign: that of a posit or an integer is the code of a value that is not negative.
+Codes of codebooks have no signs, and come in any order: they have values, and no magnitudes.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 
-from ..formats import Format, Minifloat, Posit
+from ..formats import DMF, Codebook, Exponent, FixedPoint, Format, Logarithmic, Minifloat, Posit
+
+Ordered = Format | FixedPoint | DMF | Logarithmic | Exponent  #: formats whose codes have magnitudes
+Coded = Ordered | Codebook
+
+ROOT = math.isqrt(2 << 256)  #: the square root of 2 in units of 2**-128, rounded down: no float is between
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,39 +63,51 @@ ZERO, ONE = Dyadic(0, 0), Dyadic(1, 0)
 # ---- codes -----------------------------------------------------------------------------------------------------------
 
 
-def wrap(code: int, fmt: Format) -> int:
-    """The code in the low bits, as tensors hold it: posits sign-extended, so are 64 bits of any format."""
+def wrap(code: int, fmt: Coded) -> int:
+    """The code in the low bits, as tensors hold it: integers and posits sign-extended, so are 64 bits of any format."""
     code &= (1 << fmt.width) - 1
-    signed = isinstance(fmt, Posit) or fmt.width == 64
-    return code - (code >> (fmt.width - 1) << fmt.width) if signed else code
+    return code - (code >> (fmt.width - 1) << fmt.width) if is_integer(fmt) or fmt.width == 64 else code
 
 
-def opposite(code: int, fmt: Format) -> int:
+def is_integer(fmt: Coded) -> bool:
+    """Whether codes are integers in two's complement."""
+    return isinstance(fmt, (Posit, Exponent)) or (isinstance(fmt, FixedPoint) and fmt.signed)
+
+
+def opposite(code: int, fmt: Ordered) -> int:
     """The code of the negative value; the code itself where the format has none."""
     match fmt:
-        case Posit():
+        case Posit() | FixedPoint(signed=True):
             return wrap(-code, fmt)
-        case Minifloat():
-            return wrap(code ^ (int(fmt.signed) << (fmt.width - 1)), fmt)
+        case Minifloat(signed=True) | DMF() | Logarithmic():
+            return wrap(code ^ (1 << (fmt.width - 1)), fmt)
+        case _:
+            return wrap(code, fmt)
 
 
-def split(code: int, fmt: Format) -> tuple[bool, int]:
-    """Whether the sign bit is set, and the magnitude."""
+def split(code: int, fmt: Ordered) -> tuple[bool, int]:
+    """Whether there is a sign, and the magnitude."""
     match fmt:
-        case Posit():
+        case Posit() | FixedPoint():
             return wrap(code, fmt) < 0, abs(wrap(code, fmt))
-        case Minifloat():
-            size = fmt.exponent + fmt.mantissa
-            return bool(fmt.signed and code >> size & 1), code & ((1 << size) - 1)
+        case Minifloat(signed=True) | DMF() | Logarithmic():
+            size = fmt.width - 1
+            return bool(code >> size & 1), code & ((1 << size) - 1)
+        case _:
+            return False, wrap(code, fmt)
 
 
-def largest(fmt: Format) -> int:
+def largest(fmt: Ordered) -> int:
     """The magnitude of the largest finite value."""
     return fmt.maxpos if isinstance(fmt, Posit) else fmt.largest
 
 
-def special(code: int, fmt: Format) -> float | None:
+def special(code: int, fmt: Coded) -> float | None:
     """NaN for a NaR or NaN code, Inf or -Inf, None for numbers."""
+    if isinstance(fmt, Codebook):
+        names = {code: float(name) for name, code in fmt.specials}
+        code = wrap(code, fmt)
+        return None if code in _entries(fmt) else names.get(code, math.nan)
     negative, magnitude = split(code, fmt)
     match fmt:
         case Posit():
@@ -104,35 +124,90 @@ def special(code: int, fmt: Format) -> float | None:
 # ---- values ----------------------------------------------------------------------------------------------------------
 
 
-def value(code: int, fmt: Format) -> Dyadic:
+def value(code: int, fmt: Coded) -> Dyadic:
     """The exact value of a code that stands for a number."""
+    if isinstance(fmt, Codebook):
+        return dyadic(_entries(fmt)[wrap(code, fmt)])
     negative, magnitude = split(code, fmt)
-    match fmt:
-        case Posit():
-            x = _posit_value(magnitude, fmt.n, fmt.es)
-        case Minifloat():
-            x = _minifloat_value(magnitude, fmt.mantissa, fmt)
+    x = _magnitude_value(magnitude, fmt)
     return -x if negative else x
 
 
-def midpoint(magnitude: int, fmt: Format) -> Dyadic:
+def _magnitude_value(magnitude: int, fmt: Ordered) -> Dyadic:
+    match fmt:
+        case Posit():
+            return _posit_value(magnitude, fmt.n, fmt.es)
+        case Minifloat():
+            return _minifloat_value(magnitude, fmt.mantissa, fmt)
+        case FixedPoint():
+            return Dyadic(magnitude, -fmt.fraction)
+        case DMF():
+            return Dyadic(magnitude & ((1 << fmt.mantissa) - 1), _dmf_unit(magnitude, fmt))
+        case Logarithmic():
+            assert fmt.bias is not None
+            return Dyadic(int(magnitude > 0 or not fmt.zero_code), magnitude - fmt.bias)
+        case Exponent():
+            return Dyadic(1, magnitude)
+
+
+def midpoint(magnitude: int, fmt: Ordered) -> Dyadic:
     """Where the rounding to nearest changes from a magnitude to the next: the odd code of the format with one more bit.
 
-    For posits that is half way on the bit string, for minifloats on the number line.
+    For posits that is half way on the bit string, for powers of two between the logarithms, else on the number line.
     """
     match fmt:
         case Posit():
             return _posit_value(2 * magnitude + 1, fmt.n + 1, fmt.es)
         case Minifloat():
             return _minifloat_value(2 * magnitude + 1, fmt.mantissa + 1, fmt)
+        case FixedPoint():
+            return Dyadic(2 * magnitude + 1, -fmt.fraction - 1)
+        case DMF():  # of the code that is written: the others of the value have larger units
+            x = _magnitude_value(magnitude, fmt)
+            return x + Dyadic(1, _dmf_unit(below(x, fmt), fmt) - 1)
+        case Logarithmic() | Exponent():
+            x = _magnitude_value(magnitude, fmt)
+            return Dyadic(ROOT, x.e - 128) if x.m else Dyadic(1, x.e)
 
 
-def to_float(code: int, fmt: Format) -> float:
-    """The value, special ones too, as a Python float."""
+@lru_cache(maxsize=64)
+def borders(fmt: Codebook) -> tuple[Dyadic, ...]:
+    """Where the rounding to nearest changes from a value to the next, the values beyond the ends among them."""
+    assert fmt.beyond is not None
+    steps = [dyadic(x) for x in (fmt.beyond[0], *fmt.values, fmt.beyond[1])]
+    return tuple((a + b) * Dyadic(1, -1) for a, b in pairwise(steps))
+
+
+def top(fmt: Coded) -> Dyadic:
+    """The largest magnitude of a finite value."""
+    return dyadic(fmt.max_value) if isinstance(fmt, Codebook) else value(largest(fmt), fmt)
+
+
+def to_float(code: int, fmt: Coded) -> float:
+    """The value, special ones too, as a Python float; Inf where it lies beyond."""
     if (other := special(code, fmt)) is not None:
         return other
-    negative, _ = split(code, fmt)
-    return math.copysign(float(value(code, fmt)), -1 if negative else 1)
+    x = value(code, fmt)
+    negative = x.m < 0 if isinstance(fmt, Codebook) else split(code, fmt)[0]
+    return math.copysign(float(x) if x.scale < 1024 else math.inf, -1 if negative else 1)
+
+
+def dyadic(x: float) -> Dyadic:
+    """A finite float."""
+    numerator, denominator = x.as_integer_ratio()
+    return Dyadic(numerator, 1 - denominator.bit_length())
+
+
+@lru_cache(maxsize=64)
+def _entries(fmt: Codebook) -> dict[int, float]:
+    """Values by their codes."""
+    assert fmt.codes is not None
+    return dict(zip(fmt.codes, fmt.values, strict=True))
+
+
+def _dmf_unit(magnitude: int, fmt: DMF) -> int:
+    """log2 of the unit of a code's significand."""
+    return (magnitude >> fmt.mantissa) + fmt.unit_scale
 
 
 def _posit_value(magnitude: int, n: int, es: int) -> Dyadic:
@@ -156,7 +231,7 @@ def _minifloat_value(magnitude: int, mantissa: int, row: Minifloat) -> Dyadic:
 # ---- back to codes ---------------------------------------------------------------------------------------------------
 
 
-def below(x: Dyadic, fmt: Format) -> int:
+def below(x: Dyadic, fmt: Ordered) -> int:
     """The largest magnitude of a finite value that is not above x >= 0; the least where all are above."""
     if not x.m:
         return 0
@@ -165,6 +240,15 @@ def below(x: Dyadic, fmt: Format) -> int:
             return _posit_below(x, fmt)
         case Minifloat():
             return _minifloat_below(x, fmt)
+        case FixedPoint():
+            return min(_floor(x, -fmt.fraction), fmt.largest)
+        case DMF():
+            return _dmf_below(x, fmt)
+        case Logarithmic():
+            assert fmt.bias is not None
+            return max(0, min(x.scale + fmt.bias, fmt.largest))
+        case Exponent():
+            return max(fmt.least, min(x.scale, fmt.largest))
 
 
 def _posit_below(x: Dyadic, fmt: Posit) -> int:
@@ -186,7 +270,20 @@ def _minifloat_below(x: Dyadic, row: Minifloat) -> int:
     return max(0, min((field << row.mantissa) + significand, row.largest))
 
 
-def exactly(x: Dyadic, fmt: Format) -> int | None:
+def _dmf_below(x: Dyadic, fmt: DMF) -> int:
+    """The written code is that of the least unit in which the significand has no bit too many."""
+    field = max(x.scale + 1 - fmt.mantissa - fmt.unit_scale, 0)
+    if field >> fmt.exponent:
+        return fmt.largest
+    return field << fmt.mantissa | _floor(x, field + fmt.unit_scale)
+
+
+def _floor(x: Dyadic, unit: int) -> int:
+    """How many whole units."""
+    return x.m << (x.e - unit) if x.e >= unit else x.m >> (unit - x.e)
+
+
+def exactly(x: Dyadic, fmt: Ordered) -> int | None:
     """The code of x, or None where the format does not hold it."""
     magnitude = below(abs(x), fmt)
     if (value(magnitude, fmt) - abs(x)).m:

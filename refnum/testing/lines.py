@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import FormatError
-from ..formats import Element, Format
+from ..formats import Exponent, Scalar
 
 PAGE = 1 << 22  #: bytes that are read at once
 LONGEST = 1 << 24  #: bytes of a line: more have no end in sight
@@ -44,7 +44,7 @@ class Words:
     """Neighbouring words of a line: the codes of one operand or result."""
 
     name: str
-    fmt: Format | Element
+    fmt: Scalar | Exponent
     count: int = 1
 
     @property
@@ -220,7 +220,7 @@ class Layout:
             )
 
 
-def unsigned(codes: Tensor, fmt: Format | Element) -> Tensor:
+def unsigned(codes: Tensor, fmt: Scalar | Exponent) -> Tensor:
     """The low bits of codes, as int64: of 64 they come out signed."""
     codes = codes.to(torch.int64)
     return codes & ((1 << fmt.width) - 1) if fmt.width < 64 else codes

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..boundary import check_block, check_choice
 from ..errors import MissingExtraError
-from ..formats import Block, Format, Minifloat, Posit, float32, scalars
+from ..formats import Block, Exponent, Format, Minifloat, Posit, Scalar, Scale, float32, scalars
 from ..mx.blocks import Blocks, stored_shapes
 from . import cases, hazards
 from .codes import corners
@@ -48,7 +48,7 @@ def formats() -> st.SearchStrategy[Format]:
     return st.one_of(st.sampled_from(rows), posits())
 
 
-def patterns(fmt: Format) -> st.SearchStrategy[int]:
+def patterns(fmt: Scalar) -> st.SearchStrategy[int]:
     """Codes of a format: edges and ties of functions of one argument, or any."""
     first = min(0, wrap(1 << (fmt.width - 1), fmt))
     return st.one_of(st.sampled_from(_patterns(fmt)), st.integers(first, first + (1 << fmt.width) - 1))
@@ -60,12 +60,12 @@ def tuples(op: str | int, fmt: Posit) -> st.SearchStrategy[tuple[int, ...]]:
     return st.one_of(st.sampled_from(rows), st.tuples(*(patterns(fmt) for _ in rows[0])))
 
 
-def floats(fmt: Format, dtype: torch.dtype) -> st.SearchStrategy[float]:
+def floats(fmt: Scalar, dtype: torch.dtype) -> st.SearchStrategy[float]:
     """Floats that a dtype holds, as inputs of encode: edges, ties, and random ones."""
     return st.sampled_from(_floats(fmt, dtype, cases.KINDS))
 
 
-def ties(fmt: Format, dtype: torch.dtype) -> st.SearchStrategy[float]:
+def ties(fmt: Scalar, dtype: torch.dtype) -> st.SearchStrategy[float]:
     """Midpoints of a format and their neighbours in a dtype."""
     return st.sampled_from(_floats(fmt, dtype, ("ties",)))
 
@@ -126,8 +126,10 @@ def _blocks(fmt: Block, shape: torch.Size) -> st.SearchStrategy[Blocks]:
     )
 
 
-def _scales(row: Minifloat) -> st.SearchStrategy[float]:
+def _scales(row: Scale) -> st.SearchStrategy[float]:
     """Codes of scales without a sign, values where scales are float32."""
+    if isinstance(row, Exponent):
+        return st.integers(0, (1 << row.width) - 1)
     top = (1 << (row.exponent + row.mantissa)) - 1
     hard = [code for code in corners(row) if 0 <= code <= top]
     if row == float32:
@@ -137,7 +139,7 @@ def _scales(row: Minifloat) -> st.SearchStrategy[float]:
 
 
 @lru_cache(maxsize=64)
-def _patterns(fmt: Format) -> list[int]:
+def _patterns(fmt: Scalar) -> list[int]:
     codes = {code for kind in MADE for code in cases.patterns(fmt, kind, count=COUNT).tolist()}
     return sorted(codes, key=lambda code: (abs(code), code < 0))
 
@@ -150,6 +152,6 @@ def _tuples(op: str | int, fmt: Posit) -> list[tuple[int, ...]]:
 
 
 @lru_cache(maxsize=64)
-def _floats(fmt: Format, dtype: torch.dtype, kinds: tuple[str, ...]) -> list[float]:
+def _floats(fmt: Scalar, dtype: torch.dtype, kinds: tuple[str, ...]) -> list[float]:
     values = [x for kind in kinds for x in cases.floats(fmt, kind, dtype, count=COUNT).tolist()]
     return sorted(values, key=lambda x: (math.isnan(x), abs(x)))

@@ -12,9 +12,9 @@ from random import Random
 import torch
 from torch import Tensor
 
-from ..formats import Block, Element, FixedPoint, Minifloat, float32
+from ..formats import Block, Codebook, Element, Exponent, Minifloat, Scale, float32
 from .codes import anywhere, corners, edges, spaced, words
-from .dyadics import ONE, Dyadic, below, largest, midpoint, opposite, value, wrap
+from .dyadics import ONE, Dyadic, below, borders, largest, midpoint, opposite, top, value, wrap
 
 SIXTEENTHS = 4  #: bits behind the point
 NEAR = 8  #: binades that random elements of a block, or random terms, lie apart
@@ -32,15 +32,21 @@ def heads(row: Minifloat, element: Element) -> tuple[int, ...]:
 
     Those are sixteenths, the significand of the largest element, and the one half a unit above.
     """
-    bits = element.significand_bits
-    odd, _ = element.largest_exact
-    top = odd << (bits - odd.bit_length())
+    odd = top(element).m
+    odd //= (odd & -odd) or 1
+    last = odd << (element.significand_bits - odd.bit_length())
     steps = {sixteenth << (row.mantissa - SIXTEENTHS) for sixteenth in range(1 << SIXTEENTHS)}
-    steps |= {top << (row.mantissa - bits + 1), (2 * top + 1) << (row.mantissa - bits)}
+    steps |= {_aligned(last, row), _aligned(2 * last + 1, row)}
     fractions = sorted({step + d & (1 << row.mantissa) - 1 for step in steps for d in (-1, 0, 1)})
     binades = range(0, row.largest + 1, 1 << row.mantissa)
     magnitudes = [binade + fraction for binade in binades for fraction in fractions]
     return tuple(sorted({*edges(row), *magnitudes, *(opposite(m, row) for m in magnitudes)}))
+
+
+def _aligned(integer: int, row: Minifloat) -> int:
+    """Its leading one at the hidden bit of a row's significands."""
+    up = row.mantissa + 1 - integer.bit_length()
+    return integer << up if up >= 0 else integer >> -up
 
 
 def edge_block(head: int, size: int, row: Minifloat, draw: Random) -> list[int]:
@@ -68,23 +74,25 @@ def tie_block(fmt: Block, row: Minifloat, draw: Random) -> list[int]:
     The head is the largest element times the scale, so that rules give this scale, or the next one.
     """
     rows, columns = fmt.tile
-    scale = value(draw.randint(int(fmt.scale.subnormals), largest(fmt.scale)), fmt.scale)
+    scale = value(draw.randint(_least(fmt.scale), largest(fmt.scale)), fmt.scale)
     block = []
     for _ in range(rows * columns):
-        code = below(draw.choice(_midpoints(fmt)) * scale, row) + draw.choice((-1, 0, 0, 0, 1))
+        code = below(_tie(fmt.element, draw) * scale, row) + draw.choice((-1, 0, 0, 0, 1))
         block.append(min(max(code, 0), row.largest))
-    block[draw.randrange(len(block))] = below(Dyadic(*fmt.element.largest_exact) * scale, row)
+    block[draw.randrange(len(block))] = below(top(fmt.element) * scale, row)
     return [code | (draw.getrandbits(1) << (row.width - 1)) for code in block]
 
 
-@lru_cache(maxsize=16)
-def _midpoints(fmt: Block) -> tuple[Dyadic, ...]:
-    """Between neighbouring magnitudes of the elements, the last one beyond the largest."""
-    match fmt.element:
-        case FixedPoint(fraction=fraction, largest=last):
-            return tuple(Dyadic(2 * m + 1, -fraction - 1) for m in range(last + 1))
-        case Minifloat() as element:
-            return tuple(midpoint(m, element) for m in range(element.largest + 1))
+def _tie(element: Element, draw: Random) -> Dyadic:
+    """The magnitude of a midpoint of neighbours, the last one beyond the largest."""
+    if isinstance(element, Codebook):
+        return abs(draw.choice(borders(element)))
+    return midpoint(draw.randrange(largest(element) + 1), element)
+
+
+def _least(scale: Scale) -> int:
+    """The code of the least scale that is not 0."""
+    return scale.least if isinstance(scale, Exponent) else int(scale.subnormals)
 
 
 def near_blocks(count: int, fmt: Block, row: Minifloat, draw: Random) -> Tensor:
@@ -92,8 +100,9 @@ def near_blocks(count: int, fmt: Block, row: Minifloat, draw: Random) -> Tensor:
     assert row.bias is not None
     rows, columns = fmt.tile
     choice = words(count * rows * columns, draw).view(count, -1)
-    low, high = (scale + fmt.element.max_scale + row.bias for scale in (fmt.scale.min_scale, fmt.scale.max_scale))
-    low, high = max(low, 1), min(high, (1 << row.exponent) - 2)
+    ends = (value(code, fmt.scale).scale for code in (_least(fmt.scale), largest(fmt.scale)))
+    fields = (scale + fmt.element.max_scale + row.bias for scale in ends)
+    low, high = (min(max(field, 1), (1 << row.exponent) - 2) for field in fields)
     top = low + words(count, draw).view(count, 1).remainder(high - low + 1)
     near = _rescaled(choice, (top - (choice >> 60 & (NEAR - 1))).clamp(min=0), row)
     near[::2] = anywhere(row, choice.numel(), draw).view(count, -1)[::2]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
-from ..formats import Format, Posit
+from ..formats import Codebook, Format, Posit, Scalar
 from .codes import anywhere, corners, magnitudes, near_one
-from .dyadics import ONE, Dyadic, below, exactly, largest, midpoint, opposite, value, wrap
+from .dyadics import ONE, Dyadic, below, borders, exactly, largest, midpoint, opposite, value, wrap
 
 Row = tuple[int, ...]  #: the operands of one case
 F = TypeVar("F", bound=Format)
@@ -229,9 +229,15 @@ def related(fmt: Posit, arity: int, count: int, draw: Random) -> Iterator[Row]:
         yield (a, *(wrap(draw.choice(pair), fmt) for pair in zip(near, flipped, strict=True)))
 
 
-def midpoints(fmt: Format, near: Iterable[Dyadic], count: int, draw: Random) -> list[Dyadic]:
-    """All midpoints when they, their neighbours and both signs are at most ``count``; else some, half near numbers."""
+def midpoints(fmt: Scalar, near: Iterable[Dyadic], count: int, draw: Random) -> list[Dyadic]:
+    """All midpoints when they, their neighbours and both signs are at most ``count``; else some, half near numbers.
+
+    Of negative ones stand the magnitudes.
+    """
     wanted = max(1, count // 6)
+    if isinstance(fmt, Codebook):
+        every = [abs(x) for x in borders(fmt)]
+        return every if len(every) <= wanted else draw.sample(every, wanted)
     if largest(fmt) < wanted:
         return [midpoint(m, fmt) for m in range(largest(fmt) + 1)]
     ends = (0, 1, largest(fmt) - 1, largest(fmt))

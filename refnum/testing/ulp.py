@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -12,16 +13,18 @@ from ..boundary import (
     INTEGERS,
     SIGNED,
     check_codes,
-    check_format,
+    check_scalar,
     check_tensor,
     check_values,
 )
+from ..core.books import book
+from ..core.decode import floor_log2
 from ..errors import ContractError, DTypeError, FormatError, ShapeError
-from ..formats import FixedPoint, Format, Minifloat, Posit
+from ..formats import DMF, Codebook, Exponent, FixedPoint, Logarithmic, Minifloat, Posit, Scalar
 from ..mx.blocks import TORCH
 from ..mx.packing import unpack4
 
-Row = Format | FixedPoint  #: whose codes lie on a line
+Row = Scalar | Exponent  #: whose codes lie on a line
 
 NATIVE = {dtype: row for row, dtype in TORCH.items()}  #: torch's own dtypes of codes
 UNSIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
@@ -68,7 +71,7 @@ def ulp_distance(got: Tensor, want: Tensor, fmt: Row | None = None, *, packed: b
     got, want : Tensor
         Two tensors of one shape: floating-point values, integers, or codes of ``fmt``; codes in torch's own dtypes of 8
         bits and 4 name their format themselves.
-    fmt : Posit, Minifloat or FixedPoint, optional
+    fmt : Posit, Minifloat, FixedPoint, DMF, Logarithmic or Codebook, optional
         The format of integer codes. Without it, integers are compared as integers.
     packed : bool
         Whether uint8 holds two codes of 4 bits along the last axis, the even index in the low nibble, as
@@ -87,7 +90,8 @@ def ulp_distance(got: Tensor, want: Tensor, fmt: Row | None = None, *, packed: b
 
     Exactness: bit-exact; distances of 2**63 and more are 2**63 - 1.
     Rounding: none.
-    Special: zeros are 0 apart, so are any two NaNs; a NaN and a number 2**63 - 1; Inf follows the largest value.
+    Special: zeros are 0 apart, so are any two NaNs, and codes of one value; a NaN and a number 2**63 - 1; Inf follows
+        the largest value. Codes for which a codebook has no value are NaN.
     Standard: none.
     Cost: O(numel) time, about ten int64 tensors of the shape.
     """
@@ -97,8 +101,8 @@ def ulp_distance(got: Tensor, want: Tensor, fmt: Row | None = None, *, packed: b
 
 def check_row(function: str, fmt: object) -> None:
     """The argument, if there is one, is a format whose codes lie on a line."""
-    if fmt is not None and not isinstance(fmt, FixedPoint):
-        check_format(function, fmt)
+    if fmt is not None and not isinstance(fmt, Exponent):
+        check_scalar(function, fmt)
 
 
 def comparable(function: str, got: object, want: object, fmt: Row | None, packed: bool) -> tuple[Codes, Codes]:
@@ -134,9 +138,7 @@ def _codes(function: str, name: str, x: object, fmt: Row | None, packed: bool) -
         fmt, packed, x = native, packed or native.width == 4, x.view(torch.uint8)
     if fmt is not None and x.dtype in UNSIGNED:
         x = x.view(UNSIGNED[x.dtype])  # of codes only the low bits are read
-    if isinstance(fmt, FixedPoint):
-        _check_fixed(function, name, x, fmt)
-    elif fmt is not None:
+    if fmt is not None:
         check_codes(function, name, x, fmt)
     elif x.dtype not in (*FLOAT_ROWS, *INTEGERS, torch.bool, torch.uint16, torch.uint32):
         raise DTypeError(
@@ -152,15 +154,6 @@ def _codes(function: str, name: str, x: object, fmt: Row | None, packed: bool) -
     return Codes(x, fmt, packed)
 
 
-def _check_fixed(function: str, name: str, x: Tensor, fmt: FixedPoint) -> None:
-    allowed = [dtype for dtype in INTEGERS if dtype.itemsize * 8 >= fmt.width]
-    if x.dtype not in allowed:
-        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
-        raise DTypeError(
-            f"{function} needs codes of {fmt} for {name}, got {x.dtype}. Allowed are {names}. View the tensor as one."
-        )
-
-
 def places(x: Tensor, fmt: Row | None) -> Places:
     """Where elements lie: floating-point values by their dtype, integers as codes of ``fmt`` or as integers."""
     bits, row = x.detach(), row_of(x, fmt)
@@ -169,18 +162,55 @@ def places(x: Tensor, fmt: Row | None) -> Places:
     bits = bits.to(torch.int64)
     match row:
         case None:
-            return Places(bits, bits, torch.zeros_like(bits, dtype=torch.bool))
-        case FixedPoint():
+            return Places(bits, bits, _never(bits))
+        case FixedPoint(signed=False):
+            place = _low(bits, row.width)
+            return Places(place, place, _never(bits))
+        case Posit() | FixedPoint() | Exponent():
             place = bits << (64 - row.width) >> (64 - row.width)
-            return Places(_low(bits, row.width), place, torch.zeros_like(bits, dtype=torch.bool))
-        case Posit():
-            place = bits << (64 - row.n) >> (64 - row.n)
-            return Places(_low(bits, row.n), place, place == row.nar)
+            return Places(_low(bits, row.width), place, place == row.nar if isinstance(row, Posit) else _never(bits))
         case Minifloat():
-            magnitude = _low(bits, row.exponent + row.mantissa)
-            negative = (bits >> (row.width - 1) & int(row.signed)).bool()
+            negative, magnitude = _sign_magnitude(bits, row.exponent + row.mantissa)
+            negative = negative & row.signed
             place = torch.where(negative, -magnitude, magnitude)
             return Places(_low(bits, row.width), place, _is_nan(magnitude, negative, row))
+        case DMF():
+            negative, magnitude = _sign_magnitude(bits, row.width - 1)
+            rank = _rank(magnitude, row)
+            return Places(_low(bits, row.width), torch.where(negative, -rank, rank), _never(bits))
+        case Logarithmic():  # without 0 the least values of both signs are neighbours
+            negative, magnitude = _sign_magnitude(bits, row.width - 1)
+            place = torch.where(negative, -magnitude - int(not row.zero_code), magnitude)
+            return Places(_low(bits, row.width), place, _never(bits))
+        case Codebook():
+            return _shelved(_low(bits, row.width), row)
+
+
+def _sign_magnitude(bits: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    return (bits >> size & 1).bool(), _low(bits, size)
+
+
+def _never(bits: Tensor) -> Tensor:
+    return torch.zeros_like(bits, dtype=torch.bool)
+
+
+def _rank(magnitude: Tensor, row: DMF) -> Tensor:
+    """The place of a value, whichever of its codes it has."""
+    # 1. The code that is written has the least exponent: the significand has moved up as far as the field allows.
+    field, significand = magnitude >> row.mantissa, _low(magnitude, row.mantissa)
+    up = torch.minimum(field, row.mantissa - 1 - floor_log2(significand)) * (significand > 0)
+    field, significand = torch.where(significand > 0, field - up, 0), significand << up
+    # 2. Above field 0 half of the significands are written.
+    return (field << (row.mantissa - 1)) + significand
+
+
+def _shelved(codes: Tensor, row: Codebook) -> Places:
+    """Where codes of a table stand; Inf stands behind the last value."""
+    patterns, places = (table.to(codes.device)[codes] for table in book(row)[:2])
+    values = patterns.view(torch.float64)
+    for infinite, place in ((math.inf, len(row.values)), (-math.inf, -1)):
+        places = torch.where(values == infinite, place, places)
+    return Places(codes, places, values.isnan())
 
 
 def row_of(x: Tensor, fmt: Row | None) -> Row | None:

@@ -16,12 +16,15 @@ from ..codec import decode, encode
 from ..core import decode as core_decode
 from ..core import round as core_round
 from ..formats import (
+    DMF,
     Block,
-    Element,
+    Codebook,
     FixedPoint,
     Format,
+    Logarithmic,
     Minifloat,
     Posit,
+    Scalar,
     bfloat16,
     e8m0,
     float16,
@@ -35,6 +38,7 @@ from ..mx import quantize as mx_quantize
 from ..mx.blocks import from_blocks, packed, padded, to_blocks
 from ..mx.profiles import RULES, find
 from ..values import quantize
+from .dyadics import is_integer, largest
 from .hypotheses import Case, Change, Damage, Hypothesis
 
 ENCODERS = (encode, quantize)
@@ -45,7 +49,7 @@ SHORT = float64.significand_bits - 2  #: bits of values that, midpoints and all,
 LEAST = 2.0**-150  #: the largest number that is 0 in float32
 
 Floats = Callable[[Tensor], Tensor]
-Codes = Callable[[Tensor, Element | Posit], Tensor]
+Codes = Callable[[Tensor, Scalar], Tensor]
 Ties = Callable[[Tensor], Tensor]  #: of values, which of them would go to the larger magnitude if they were ties
 
 
@@ -134,34 +138,40 @@ def _on_floats(write: Floats) -> Damage:
 # ---- codes -----------------------------------------------------------------------------------------------------------
 
 
-def _without_subnormals(codes: Tensor, fmt: Element | Posit) -> Tensor:
+def _without_subnormals(codes: Tensor, fmt: Scalar) -> Tensor:
     if not isinstance(fmt, Minifloat):
         return codes
     sign = codes & (1 << (fmt.width - 1))
     return torch.where((codes ^ sign) < 1 << fmt.mantissa, sign, codes)
 
 
-def _without_negative_zero(codes: Tensor, fmt: Element | Posit) -> Tensor:
-    signed = isinstance(fmt, Minifloat) and fmt.signed and fmt.specials != "fnuz"
+def _without_negative_zero(codes: Tensor, fmt: Scalar) -> Tensor:
+    match fmt:
+        case Minifloat():
+            signed = fmt.signed and fmt.specials != "fnuz"
+        case _:
+            signed = isinstance(fmt, DMF) or (isinstance(fmt, Logarithmic) and fmt.zero_code)
     return torch.where(codes == 1 << (fmt.width - 1), 0, codes) if signed else codes
 
 
-def _is_nan(codes: Tensor, fmt: Element | Posit) -> Tensor:
+def _is_nan(codes: Tensor, fmt: Scalar) -> Tensor:
     return core_decode.decode(codes, fmt).kind == core_decode.NAN
 
 
-def _largest_for_nan(codes: Tensor, fmt: Element | Posit) -> Tensor:
-    largest = fmt.maxpos if isinstance(fmt, Posit) else fmt.largest
-    return torch.where(_is_nan(codes, fmt), largest, codes)
+def _largest_for_nan(codes: Tensor, fmt: Scalar) -> Tensor:
+    if isinstance(fmt, Codebook):
+        assert fmt.codes is not None
+        return torch.where(_is_nan(codes, fmt), fmt.codes[-1], codes)
+    return torch.where(_is_nan(codes, fmt), largest(fmt), codes)
 
 
-def _zero_for_nan(codes: Tensor, fmt: Element | Posit) -> Tensor:
+def _zero_for_nan(codes: Tensor, fmt: Scalar) -> Tensor:
     return torch.where(_is_nan(codes, fmt), 0, codes)
 
 
-def _sign_and_magnitude(codes: Tensor, fmt: Element | Posit) -> Tensor:
+def _sign_and_magnitude(codes: Tensor, fmt: Scalar) -> Tensor:
     """Negative codes in two's complement, NaR aside, as a sign bit and a magnitude."""
-    if isinstance(fmt, Minifloat):
+    if not is_integer(fmt):
         return codes
     top = 1 << (fmt.width - 1)
     return torch.where((codes < 0) & (codes != -top), -codes - top, codes)
@@ -245,7 +255,7 @@ def _float64(x: Tensor) -> Tensor:
     return decode(_bits(x), FLOAT_ROWS[x.dtype])
 
 
-def _codes(x: Tensor, rounding: str, fmt: Element | Posit) -> Tensor:
+def _codes(x: Tensor, rounding: str, fmt: Scalar) -> Tensor:
     return core_round.encode(core_decode.decode(x.view(torch.int64), float64), fmt, rounding)
 
 
