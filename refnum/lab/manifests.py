@@ -147,8 +147,9 @@ class _Object:
     def flat(self, key: str) -> None:
         """A field is an object of texts, integers and such."""
         given = self[key]
-        flat = (str, int, bool, NoneType)
-        if not isinstance(given, dict) or not all(isinstance(x, flat) for pair in given.items() for x in pair):
+        if not isinstance(given, dict) or not all(
+            isinstance(name, str) and isinstance(said, (str, int, NoneType)) for name, said in given.items()
+        ):
             raise self.wrong(key, given, "an object of texts, integers, true, false and null")
 
     def entries(self, key: str) -> list[object]:
