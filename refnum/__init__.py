@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from .formats import posit16 as posit16
     from .formats import posit32 as posit32
     from .formats import posit64 as posit64
+    from .formats import takum8 as takum8
+    from .formats import takum16 as takum16
     from .formats import tf32 as tf32
     from .ops import column_parallel_mm as column_parallel_mm
     from .ops import exact_partial as exact_partial
@@ -97,7 +99,7 @@ _EXPORTS: dict[str, tuple[str, ...]] = {
     ),
     "formats": (
         *("Posit", "Minifloat", "DMF", "FixedPoint", "Logarithmic", "Codebook", "Block"),
-        *("posit8", "posit16", "posit32", "posit64", "nf4"),
+        *("posit8", "posit16", "posit32", "posit64", "nf4", "takum8", "takum16"),
         *("e2m1", "e2m3", "e3m2", "e4m3", "e5m2", "e4m3fnuz", "e5m2fnuz", "e8m0", "float16", "bfloat16", "tf32"),
         *("mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", "nvfp4"),
     ),

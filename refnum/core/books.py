@@ -66,9 +66,13 @@ def _table(values: list[int]) -> Tensor:
 def gap_bits(fmt: Codebook) -> int:
     """Bits of the longest difference of neighbours, in units in which both are integers."""
     assert fmt.beyond is not None
-    steps = (fmt.beyond[0], *fmt.values, fmt.beyond[1])
-    ratios = [value.as_integer_ratio() for value in steps]
+    ratios = [_ratio(value) for value in (fmt.beyond[0], *fmt.values, fmt.beyond[1])]
     return max(_span(low, high) for low, high in pairwise(ratios))
+
+
+def _ratio(value: float) -> tuple[int, int]:
+    """Numerator and denominator; Inf, which may lie beyond the ends, counts 2**1024, as its pattern does."""
+    return (int(math.copysign(1, value)) << 1024, 1) if math.isinf(value) else value.as_integer_ratio()
 
 
 def _span(low: tuple[int, int], high: tuple[int, int]) -> int:

@@ -200,23 +200,26 @@ def _logarithm(limb: Tensor, bits: int) -> Tensor:
 
 def _pack_codebook(x: Exact, fmt: Codebook, exact_bits: int) -> Wide:
     steps, order, codes = (table.to(x.exponent.device) for table in book(fmt)[-3:])
-    present = nonzero(x.significand[0])
-    x = x._replace(
-        sign=x.sign & present,
-        exponent=select(present, x.exponent, torch.full_like(x.exponent, FAR_BELOW)),
-        kind=torch.zeros_like(x.kind),
+    kind, present = x.kind, nonzero(x.significand[0])
+    # C1. Limbs hold the way from a value to the next, its halves, and all bits of a float64 between them.
+    limbs = -(-(max(gap_bits(fmt), float64.significand_bits) + exact_bits + 5) // LIMB)
+    x = Exact(
+        x.sign & present,
+        _with_room(narrow(x.significand, limbs)),
+        select(present, x.exponent, torch.full_like(x.exponent, FAR_BELOW)),
+        torch.zeros_like(kind),
     )
-    # C1. Of the two values about x the base is the one on the side of 0. Cut to a float64, x keeps its place among
+    # C2. Of the two values about x the base is the one on the side of 0. Cut to a float64, x keeps its place among
     #     them, since they are float64s.
     cut = ordered(_pack_minifloat(x, float64, 1).head | (x.sign << 63))
     upwards = torch.searchsorted(order, cut, right=True) - 1
     place = select(x.sign, torch.searchsorted(order, cut), upwards).clamp(1, len(codes))
     start, end = (decode_minifloat(steps[at], float64) for at in (place, place + 1 + (x.sign << 1)))
-    # C2. The tail is how much of the way to the next value x has gone, bit by bit. Limbs hold the way and its halves.
-    limbs = -(-(gap_bits(fmt) + exact_bits + 5) // LIMB)
+    # C3. The tail is how much of the way to the next value x has gone, bit by bit.
     way, gone = (add(point, negate(start), limbs) for point in (end, x))
     backwards = (gone.sign ^ x.sign) & nonzero_limbs(gone.significand)  # x is before the first value
-    way, gone = (way._replace(sign=torch.zeros_like(x.sign)), gone._replace(sign=torch.zeros_like(x.sign)))
+    plus = torch.zeros_like(kind)
+    way, gone = way._replace(sign=plus), gone._replace(sign=plus, significand=_with_room(gone.significand))
     full = ~add(gone, negate(way), limbs).sign
     tail = torch.zeros_like(place)
     for _ in range(exact_bits):
@@ -225,4 +228,9 @@ def _pack_codebook(x: Exact, fmt: Codebook, exact_bits: int) -> Wide:
         tail, gone = tail << 1 | (~left.sign & 1), select_exact(~left.sign, left, gone)
     tail = tail << 1 | (nonzero_limbs(gone.significand) & 1)
     tail = select(full, torch.full_like(tail, 1 << (exact_bits + 1)), tail) & ~backwards
-    return Wide(x.sign, codes[place - 1], tail, exact_bits + 1, present, x.kind)
+    return Wide(x.sign, codes[place - 1], tail, exact_bits + 1, present, kind)
+
+
+def _with_room(x: Limbs) -> Limbs:
+    """The lowest bit jammed into the one above it, as an addition needs it."""
+    return (*x[:-1], (x[-1] | (x[-1] & 1) << 1) & ~1)

@@ -7,11 +7,13 @@ from .blocks import RULES, Block, Element, Scale
 from .codebooks import Codebook
 from .containment import holds, keeps, unit_scale
 from .families import bfp, block_log, block_minifloat, mxint
+from .ieee_p3109 import p3109
 from .integers import Exponent, FixedPoint
 from .logarithms import Logarithmic
 from .minifloats import DMF, OVERFLOWS, SPECIALS, Minifloat
 from .names import named, parse, parse_scalar, scalars
 from .posits import Posit
+from .rows import CODEBOOKS as _CODEBOOKS
 from .rows import (
     Format,
     Scalar,
@@ -41,6 +43,7 @@ from .rows import (
     posit64,
     tf32,
 )
+from .takums import takum
 
 __all__ = [
     "Posit",
@@ -76,6 +79,10 @@ __all__ = [
     "float32",
     "float64",
     "nf4",
+    "takum8",
+    "takum16",
+    "takum",
+    "p3109",
     "mxfp4",
     "mxfp6_e2m3",
     "mxfp6_e3m2",
@@ -95,3 +102,10 @@ __all__ = [
     "parse",
     "parse_scalar",
 ]
+
+
+def __getattr__(name: str) -> Codebook:
+    """Rows with many values are made when they are asked for."""
+    if name in _CODEBOOKS:
+        return _CODEBOOKS[name]()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import pairwise
 
 from ..errors import FormatError
@@ -15,7 +17,7 @@ OVERFLOWS = ("saturate", "inf", "nan")
 SPECIALS = ("nan", "inf", "-inf")  #: what a code may stand for besides a value, as `float` reads it
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Codebook:
     """A format given by its values: any table that is strictly increasing, of at most 2**16 values.
 
@@ -27,7 +29,8 @@ class Codebook:
     ((1, 0), 'signs')
 
     Values are rounded by value: to the nearest, a tie to the neighbour with the even code. Where both codes are even a
-    tie goes towards 0, where both are odd away from it. -0 is 0, and NaN without a code is what is nearest to 0.
+    tie goes towards 0, where both are odd away from it. -0 is 0, and NaN without a code is what is nearest to 0. Where
+    all values have one sign, what lies between 0 and them gives the nearest, and nothing overflows there.
 
     Standard: none; rows with a name give theirs.
     """
@@ -38,7 +41,11 @@ class Codebook:
     overflow: str = "saturate"  #: what a value beyond the ends gives: saturate, inf, nan
     beyond: tuple[float, float] | None = None  #: where the next values below and above would be: a value rounded to
     #: them overflows; None: the last steps go on. Where both ends saturate it makes no difference
-    name: str = field(default="", repr=False)  #: what `str` gives
+    name: str = ""  #: what `str` gives
+    width: int = field(init=False)  #: bits of the largest code
+    significand_bits: int = field(init=False)  #: the most bits that a value has
+    unit_scale: int = field(init=False)  #: log2 of the unit of which all values are multiples
+    zero: int = field(init=False)  #: the place of 0 among the values, or of what is nearest to it
 
     def __post_init__(self) -> None:
         values = tuple(map(_number, _sequence("values", self.values)))
@@ -61,10 +68,13 @@ class Codebook:
                 "Choose overflow='saturate', or give the code."
             )
         for name, value in {
-            "values": tuple(value + 0.0 for value in values),  # no -0
+            "values": values,
             "codes": codes,
             "specials": tuple(sorted(specials.items())),
             "beyond": _beyond(values) if self.beyond is None else _checked_beyond(self.beyond, values),
+            "width": max(1, max((*codes, *specials.values())).bit_length()),
+            "zero": min(range(len(values)), key=lambda place: abs(values[place])),
+            **_bits(values),
         }.items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "name", self.name or spelled("codebook", *self.values, **self._options()))
@@ -87,13 +97,7 @@ class Codebook:
         return self is other or (isinstance(other, Codebook) and self._key() == other._key())
 
     def __hash__(self) -> int:
-        return hash((len(self.values), self.values[0], self.values[-1], self.name))
-
-    @property
-    def width(self) -> int:
-        """Bits of the largest code."""
-        assert self.codes is not None
-        return max(1, max((*self.codes, *(code for _, code in self.specials))).bit_length())
+        return hash((len(self.values), self.values[0], self.values[-1], self.overflow))
 
     @property
     def container_bits(self) -> int:
@@ -106,16 +110,6 @@ class Codebook:
         return dict(self.specials).get("nan")
 
     @property
-    def significand_bits(self) -> int:
-        """The most bits that a value has."""
-        return max(max(abs(value.as_integer_ratio()[0]).bit_length() - _zeros(value) for value in self.values), 1)
-
-    @property
-    def unit_scale(self) -> int:
-        """log2 of the unit of which all values are multiples."""
-        return min((_unit(value) for value in self.values if value), default=0)
-
-    @property
     def max_scale(self) -> int:
         """log2 of the largest magnitude, rounded down."""
         return math.frexp(self.max_value)[1] - 1 if self.max_value else 0
@@ -125,13 +119,10 @@ class Codebook:
         """The largest magnitude."""
         return max(abs(self.values[0]), abs(self.values[-1]))
 
-    @property
-    def zero(self) -> int:
-        """The place of 0 among the values, or of what is nearest to it."""
-        return min(range(len(self.values)), key=lambda place: abs(self.values[place]))
-
     def __str__(self) -> str:
         return self.name
+
+    __repr__ = __str__
 
 
 def _sequence(name: str, values: object) -> tuple[float, ...]:
@@ -141,12 +132,15 @@ def _sequence(name: str, values: object) -> tuple[float, ...]:
 
 
 def _number(value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    """A finite float64, never -0."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf:
         raise FormatError(f"Codebook has no value {value!r}. Allowed are finite ints and floats. Leave it out.")
-    number = float(value)
-    if number != value:
-        raise FormatError(f"Codebook cannot hold {value}, which float64 rounds. Choose {number!r}, for example.")
-    return number
+    if abs(value) > sys.float_info.max or float(value) != value:
+        raise FormatError(
+            f"Codebook has no value {value}, which float64 cannot hold. Allowed are the values of float64. Choose one "
+            "near it."
+        )
+    return float(value) + 0.0
 
 
 def _check_codes(codes: tuple[object, ...], count: int, specials: Mapping[str, int]) -> None:
@@ -165,10 +159,21 @@ def _check_codes(codes: tuple[object, ...], count: int, specials: Mapping[str, i
 
 def _beyond(values: tuple[float, ...]) -> tuple[float, float]:
     """The next values, if the last steps went on; a table of one value has no steps, and doubles it."""
+    first, last = Fraction(values[0]), Fraction(values[-1])
     if len(values) == 1:
-        step = abs(values[0]) or 1.0
-        return values[0] - step, values[0] + step
-    return 2 * values[0] - values[1], 2 * values[-1] - values[-2]
+        step = abs(first) or Fraction(1)
+        return _outwards(first - step, -math.inf), _outwards(last + step, math.inf)
+    below, above = 2 * first - Fraction(values[1]), 2 * last - Fraction(values[-2])
+    return _outwards(below, -math.inf), _outwards(above, math.inf)
+
+
+def _outwards(exact: Fraction, end: float) -> float:
+    """A float64 that is exact, or the next one towards an end; Inf, which counts 2**1024, beyond the largest."""
+    if abs(exact) > Fraction(sys.float_info.max):
+        return end
+    number = float(exact)
+    inwards = number > exact if end < 0 else number < exact
+    return math.nextafter(number, end) if inwards else number + 0.0
 
 
 def _checked_beyond(beyond: tuple[float, float], values: tuple[float, ...]) -> tuple[float, float]:
@@ -181,12 +186,18 @@ def _checked_beyond(beyond: tuple[float, float], values: tuple[float, ...]) -> t
     return low, high
 
 
-def _zeros(value: float) -> int:
-    """Trailing zeros of the numerator."""
-    numerator = abs(value.as_integer_ratio()[0])
-    return (numerator & -numerator).bit_length() - 1 if numerator else 0
+def _bits(values: tuple[float, ...]) -> dict[str, int]:
+    """The most bits that a value has, and log2 of the unit of which all are multiples."""
+    places = [_place(value) for value in values if value]
+    return {
+        "significand_bits": max((bits for bits, _ in places), default=1),
+        "unit_scale": min((unit for _, unit in places), default=0),
+    }
 
 
-def _unit(value: float) -> int:
-    """log2 of the largest power of two of which a value is a multiple."""
-    return _zeros(value) - (value.as_integer_ratio()[1].bit_length() - 1)
+def _place(value: float) -> tuple[int, int]:
+    """Bits of the odd integer in a value, and log2 of its unit."""
+    fraction, exponent = math.frexp(abs(value))
+    integer = int(fraction * 2**53)
+    zeros = (integer & -integer).bit_length() - 1
+    return 53 - zeros, exponent - 53 + zeros

@@ -11,11 +11,13 @@ from ..errors import FormatError
 from .blocks import Block, Element
 from .codebooks import Codebook
 from .families import bfp, block_log, block_minifloat, mxint
+from .ieee_p3109 import p3109
 from .integers import Exponent, FixedPoint
 from .logarithms import Logarithmic
 from .minifloats import DMF, Minifloat
 from .posits import Posit
-from .rows import BLOCKS, CODEBOOKS, FLOATING, Format, Scalar
+from .rows import FLOATING, NAMES, Format, Scalar, row
+from .takums import takum
 
 
 def named() -> dict[str, Scalar | Block]:
@@ -24,7 +26,7 @@ def named() -> dict[str, Scalar | Block]:
     >>> named()["posit16"], named()["nvfp4"].size
     (Posit(n=16, es=2), 16)
     """
-    return {**FLOATING, **CODEBOOKS, **BLOCKS}
+    return {name: row(name) for name in NAMES}
 
 
 def scalars() -> dict[str, Format]:
@@ -52,9 +54,9 @@ def parse(text: str) -> Scalar | Element | Block:
         fmt = None
     if isinstance(fmt, Scalar | Block):
         return fmt
-    near = difflib.get_close_matches(str(text).lower(), named(), cutoff=0.5)
+    near = difflib.get_close_matches(str(text).lower(), NAMES, cutoff=0.5)
     hint = f"Near it: {', '.join(near)}. " if near else ""
-    raise FormatError(f"No format is named {text!r}. {hint}Choose one of {', '.join(named())}, or posit(n,es).")
+    raise FormatError(f"No format is named {text!r}. {hint}Choose one of {', '.join(NAMES)}, or posit(n,es).")
 
 
 def parse_scalar(text: str) -> Format:
@@ -88,15 +90,15 @@ _RECORDS: dict[str, Callable[..., object]] = {
         record.__name__: record
         for record in (Posit, Minifloat, FixedPoint, DMF, Logarithmic, Codebook, Exponent, Block)
     },
-    **{family.__name__: family for family in (mxint, bfp, block_minifloat, block_log)},
+    **{family.__name__: family for family in (takum, p3109, mxint, bfp, block_minifloat, block_log)},
 }
 
 
 def _read(node: ast.expr) -> Any:
     """A format, or an argument of one, from a syntax tree."""
     match node:
-        case ast.Name(id=name) if name in named():
-            return named()[name]
+        case ast.Name(id=name) if name in NAMES:
+            return row(name)
         case ast.Call(func=ast.Name(id=name)) if name in _RECORDS:
             keywords = {str(k.arg): _read(k.value) for k in node.keywords}
             return _RECORDS[name](*map(_read, node.args), **keywords)

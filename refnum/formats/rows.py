@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 from .blocks import Block
 from .codebooks import Codebook
 from .families import E8M0, mxint
+from .ieee_p3109 import LISTED, p3109, p3109_name
 from .integers import FixedPoint
 from .logarithms import Logarithmic
 from .minifloats import DMF, Minifloat
 from .posits import Posit
+from .takums import takum
 
 Format = Posit | Minifloat  #: floating-point formats: what has functions, ULPs at every scale and ties
 Scalar = Format | FixedPoint | DMF | Logarithmic | Codebook  #: formats of single values
@@ -56,10 +59,24 @@ FLOATING: Mapping[str, Format] = {
         *("e8m0", "float16", "bfloat16", "tf32", "float32", "float64"),
     )
 }
-CODEBOOKS: Mapping[str, Codebook] = {row.name: row for row in (nf4,)}
+#: codebooks are made when they are asked for, since some have many values
+CODEBOOKS: Mapping[str, Callable[[], Codebook]] = {
+    "nf4": lambda: nf4,
+    "takum8": partial(takum, 8),
+    "takum16": partial(takum, 16),
+    **{p3109_name(*row): partial(p3109, *row[:2], signed=row[2], extended=row[3]) for row in LISTED},
+}
 BLOCKS: Mapping[str, Block] = {
     row: globals()[row] for row in ("mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", "nvfp4")
 }
+
+
+NAMES = (*FLOATING, *CODEBOOKS, *BLOCKS)
+
+
+def row(name: str) -> Scalar | Block:
+    """The row of a name."""
+    return CODEBOOKS[name]() if name in CODEBOOKS else {**FLOATING, **BLOCKS}[name]
 
 
 def name_of(record: Minifloat | Block) -> str | None:
