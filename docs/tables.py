@@ -35,7 +35,7 @@ from refnum.formats import (
 )
 from refnum.mx.profiles import ALIASES
 from refnum.posit.standard import FUNCTIONS, SECTIONS
-from refnum.sums.contracts import CONTRACTS, FAMILIES, find
+from refnum.sums.contracts import listed
 from refnum.sums.matrixcore import UNCOVERED
 from refnum.sums.posits import MODES
 from refnum.sums.tensorcore import INSTRUCTIONS, ZERO
@@ -194,9 +194,8 @@ def contracts(*prefixes: str) -> str:
     """Contracts whose names start so, what they take, and what they say."""
     from refnum.cli.contracts import operands
 
-    every = [*CONTRACTS.values(), *(find("docs", name) for name in FAMILIES)]
     rows = [
-        (code(row.name), ", ".join(operands(row)), row.definition) for row in every if row.name.startswith(prefixes)
+        (code(row.name), ", ".join(operands(row)), row.definition) for row in listed() if row.name.startswith(prefixes)
     ]
     return table(("contract", "operands", "what is summed how"), rows)
 

@@ -193,6 +193,7 @@ def test_contracts_lists_every_row(capsys: pytest.CaptureFixture[str], monkeypat
     assert first == {
         *CONTRACTS,
         "tree/v1(Kc=256)",
+        "int/v1(bits=8, acc=32, overflow=refuse)",
         "tcsplit/v1(inst=tc.hopper.fp8, Kc=128)",
         "sgbi.splitm_f64(c=16)/0.1.1",
     }

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from ..sums.contracts import CONTRACTS, FAMILIES, Contract, find
+from ..sums.contracts import Contract, listed
 from ..sums.operands import FP8
 
 
@@ -19,7 +19,7 @@ def run(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
 
     Where a name has parameters, they are shown as they are by default.
     """
-    rows = [*CONTRACTS.values(), *(find("refnum contracts", name) for name in FAMILIES)]
+    rows = listed()
     if as_json:
         print(json.dumps([{"name": row.name, "operands": operands(row), "definition": row.definition} for row in rows]))
         return
@@ -32,6 +32,7 @@ def run(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = F
 def operands(row: Contract) -> list[str]:
     """What may be multiplied: dtypes, float8 standing for all four, or blocks.
 
+    >>> from refnum.sums.contracts import find
     >>> operands(find("doctest", "exact/v1"))
     ['float32', 'bfloat16', 'float16', 'float8', 'float64']
     >>> operands(find("doctest", "int/v1")), operands(find("doctest", "tc.blackwell.mxf4"))

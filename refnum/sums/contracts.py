@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from . import matrixcore, tensorcore
 from .chain import chain_mm
 from .dequantized import exact_blocks_mm, in_float32
 from .exact import exact_mm
-from .integers import int_mm
+from .integers import int_mm, integers
 from .matrixcore import matrixcore_mm
 from .operands import FP8, widened
 from .replays import dispatch_forward_mm, replay_mm
@@ -140,10 +140,10 @@ def _split(function: str, inst: str, Kc: int) -> Contract:  # noqa: N803 - the p
     )
 
 
-def _integers(name: str, dtypes: tuple[torch.dtype, ...], bits: int) -> Contract:
-    definition = f"integers of {bits} bits, the exact sum in int32; no K at which one could wrap"
-    multiply = partial(int_mm, bits=bits)
-    return Contract(name, definition, multiply, None, dtypes, (torch.int32,), (torch.int32,), mixed=True)
+def _integers(function: str, bits: int, acc: int, overflow: str) -> Contract:
+    row = integers(function, bits, acc, overflow)
+    multiply, held = partial(int_mm, row=row), (row.result,)
+    return Contract(row.name, row.definition, multiply, None, row.operands, held, held, mixed=True)
 
 
 def _tensor_cores() -> Iterator[Contract]:
@@ -187,8 +187,6 @@ CONTRACTS = {
         _of_float32(
             "chain/v1", "k ascending, acc = fma(a, b, acc) in float32 from the bias or +0; rounded once more", chain_mm
         ),
-        _integers("int/v1", (torch.int8, torch.uint8), 8),
-        _integers("int/v1(bits=4)", (torch.int8,), 4),
         *_tensor_cores(),
         *_matrix_cores(),
         *(
@@ -212,6 +210,7 @@ FAMILIES = {
     for row in (
         Family("tree/v1", {"Kc": 256}, _tree),
         Family("tcsplit/v1", {"inst": "tc.hopper.fp8", "Kc": 128}, _split),
+        Family("int/v1", {"bits": 8, "acc": 32, "overflow": "refuse"}, _integers),
         Family("sgbi.splitm_f64/0.1.1", {"c": 16}, _replay),
     )
 }
@@ -289,6 +288,11 @@ def full_name(family: str, **parameters: int | str) -> str:
     return f"{family}({text})"
 
 
+def listed() -> list[Contract]:
+    """All rows; of a family the usual one, by a name that has all parameters."""
+    usual = ((find("", family.name), full_name(family.name, **family.defaults)) for family in FAMILIES.values())
+    return [*CONTRACTS.values(), *(replace(row, name=name) for row, name in usual)]
+
+
 def _known() -> str:
-    families = (full_name(family.name, **family.defaults) for family in FAMILIES.values())
-    return ", ".join((*CONTRACTS, *families))
+    return ", ".join(row.name for row in listed())

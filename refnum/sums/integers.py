@@ -1,10 +1,12 @@
-"""Products of matrices of integers, exact: contract ``int/v1``.
+"""Products of matrices of integers in accumulators of stated width: the family ``int/v1(bits, acc, overflow)``.
 
-The definition adds in int32, where bounds on K and on the bias let nothing wrap. Matrix products of floats give the
-same sums sooner, of so few terms at a time that none is rounded.
+The definition adds k ascending in int64. Where every partial sum fits the accumulator, or only the last bits count,
+sums have no order: matrix products of floats give them sooner, of so few terms at a time that none is rounded.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,85 +15,201 @@ from ..boundary import check_choice
 from ..errors import ContractError, DTypeError
 from ..fast.chunks import pieces
 from ..fast.hardware import multiplies_in_float32
-from ..formats import float32
+from ..formats import float32, float64
 from .operands import on_cpu, product_shape
 
 TILE = 1 << 18  #: results that are worked on at a time
-LARGEST = (1 << 31) - 1  #: no sum in int32 is larger
-#: (bits, dtype) of an operand -> its least and its largest value
-RANGES = {(8, torch.int8): (-128, 127), (8, torch.uint8): (0, 255), (4, torch.int8): (-8, 7)}
+MANY = 1 << 7  #: so many terms at a time are worth a product in float32
+#: what a sum that leaves the accumulator does -> what is summed how
+OVERFLOWS = {
+    "refuse": "the exact sum in {acc} bits; no K at which one could wrap",
+    "wrap": "the sum modulo 2^{acc}, in two's complement",
+    "saturate": "the bias or 0, then k ascending, saturated to {acc} bits after each addition",
+}
+#: parameter -> its least and its largest value
+WIDTHS = {"bits": (2, 16), "acc": (2, 64)}
 
 
-def int_mm(a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.int32, *, bits: int = 8) -> Tensor:
-    """``a @ b + bias`` of integer operands with at least two axes, exactly, in int32.
+@dataclass(frozen=True, slots=True)
+class Integers:
+    """What is multiplied, and what sums are held in: a row of the family.
 
-    Operands are int8 or uint8; where ``bits`` is 4, they are int8 with values from -8 to 7. The bias is int32 and
-    broadcasts to the result. Beyond the result it takes the memory of a tile, and of the operands' terms in floats.
+    >>> Integers().name, Integers(4, overflow="wrap").name
+    ('int/v1', 'int/v1(bits=4, overflow=wrap)')
     """
-    check_choice("int/v1", "bits", bits, (4, 8))
+
+    bits: int = 8  #: of an operand
+    acc: int = 32  #: of an accumulator, in two's complement
+    overflow: str = "refuse"  #: one of OVERFLOWS
+
+    @property
+    def name(self) -> str:
+        """The contract's name, with the parameters that are not as usual."""
+        usual = Integers()
+        given = {key: getattr(self, key) for key in self.__slots__ if getattr(self, key) != getattr(usual, key)}
+        return f"int/v1({', '.join(f'{key}={value}' for key, value in given.items())})" if given else "int/v1"
+
+    @property
+    def definition(self) -> str:
+        """What is summed how."""
+        return f"integers of {self.bits} bits: {OVERFLOWS[self.overflow].format(acc=self.acc)}"
+
+    @property
+    def operands(self) -> tuple[torch.dtype, ...]:
+        """The dtypes of operands; values are of ``bits`` bits."""
+        return (torch.int8, torch.uint8) if self.bits == 8 else (torch.int8 if self.bits < 8 else torch.int16,)
+
+    @property
+    def result(self) -> torch.dtype:
+        """The dtype of results and of the bias."""
+        return torch.int32 if self.acc <= 32 else torch.int64
+
+    @property
+    def largest(self) -> int:
+        """The largest value of an accumulator; the least is one less than its negative."""
+        return (1 << (self.acc - 1)) - 1
+
+
+def integers(function: str, bits: int, acc: int, overflow: str) -> Integers:
+    """The row with these parameters."""
+    for name, value in {"bits": bits, "acc": acc}.items():
+        low, high = WIDTHS[name]
+        if not low <= value <= high:
+            raise ContractError(
+                f"{function} has no {name}={value} for int/v1. Allowed are {low} to {high}. Choose one of them."
+            )
+    check_choice(f"{function} under int/v1", "overflow", overflow, OVERFLOWS)
+    return Integers(bits, acc, overflow)
+
+
+USUAL = Integers()
+
+
+def int_mm(
+    a: Tensor, b: Tensor, bias: Tensor | None, dtype: torch.dtype = torch.int32, *, row: Integers = USUAL
+) -> Tensor:
+    """``a @ b + bias`` of integer operands with at least two axes, in accumulators of a row of the family.
+
+    Operands are int8 or uint8 for 8 bits, else int8 or int16 with values of so many bits. The bias is of the result's
+    dtype, broadcasts to it and is the first term. Beyond the result it takes the memory of a tile, and of the operands'
+    terms in floats.
+    """
     sides = [x.detach() for x in (a, b, bias) if x is not None]
-    largest = max(1, _magnitude("a", a, bits) * _magnitude("b", b, bits))
-    _check_result(dtype, sides[2:], a.shape[-1], largest)
+    largest = max(1, _magnitude("a", a, row) * _magnitude("b", b, row))
+    _check_result(row, dtype, sides[2:])
+    if row.overflow == "refuse":
+        _check_room(row, sides[2:], a.shape[-1], largest)
     shape = product_shape(a, b)
-    sums = torch.zeros(shape, dtype=torch.int32, device=a.device)
-    for z in sides[2:]:
-        sums.copy_(z)
-    if sums.numel():
+    result = torch.empty(shape, dtype=row.result, device=a.device)
+    if result.numel():
         batch = shape[:-2]
         x, y = (side.expand(*batch, *side.shape[-2:]) for side in sides[:2])
         for place in pieces(shape[:-1], max(1, TILE // shape[-1])):
-            if on_cpu(*sides):
-                _add_by_floats(sums[place], x[place], y[place[: len(batch)]], largest)
-            else:
-                _add_by_definition(sums[place], x[place], y[place[: len(batch)]])
-    return sums
+            start = torch.zeros_like(result[place], dtype=torch.int64)
+            for z in sides[2:]:
+                start += z.expand(shape)[place]
+            result[place] = accumulated(start, x[place], y[place[: len(batch)]], row, largest)
+    return result
 
 
-def _add_by_definition(sums: Tensor, x: Tensor, y: Tensor) -> None:
+def accumulated(start: Tensor, x: Tensor, y: Tensor, row: Integers, largest: int) -> Tensor:
+    """Accumulators [.., M, N] in int64 that begin with ``start`` and to which x @ y is added; start may be used up.
+
+    No product is larger than ``largest``.
+    """
+    if row.overflow == "saturate":
+        start = start.clamp(-row.largest - 1, row.largest)
+        if _may_saturate(start, x, y, row, largest):
+            return _saturated(start, x, y, row)
+    add = _add_by_floats if on_cpu(x, y) else _add_by_definition
+    add(start, x, y, largest)
+    return start << (64 - row.acc) >> (64 - row.acc) if row.overflow == "wrap" else start
+
+
+# ---- sums without an order -------------------------------------------------------------------------
+
+
+def _add_by_definition(sums: Tensor, x: Tensor, y: Tensor, largest: int) -> None:
     for k in range(x.shape[-1]):
-        sums.addcmul_(x[..., k, None].to(torch.int32), y[..., k, None, :].to(torch.int32))
+        sums.addcmul_(x[..., k, None].to(sums.dtype), y[..., k, None, :].to(sums.dtype))
 
 
 def _add_by_floats(sums: Tensor, x: Tensor, y: Tensor, largest: int) -> None:
-    # Sums of up to ``step`` products are integers of no more than 24 bits, which float32 holds, and float64 too.
-    step = (1 << float32.significand_bits) // largest
-    dtype = torch.float32 if multiplies_in_float32() else torch.float64
+    # Sums of up to ``step`` products are integers of no more bits than a significand has.
+    narrow = multiplies_in_float32() and MANY * largest <= 1 << float32.significand_bits
+    floats, dtype = (float32, torch.float32) if narrow else (float64, torch.float64)
+    step = (1 << floats.significand_bits) // largest
     for start in range(0, x.shape[-1], step):
         part = slice(start, start + step)
-        sums.add_((x[..., part].to(dtype) @ y[..., part, :].to(dtype)).to(torch.int32))
+        sums.add_((x[..., part].to(dtype) @ y[..., part, :].to(dtype)).to(torch.int64))
 
 
-# ---- checks ----------------------------------------------------------------------------------------
+# ---- sums that saturate ----------------------------------------------------------------------------
 
 
-def _magnitude(name: str, x: Tensor, bits: int) -> int:
+def _may_saturate(start: Tensor, x: Tensor, y: Tensor, row: Integers, largest: int) -> bool:
+    """Whether the magnitudes of some result's terms add to more than there is room for: else no order saturates."""
+    room = torch.where(start < 0, start + row.largest + 1, row.largest - start)
+    if x.shape[-1] * largest <= int(room.amin()):
+        return False
+    sizes = torch.zeros_like(start)
+    add = _add_by_floats if on_cpu(x, y) else _add_by_definition
+    add(sizes, x.to(torch.int64).abs(), y.to(torch.int64).abs(), largest)
+    return bool((sizes > room).any())
+
+
+def _saturated(sums: Tensor, x: Tensor, y: Tensor, row: Integers) -> Tensor:
+    for k in range(x.shape[-1]):
+        product = x[..., k, None].to(torch.int64) * y[..., k, None, :].to(torch.int64)
+        total = sums + product
+        # What an int64 cannot hold comes out with the sign that neither term has.
+        lost = ((sums ^ total) & (product ^ total)) < 0
+        end = (sums >> 63) ^ row.largest  # the least value is the complement of the largest
+        sums = torch.where(lost, end, total.clamp(-row.largest - 1, row.largest))
+    return sums
+
+
+# ---- checks --------------------------------------------------------------------------------------
+
+
+def _magnitude(name: str, x: Tensor, row: Integers) -> int:
     """The largest magnitude that an operand may have."""
-    if (bits, x.dtype) not in RANGES:
-        allowed = ", ".join(str(dtype).removeprefix("torch.") for width, dtype in RANGES if width == bits)
-        raise DTypeError(f"int/v1(bits={bits}) has no {x.dtype} for {name}. Allowed are {allowed}. Convert it.")
-    least, most = RANGES[bits, x.dtype]
-    if bits < torch.iinfo(x.dtype).bits and x.numel() and not least <= int(x.min()) <= int(x.max()) <= most:
+    if x.dtype not in row.operands:
+        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in row.operands)
+        raise DTypeError(f"{row.name} has no {x.dtype} for {name}. Allowed are {allowed}. Convert it.")
+    if x.dtype == torch.uint8:
+        return (1 << row.bits) - 1
+    end = 1 << (row.bits - 1)
+    if row.bits < torch.iinfo(x.dtype).bits and x.numel() and not -end <= int(x.min()) <= int(x.max()) < end:
         raise ContractError(
-            f"int/v1(bits={bits}) got values from {int(x.min())} to {int(x.max())} in {name}. Allowed are {least} to "
-            f"{most}. Clamp them, or choose bits=8."
+            f"{row.name} got values from {int(x.min())} to {int(x.max())} in {name}. Allowed are {-end} to {end - 1}. "
+            "Clamp them, or choose more bits."
         )
-    return max(-least, most)
+    return end
 
 
-def _check_result(dtype: torch.dtype, bias: list[Tensor], terms: int, largest: int) -> None:
-    if dtype != torch.int32:
-        raise DTypeError(f"int/v1 cannot return {dtype}. Allowed is int32, which holds every sum. Convert the result.")
-    if any(z.dtype != torch.int32 for z in bias):
-        raise DTypeError(f"int/v1 has no {bias[0].dtype} for bias. Allowed is int32. Convert it.")
-    if terms > LARGEST // largest:
-        raise ContractError(
-            f"int/v1 got K={terms}, a sum of which could wrap in int32. Allowed is K up to {LARGEST // largest} for "
-            "these operands. Sum shorter parts, and add them in int64."
+def _check_result(row: Integers, dtype: torch.dtype, bias: list[Tensor]) -> None:
+    allowed = str(row.result).removeprefix("torch.")
+    if dtype != row.result:
+        raise DTypeError(
+            f"{row.name} cannot return {dtype}. Allowed is {allowed}, which holds every sum. Convert the result."
         )
-    room = LARGEST - terms * largest
+    if any(z.dtype != row.result for z in bias):
+        raise DTypeError(f"{row.name} has no {bias[0].dtype} for bias. Allowed is {allowed}. Convert it.")
+
+
+def _check_room(row: Integers, bias: list[Tensor], terms: int, largest: int) -> None:
+    """No sum can leave the accumulator."""
+    if terms > row.largest // largest:
+        raise ContractError(
+            f"{row.name} got K={terms}, a sum of which could wrap in {row.acc} bits. Allowed is K up to "
+            f"{row.largest // largest} for these operands. Choose more bits for acc, or wrap or saturate for overflow; "
+            "or sum shorter parts."
+        )
+    room = row.largest - terms * largest
     for z in bias:
         if z.numel() and not -room <= int(z.min()) <= int(z.max()) <= room:
             raise ContractError(
-                f"int/v1 got a bias from {int(z.min())} to {int(z.max())}, with which sums of K={terms} could wrap in "
-                f"int32. Allowed are magnitudes up to {room} here. Add it to the result in int64."
+                f"{row.name} got a bias from {int(z.min())} to {int(z.max())}, with which sums of K={terms} could wrap "
+                f"in {row.acc} bits. Allowed are magnitudes up to {room} here. Add it to the result in int64."
             )
