@@ -1525,11 +1525,11 @@ PLANS: dict[str, tuple[Callable[[], object], type[RefnumError], str]] = {
     "no plan": (lambda: convert(Model(), {"head": P}), FormatError,
         "nn.convert needs a Plan for 'head', got Posit(n=8, es=2). | Allowed are Plan records. | Pass Plan(weight=..."),
     "no name": (lambda: convert(Model(), {"haed": PLAN}), FormatError,
-        "nn.convert has a plan for 'haed', which matches no layer. | 'first' (Conv2d), 'up' (ConvTranspose2d), "
+        "nn.convert got the key 'haed', which matches no layer. | 'first' (Conv2d), 'up' (ConvTranspose2d), "
         "'block.0' (Linear) | Choose a name, 're:' and a pattern for whole names, a type, or '_default'."),
-    "a container": (lambda: convert(Model(), {"block": PLAN}), FormatError, "nn.convert has a plan for 'block', which"),
+    "a container": (lambda: convert(Model(), {"block": PLAN}), FormatError, "nn.convert got the key 'block', which"),
     "a part": (lambda: convert(Model(), {"attention.out_proj": PLAN}), FormatError,
-        "nn.convert has a plan for 'attention.out_proj', which matches no layer. | 'attention' (MultiheadAttention)"),
+        "nn.convert got the key 'attention.out_proj', which matches no layer. | 'attention' (MultiheadAttention)"),
     "no type": (lambda: convert(Model(), {nn.Conv3d: PLAN}), FormatError, "Conv3d'>, which matches no layer."),
     "no pattern": (lambda: convert(Model(), {"re:bloc": PLAN}), FormatError, "'re:bloc', which matches no layer."),
     "bad pattern": (lambda: convert(Model(), {"re:(": PLAN}), FormatError,

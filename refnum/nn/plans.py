@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -19,15 +18,12 @@ from ..formats import Block, Posit, Scalar
 from ..values import quantize
 from .arithmetic import Arithmetic, ContractArithmetic, PositArithmetic
 from .interception import Interception
+from .keys import UNPLANNABLE, Key, check_keys, key_of, layers_of
 from .layers import Linear
 from .operands import PLANNABLE, inputs_of, round_input, round_weight, weights_of
 from .triad import check_trainable, triad_of
 
 MODES = {"posit_quire/v1": "quire"}  #: contracts of products in the operands' own format, and posit_mm's mode for it
-
-#: modules of torch with products that no plan reaches
-UNPLANNABLE = (nn.RNNBase, nn.RNNCellBase, nn.Bilinear)
-WITH_PRODUCTS: tuple[type[nn.Module], ...] = (*PLANNABLE, *UNPLANNABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +88,6 @@ class Plan:
         return PositArithmetic(self.weight, MODES[self.product])
 
 
-Key = str | type[nn.Module]
-
-
 def convert(model: nn.Module, plans: Mapping[Key, Plan]) -> nn.Module:
     """A copy of a model in which layers round their operands and run their products as planned.
 
@@ -142,31 +135,17 @@ def convert(model: nn.Module, plans: Mapping[Key, Plan]) -> nn.Module:
         raise DTypeError(f"nn.convert needs a torch.nn.Module, got {type(model).__name__}. Pass the model itself.")
     _check_plans(plans)
     result = copy.deepcopy(model)
-    layers = _layers(result)
-    _check_keys(plans, layers)
+    layers = layers_of(result)
+    check_keys("nn.convert", plans, layers)
     for name, layer in layers.items():
-        key = _key(name, layer, plans)
+        key = key_of(name, layer, plans)
         if key is not None:
-            _check_layer(name, layer, plans[key])
-            _give(layer, plans[key])
+            check_layer("nn.convert", name, layer, plans[key])
+            give(layer, plans[key])
     for module in result.modules():
         if isinstance(module, nn.TransformerEncoder):
             module.use_nested_tensor = False  # its native path hands nested tensors to the layers
     return result
-
-
-# ---- who gets which plan -------------------------------------------------------------------------
-
-
-def _layers(model: nn.Module) -> dict[str, nn.Module]:
-    """Modules with products, by name; what lies in an attention is part of it."""
-    found: dict[str, nn.Module] = {}
-    inside: set[nn.Module] = set()
-    for name, module in model.named_modules():
-        if module not in inside and isinstance(module, WITH_PRODUCTS):
-            found[name] = module
-            inside.update(module.modules())
-    return found
 
 
 def _check_plans(plans: object) -> None:
@@ -178,51 +157,18 @@ def _check_plans(plans: object) -> None:
                 f"nn.convert needs a Plan for {key!r}, got {plan!r}. Allowed are Plan records. "
                 "Pass Plan(weight=..., input=..., product=...)."
             )
-        if isinstance(key, str) and key.startswith("re:"):
-            try:
-                re.compile(key[3:])
-            except re.error as error:
-                raise FormatError(
-                    f"nn.convert cannot read the regular expression {key!r}: {error}. Correct it; it must match a "
-                    "layer's whole name."
-                ) from None
-
-
-def _matches(key: Key, name: str, layer: nn.Module) -> bool:
-    if isinstance(key, type):
-        return isinstance(layer, key)
-    if isinstance(key, str) and key.startswith("re:"):
-        return re.fullmatch(key[3:], name) is not None
-    return key in (name, "_default")
-
-
-def _check_keys(plans: Mapping[Key, Plan], layers: dict[str, nn.Module]) -> None:
-    for key in plans:
-        if not any(_matches(key, name, layer) for name, layer in layers.items()):
-            got = ", ".join(f"{name!r} ({type(layer).__name__})" for name, layer in layers.items()) or "none"
-            raise FormatError(
-                f"nn.convert has a plan for {key!r}, which matches no layer. Layers with products are: {got}. "
-                "Choose a name, 're:' and a pattern for whole names, a type, or '_default'."
-            )
-
-
-def _key(name: str, layer: nn.Module, plans: Mapping[Key, Plan]) -> Key | None:
-    """The key whose plan the layer gets."""
-    patterns = [key for key in plans if isinstance(key, str) and key.startswith("re:")]
-    types = [kind for kind in type(layer).__mro__ if kind in plans]
-    order: list[Key] = [name, *(key for key in patterns if _matches(key, name, layer)), *types, "_default"]
-    return next((key for key in order if key in plans), None)
 
 
 # ---- whether a layer can have it -----------------------------------------------------------------
 
 
-def _check_layer(name: str, layer: nn.Module, plan: Plan) -> None:
+def check_layer(function: str, name: str, layer: nn.Module, plan: Plan) -> None:
+    """The layer can have the plan."""
     reason = _obstacle(layer)
     if reason:
         kinds = ", ".join(kind.__name__ for kind in PLANNABLE)
         raise UncoveredError(
-            f"nn.convert cannot give {name!r} ({type(layer).__name__}) a plan: {reason}. Allowed are {kinds}. "
+            f"{function} cannot give {name!r} ({type(layer).__name__}) a plan: {reason}. Allowed are {kinds}. "
             "Choose keys that leave it out, or write it with such layers.",
             op=type(layer).__name__,
             reason=reason,
@@ -232,7 +178,7 @@ def _check_layer(name: str, layer: nn.Module, plan: Plan) -> None:
             if fmt is not None:
                 quantize(parameter.new_empty(0, 0), fmt)
         if plan.arithmetic is not None and parameter.dtype in FLOAT_ROWS:
-            plan.arithmetic.check_held("nn.convert", repr(name), parameter.dtype)
+            plan.arithmetic.check_held(function, repr(name), parameter.dtype)
 
 
 def _obstacle(layer: nn.Module) -> str:
@@ -250,7 +196,7 @@ def _obstacle(layer: nn.Module) -> str:
 # ---- a layer that has it -------------------------------------------------------------------------
 
 
-def _give(layer: nn.Module, plan: Plan) -> None:
+def give(layer: nn.Module, plan: Plan) -> None:
     """Make the layer one with a plan.
 
     A hook rounds the inputs. It also tells torch's native encoder layer, which looks for hooks, to stay away.
