@@ -87,6 +87,12 @@ class Plan:
         assert isinstance(self.weight, Posit)
         return PositArithmetic(self.weight, MODES[self.product])
 
+    @property
+    def remainder(self) -> Plan:
+        """What is left to do where the weights are rounded already."""
+        in_weight = self.weight if isinstance(self.weight, Posit) and self.product in MODES else None
+        return Plan(None, self.input, in_weight or self.product)
+
 
 def convert(model: nn.Module, plans: Mapping[Key, Plan]) -> nn.Module:
     """A copy of a model in which layers round their operands and run their products as planned.
@@ -142,9 +148,7 @@ def convert(model: nn.Module, plans: Mapping[Key, Plan]) -> nn.Module:
         if key is not None:
             check_layer("nn.convert", name, layer, plans[key])
             give(layer, plans[key])
-    for module in result.modules():
-        if isinstance(module, nn.TransformerEncoder):
-            module.use_nested_tensor = False  # its native path hands nested tensors to the layers
+    leave_native_paths(result)
     return result
 
 
@@ -205,6 +209,13 @@ def give(layer: nn.Module, plan: Plan) -> None:
         layer.__class__ = _planned(type(layer))  # type: ignore[arg-type]
         layer.register_forward_pre_hook(_round_inputs, with_kwargs=True)
     layer.plan = plan  # type: ignore[assignment]
+
+
+def leave_native_paths(model: nn.Module) -> None:
+    """Keep torch's encoder from handing nested tensors to its layers, which those with plans don't take."""
+    for module in model.modules():
+        if isinstance(module, nn.TransformerEncoder):
+            module.use_nested_tensor = False
 
 
 class _Planned(nn.Module):
