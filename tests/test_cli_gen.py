@@ -86,7 +86,7 @@ def test_options_reach_the_operation(capsysbinary: pytest.CaptureFixture[bytes])
     [
         ([], "Missing argument 'OPERATION'. Try: refnum gen --help"),
         (["posit16_ad"], "No operation is named 'posit16_ad'. Did you mean posit16_add"),
-        (["add", "--format", "posit61"], "No format is named 'posit61'. Did you mean posit64 or posit16?"),
+        (["add", "--format", "posit61"], "No format is named 'posit61'. Near it: posit64, posit16"),
         (
             ["posit16_add", "--profile", "ocp"],
             "posit16_add has no --profile, got 'ocp'. It has no options. Leave it out.",

@@ -18,11 +18,20 @@ from refnum.testing.operations import POSITS, find, names
 #: what has a name and no definition: formats that are not written, held or multiplied
 REFUSED = {
     *("posit64_decode", "e8m0_encode", "e8m0_quantize", "float64_dot", "float64_gemm"),
+    *("takum8_quantize", "takum16_quantize"),  # which float32 does not hold
     *(f"{fmt}_{name}" for fmt in ("e2m1", "e2m3", "e3m2", "e8m0", "tf32") for name in ("dot", "gemm")),
 }
 
 
-@pytest.mark.parametrize("name", names())
+#: of formats without a name
+SPELLED = [
+    f"{fmt}_{name}"
+    for fmt in ("fixed(8,4)", "fixed(12,-3,signed=False,overflow='wrap')", "dmf(4,3)", "log(5)", "codebook(-1.0,0.5)")
+    for name in ("encode", "decode", "quantize")
+]
+
+
+@pytest.mark.parametrize("name", [*names(), *SPELLED])
 def test_every_operation(name: str) -> None:
     """All kinds of cases are read as they are written, and the right results do not depend on who asks with whom."""
     if name in REFUSED:
@@ -188,7 +197,21 @@ def test_a_format_without_a_name_has_no_space_in_it() -> None:
             "No operation is named 'nothing'. Allowed are a format and a function, as in posit16_add",
         ),
         ("posit16_gemm", None, {}, "No operation is named 'posit16_gemm'."),
-        ("add", "posit61", {}, "No format is named 'posit61'. Did you mean posit64 or posit16? Allowed are posit8, "),
+        (
+            "add",
+            "posit61",
+            {},
+            "No format is named 'posit61'. Near it: posit64, posit16, posit8. Choose one of posit8, ",
+        ),
+        ("fixed(99,2)_encode", None, {}, "FixedPoint has no width=99: width is an int from 2 to 32."),
+        ("fixed(8,4)_add", None, {}, "No operation is named 'fixed(8,4)_add'."),
+        (
+            "add",
+            "fixed(8,4)",
+            {},
+            "fixed(8,4) has no function 'add'. Allowed are encode, decode, quantize. Choose one.",
+        ),
+        ("log(16)_decode", None, {}, "decode cannot return log(16) as float64"),
         ("add", "e4m3", {}, "e4m3 has no function 'add'. Allowed are encode, decode, quantize, dot, gemm. Choose one."),
         ("posit_ad", "posit8", {}, "posit8 has no function 'posit_ad'. Did you mean add"),
         (

@@ -13,7 +13,7 @@ import typer
 from torch import Tensor
 
 from ..errors import FormatError
-from ..formats import Element, FixedPoint, Format, Minifloat
+from ..formats import Codebook, Exponent, Minifloat, Scalar
 from ..testing.lines import Layout, Lines, Words
 from ..testing.operations import Operation, find
 from ..testing.ulp import FARTHEST, ulp_distance
@@ -137,16 +137,12 @@ def _add(tally: Tally, operation: Operation, lines: Lines, ulp: int) -> None:
         tally.first.append(Wrong(lines.numbers[row], ins, outs, rights, int(worst[row])))
 
 
-def _compared(got: Tensor, want: Tensor, fmt: Format | Element, ulp: int) -> tuple[Tensor, Tensor]:
+def _compared(got: Tensor, want: Tensor, fmt: Scalar | Exponent, ulp: int) -> tuple[Tensor, Tensor]:
     """How far codes lie apart, and which are wrong."""
-    if isinstance(fmt, FixedPoint):
-        shift = 64 - fmt.width
-        apart = ulp_distance(got << shift >> shift, want << shift >> shift)
-        return apart, apart > ulp
     apart = ulp_distance(got, want, fmt)
     if ulp:
         return apart, apart > ulp
-    nan = fmt.nan if isinstance(fmt, Minifloat) else None
+    nan = fmt.nan if isinstance(fmt, (Minifloat, Codebook)) else None
     if nan is None:
         return apart, got != want
     return apart, (got != want) & ((apart > 0) | (ulp_distance(got, torch.full_like(got, nan), fmt) > 0))

@@ -20,6 +20,10 @@ from .rows import FLOATING, NAMES, Format, Scalar, row
 from .takums import takum
 
 
+#: formats without a name, as they are written
+SPELLED = "posit(n,es), fixed(width,fraction), dmf(exponent,mantissa), log(width), codebook(...), block(...)"
+
+
 def named() -> dict[str, Scalar | Block]:
     """All rows that have a name.
 
@@ -56,7 +60,7 @@ def parse(text: str) -> Scalar | Element | Block:
         return fmt
     near = difflib.get_close_matches(str(text).lower(), NAMES, cutoff=0.5)
     hint = f"Near it: {', '.join(near)}. " if near else ""
-    raise FormatError(f"No format is named {text!r}. {hint}Choose one of {', '.join(NAMES)}, or posit(n,es).")
+    raise FormatError(f"No format is named {text!r}. {hint}Choose one of {', '.join(NAMES)}, or {SPELLED}.")
 
 
 def parse_scalar(text: str) -> Format:
@@ -73,9 +77,7 @@ def parse_scalar(text: str) -> Format:
     fmt = parse(text)
     if isinstance(fmt, (Posit, Minifloat)):
         return fmt
-    raise FormatError(
-        f"{text} is a format of blocks, not of single values. Choose one of {', '.join(FLOATING)}, or posit(n,es)."
-    )
+    raise FormatError(f"{text} is no floating-point format. Choose one of {', '.join(FLOATING)}, or posit(n,es).")
 
 
 _RECORDS: dict[str, Callable[..., object]] = {

@@ -19,7 +19,23 @@ from .. import codec, posit
 from ..boundary import FLOAT_ROWS, SIGNED, check_choice
 from ..core.round import RULES
 from ..errors import ContractError, FormatError
-from ..formats import Block, Element, Format, Minifloat, Posit, e8m0, float32, named, parse, parse_scalar
+from ..formats import (
+    DMF,
+    Block,
+    Codebook,
+    FixedPoint,
+    Format,
+    Logarithmic,
+    Minifloat,
+    Posit,
+    Scalar,
+    e8m0,
+    float32,
+    named,
+    parse,
+    parse_scalar,
+)
+from ..formats.rows import NAMES
 from ..mx import Blocks, dequantize, quantize
 from ..mx.blocks import TORCH, packed
 from ..ops import gemm, mx_mm, quire_dot
@@ -60,7 +76,7 @@ class Function:
     """One row: a function of formats of one type."""
 
     name: str
-    formats: type[Posit] | type[Minifloat] | type[Block]
+    formats: type[Scalar] | type[Block]
     operation: Callable[..., Operation]  #: of the operation's name, the format and the options
     options: Mapping[str, Any] = field(default_factory=dict)  #: with their defaults
 
@@ -97,7 +113,7 @@ def _convert(name: str, fmt: Posit, *, to: str) -> Operation:
     )
 
 
-def _encode(name: str, fmt: Format, *, dtype: str, rounding: str) -> Operation:
+def _encode(name: str, fmt: Scalar, *, dtype: str, rounding: str) -> Operation:
     row, compute = _float_row(name, dtype), partial(codec.encode, fmt=fmt, rounding=_rounding(name, rounding))
     return Operation(
         name,
@@ -108,7 +124,7 @@ def _encode(name: str, fmt: Format, *, dtype: str, rounding: str) -> Operation:
     )
 
 
-def _quantize(name: str, fmt: Format, *, dtype: str, rounding: str) -> Operation:
+def _quantize(name: str, fmt: Scalar, *, dtype: str, rounding: str) -> Operation:
     row, compute = _float_row(name, dtype), partial(codec.quantize, fmt=fmt, rounding=_rounding(name, rounding))
     return Operation(
         name,
@@ -119,7 +135,7 @@ def _quantize(name: str, fmt: Format, *, dtype: str, rounding: str) -> Operation
     )
 
 
-def _decode(name: str, fmt: Format, *, dtype: str) -> Operation:
+def _decode(name: str, fmt: Scalar, *, dtype: str) -> Operation:
     row = _float_row(name, dtype)
 
     def operands(kind: str, count: int, seed: int) -> Codes:
@@ -131,7 +147,7 @@ def _decode(name: str, fmt: Format, *, dtype: str) -> Operation:
     return Operation(name, (Words("code", fmt),), (Words("result", row),), compute, operands)
 
 
-def _float_cases(fmt: Format, row: Minifloat) -> Callable[..., Codes]:
+def _float_cases(fmt: Scalar, row: Minifloat) -> Callable[..., Codes]:
     def operands(kind: str, count: int, seed: int) -> Codes:
         return (_column(_codes(cases.floats(fmt, kind, FLOATS[row], count=count, seed=seed))),)
 
@@ -257,6 +273,7 @@ POSITS: Mapping[Callable[..., Tensor], int] = {
     **dict.fromkeys((posit.sqrt, posit.negate, posit.abs, posit.sign, posit.nearest_int), 1),
     **dict.fromkeys((posit.ceil, posit.floor, posit.next, posit.prior), 1),
 }  #: functions -> how many operands they have
+SCALARS: tuple[type[Scalar], ...] = (Posit, Minifloat, FixedPoint, DMF, Logarithmic, Codebook)
 ROUNDED = {"dtype": "float32", "rounding": "nearest_even"}
 BLOCKED = {"dtype": "float32", "profile": "ocp", "scale": None, "rounding": None}
 SUMMED = {"contract": "chain/v1", "dtype": None, "k": 8}
@@ -268,9 +285,9 @@ FUNCTIONS = (
     ),
     Function("convert", Posit, _convert, {"to": "posit16"}),
     Function("dot", Posit, _quire_dot, {"k": 8}),
-    *(Function("encode", kind, _encode, ROUNDED) for kind in (Posit, Minifloat)),
-    *(Function("decode", kind, _decode, {"dtype": "float64"}) for kind in (Posit, Minifloat)),
-    *(Function("quantize", kind, _quantize, ROUNDED) for kind in (Posit, Minifloat)),
+    *(Function("encode", kind, _encode, ROUNDED) for kind in SCALARS),
+    *(Function("decode", kind, _decode, {"dtype": "float64"}) for kind in SCALARS),
+    *(Function("quantize", kind, _quantize, ROUNDED) for kind in SCALARS),
     Function("dot", Minifloat, _gemm, SUMMED),
     Function("gemm", Minifloat, _gemm, {**SUMMED, "m": 2, "n": 2}),
     Function("quantize", Block, _quantize_block, BLOCKED),
@@ -310,7 +327,7 @@ def names() -> list[str]:
     return [f"{fmt}_{row.name}" for fmt in named().values() for row in FUNCTIONS if isinstance(fmt, row.formats)]
 
 
-def _parts(name: str) -> tuple[Function, Format | Block]:
+def _parts(name: str) -> tuple[Function, Scalar | Block]:
     """The function and the format of an operation's name."""
     for row in FUNCTIONS:
         fmt = name.removesuffix(f"_{row.name}")
@@ -323,14 +340,9 @@ def _parts(name: str) -> tuple[Function, Format | Block]:
     )
 
 
-def _given(name: str, text: str) -> tuple[Function, Format | Block]:
+def _given(name: str, text: str) -> tuple[Function, Scalar | Block]:
     """The function of a name, and the format of another."""
-    fmt = _parsed(text)
-    if not isinstance(fmt, (Posit, Minifloat, Block)):
-        raise FormatError(
-            f"No format is named {text!r}.{_nearest(text, named())} Allowed are {', '.join(named())}, and posit(n,es). "
-            "Choose one."
-        )
+    fmt = parse(text)
     rows = {row.name: row for row in FUNCTIONS if isinstance(fmt, row.formats)}
     function = name.removeprefix("posit_").removeprefix("mx_")
     if function not in rows:
@@ -340,11 +352,9 @@ def _given(name: str, text: str) -> tuple[Function, Format | Block]:
     return rows[function], fmt
 
 
-def _parsed(text: str) -> Format | Element | Block | None:
-    try:
-        return parse(text)
-    except FormatError:
-        return None
+def _parsed(text: str) -> Scalar | Block | None:
+    """The format of a name; one that is spelled out has to exist."""
+    return parse(text) if "(" in text or text in NAMES else None
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
