@@ -15,7 +15,7 @@ from torch import Tensor
 
 from refnum.errors import ContractError, DTypeError, FormatError, MismatchError, NonFiniteError, ShapeError
 from refnum.formats import Exponent, FixedPoint, Minifloat, e4m3, e8m0, posit16
-from refnum.lab import export, hexadecimal, manifests
+from refnum.lab import hexadecimal, manifests, readmemh
 from refnum.lab.export import Port, export_readmemh, read_readmemh
 
 
@@ -205,8 +205,8 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_forgets_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "read_readmemh", lambda path: other)
-    other = export.Vectors("v", 1, {"a": Port("a", ONE + 1, 8)}, {}, None, None)
+    monkeypatch.setattr(readmemh, "read_readmemh", lambda path: other)
+    other = readmemh.Vectors("v", 1, {"a": Port("a", ONE + 1, 8)}, {}, None, None)
     with pytest.raises(MismatchError, match=re.escape("export_readmemh read other codes from v.a.hex than it wrote.")):
         export_readmemh(tmp_path, "v", [Port("a", ONE, 8)])
 

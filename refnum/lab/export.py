@@ -1,85 +1,93 @@
-"""Golden vectors for the testbenches of circuits: hex files for ``$readmemh``, and a manifest that says what they hold.
-
-A port of a circuit is a file of words, one a cycle. What is written is read again and compared before it counts.
-"""
+"""Golden vectors for the testbenches of circuits: of any operation in any format, or of what a user has."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import FormatError, MismatchError
-from . import manifests
-from .hexadecimal import ROWS, Layout
-from .manifests import NAME, VALUE, VERSION
-from .ports import Port, check_name, check_ports
+from ..boundary import check_choice
+from ..core.decode import NUMBER, decode
+from ..errors import ContractError
+from ..formats import Block, Scalar, parse_scalar
+from ..testing import cases, operations
+from ..testing.lines import Words, unsigned
+from ..testing.operations import Codes, Operation
+from .dots import Dot
+from .manifests import VALUE
+from .ports import Port
+from .readmemh import Vectors, export_readmemh, read_readmemh
+
+__all__ = ["Port", "Vectors", "export_readmemh", "golden", "read_readmemh"]
+
+DOT = ("k", "to", "rounding")  #: options of dot products
+ROUNDING = "nearest_even"  #: where none is asked for
+CODES = "codes of the formats named"  #: what ports hold where no accumulator stands beside them
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Vectors:
-    """What a manifest and its files hold: ports by their names, and what was said of them all."""
-
-    name: str
-    depth: int
-    ports: Mapping[str, Port]
-    format: Mapping[str, Any]
-    rounding: str | None
-    overflow: str | None
-    value: str = VALUE
-
-    def __getitem__(self, port: str) -> Tensor:
-        """The codes of a port: int64 [depth, lanes], or [depth, lanes, limbs] above 64 bits."""
-        codes = self.ports[port].codes
-        return codes[..., 0] if codes.shape[-1] == 1 else codes
-
-
-def export_readmemh(
+def golden(
+    operation: str,
+    fmt: Scalar | Block,
     directory: Path | str,
-    name: str,
-    ports: Sequence[Port],
     *,
-    format: Mapping[str, Any] | None = None,
-    rounding: str | None = None,
-    overflow: str | None = None,
-    value: str = VALUE,
+    name: str | None = None,
+    count: int = 1000,
+    seed: int = 0,
+    kinds: Sequence[str] = ("edges", "ties", "random"),
+    nan: bool = False,
+    **options: Any,
 ) -> Path:
-    """Write vectors for a testbench: ``NAME.PORT.hex`` for each port, and ``NAME.json``; read them again and compare.
+    """Write golden vectors of an operation: its operands, and what refnum says of them.
 
-    A hex file has one word a line, in lower case, with all its digits, so that ``$readmemh("NAME.PORT.hex", mem)``
-    fills a memory of ``bits`` by ``depth``. The manifest has, with sorted keys, ``version``, ``name``, ``depth``,
-    ``value``, ``format``, ``rounding``, ``overflow`` and ``files``: for each its ``file``, ``port``, ``kind``,
-    ``bits``, ``lanes``, ``lane_bits``, ``signed``, ``frac_bits``, ``exp_bias`` and ``sha256``, and ``nan`` where the
-    port has a flag for that.
+    Operations are those of ``refnum gen``: encode, decode and quantize of any format, dequantize of blocks, add, mul,
+    fma, convert and more of posits, gemm of minifloats. A ``dot`` product, of any format, gives its exact accumulator
+    besides, an integer in two's complement, which is the quire where the format is a posit; of blocks an accumulator
+    each and, where scales are powers of two, the exponent of its unit.
 
     >>> import tempfile
+    >>> from refnum.formats import mxint
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     manifest = export_readmemh(folder, "pair", [Port("a", torch.tensor([[1, -1], [0, -128]]), 8)])
-    ...     print((manifest.parent / "pair.a.hex").read_text(), read_readmemh(manifest)["a"].tolist())
-    ff01
-    8000
-     [[1, -1], [0, -128]]
+    ...     found = read_readmemh(golden("dot", mxint(8, 4), folder, k=1, count=100))
+    >>> for port in found.ports.values():
+    ...     print(port)
+    Port(a_scale: scale [677, 1] of 8 bits)
+    Port(a_elements: mantissa [677, 4] of 8 bits)
+    Port(b_scale: scale [677, 1] of 8 bits)
+    Port(b_elements: mantissa [677, 4] of 8 bits)
+    Port(accumulator: expected [677, 1] of 18 bits)
+    Port(exponent: expected [677, 1] of 10 bits)
+    Port(result: expected [677, 1] of 32 bits)
 
     Parameters
     ----------
+    operation : str
+        The name of a function.
+    fmt : a scalar format or Block
+        The format.
     directory : Path or str
-        Where the files go; it is made if need be, and files of these names are replaced.
-    name : str
-        Of the vectors: letters, digits, ``_`` and ``-``.
-    ports : sequence of Port
-        One or more, of one depth.
-    format : mapping, optional
-        What the codes are of: texts, numbers, bools and None by any keys.
-    rounding, overflow : str, optional
-        How expected codes were rounded, and what happened beyond the ends.
-    value : str
-        What codes mean.
+        Where the files go.
+    name : str, optional
+        Of the vectors; by default made of the format and the operation.
+    count : int
+        How many cases of each kind, at most.
+    seed : int
+        Of what is drawn at random: the same arguments give the same files, byte for byte.
+    kinds : sequence of str
+        edges, ties, spaced and random, in the order in which they come. Edges begin with operands of one code
+        throughout: the code 0, 1, the last one of the first half, the first one of the second half, and the last one,
+        in all combinations; so there are blocks of zeros, and of the least integers.
+    nan : bool
+        Whether cases come with NaN or Inf in an operand or a result; else they are left out.
+    **options
+        Of the operation: dtype, rounding, profile, scale, contract, to, m, n as in ``refnum gen``. Of a dot product
+        ``k``, its values, or blocks, 4; ``to``, the format of the result, by default that of the operands, and float32
+        for blocks; and ``rounding``.
 
     Returns
     -------
@@ -89,161 +97,89 @@ def export_readmemh(
     Raises
     ------
     FormatError
-        When a name is none, ports share one, or the format says more than a flat mapping can.
-    ShapeError
-        When there is no port, or they are of different depths.
-    MismatchError
-        When the files read back hold something else.
+        When the format has no such operation, or sums of a dot product take more than 4096 bits.
+    ContractError
+        When the operation has no such option, or the option no such value, or there is no such kind.
 
-    Exactness: bit-exact; what was written was read and compared.
-    Rounding: none.
-    Special: NaN scales are refused by `Port`, unless it has a flag for them.
+    Exactness: bit-exact: as the functions of the same names; accumulators are exact.
+    Rounding: as the operation does; results of dot products once, by name.
+    Special: with ``nan`` ports have a flag for NaN and Inf; else neither occurs.
     Standard: IEEE 1800-2017 section 21.4, ``$readmemh``.
-    Cost: O(words) time, 20 MB beside the codes; 1M vectors take less than 30 times what writing their bytes takes.
+    Cost: O(cases) time, and about 200 MB beside the codes.
     """
-    check_name("export_readmemh", "name", name, NAME)
-    check_ports(ports)
-    folder = Path(directory)
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = folder / f"{name}.json"
-    fields = {
-        "version": VERSION,
-        "name": name,
-        "depth": ports[0].depth,
-        "value": value,
-        "format": dict(format or {}),
-        "rounding": rounding,
-        "overflow": overflow,
-        "files": [_written(folder, name, port) for port in ports],
-    }
-    manifests.written(manifest, fields)
-    found = read_readmemh(manifest)
-    for port in ports:
-        if not torch.equal(found.ports[port.name].codes, port.codes):
-            raise MismatchError(
-                f"export_readmemh read other codes from {manifests.file_name(name, port.name)} than it wrote. Allowed "
-                "are the same. Look at the disk, and at who else writes there."
-            )
-    return manifest
-
-
-def read_readmemh(manifest: Path | str) -> Vectors:
-    """The vectors of a manifest, after its fields, and the sizes, digests and digits of its files were checked.
-
-    Parameters
-    ----------
-    manifest : Path or str
-        ``NAME.json``, with the hex files beside it. It may come from anywhere: files elsewhere are not read.
-
-    Returns
-    -------
-    Vectors
-        The ports by name, with the codes that `export_readmemh` was given.
-
-    Raises
-    ------
-    FormatError
-        When the manifest is none, or a file is not the one that it describes.
-    NonFiniteError
-        When a scale is NaN and the port has no flag for it.
-
-    Exactness: bit-exact.
-    Rounding: none.
-    Special: as `Port`.
-    Standard: IEEE 1800-2017 section 21.4, ``$readmemh``.
-    Cost: O(words) time, 20 MB beside the codes.
-    """
-    path = Path(manifest)
-    fields = manifests.read(path)
-    depth = fields["depth"]
-    ports = {entry["port"]: _read(path.parent, depth, entry) for entry in fields["files"]}
-    said = {key: fields[key] for key in ("format", "rounding", "overflow", "value")}
-    return Vectors(fields["name"], depth, ports, **said)
-
-
-# ---- files ---------------------------------------------------------------------------------------
-
-
-def _written(folder: Path, name: str, port: Port) -> dict[str, object]:
-    """Write the words of a port; what the manifest says of them."""
-    path = folder / manifests.file_name(name, port.name)
-    layout, codes, digest = port.layout, port.codes.numpy(), hashlib.sha256()
-    with _own(path).open("wb") as file:
-        for start in range(0, port.depth, ROWS):
-            text = layout.text(codes[start : start + ROWS])
-            digest.update(text)
-            file.write(text)
-    return {
-        "file": path.name,
-        "port": port.name,
-        "kind": port.kind,
-        "bits": layout.bits,
-        "lanes": port.lanes,
-        "lane_bits": port.bits,
-        "signed": port.signed,
-        "frac_bits": port.fraction,
-        "exp_bias": port.bias,
-        "sha256": digest.hexdigest(),
-        **({"nan": True} if port.nan else {}),
-    }
-
-
-def _read(folder: Path, depth: int, entry: Mapping[str, Any]) -> Port:
-    """The port of a file, which is the one that was described."""
-    path, layout = folder / entry["file"], Layout(entry["lanes"], entry["lane_bits"], entry["signed"])
-    size = path.stat().st_size if path.is_file() else -1
-    if size != depth * layout.line:
-        got = "no file" if size < 0 else f"{size:,} bytes"
-        raise FormatError(
-            f"read_readmemh needs {depth * layout.line:,} bytes in {path.name}, {depth} words of {layout.digits} "
-            f"digits, got {got}. Allowed is the file that export_readmemh wrote. Export the vectors again."
-        )
-    codes = np.empty((depth, layout.lanes, layout.limbs), dtype=np.int64)
-    digest = hashlib.sha256()
-    for start, text in _parts(_own(path), layout):
-        digest.update(text)
-        rows = layout.codes(text)
-        if rows is None:
-            raise _fault(path.name, layout, start, text)
-        codes[start : start + len(rows)] = rows
-    if digest.hexdigest() != entry["sha256"]:
-        raise FormatError(
-            f"read_readmemh needs a sha256 of {entry['sha256']} of {path.name}, got {digest.hexdigest()}. Allowed is "
-            "the file that export_readmemh wrote. Export the vectors again."
-        )
-    return Port(
-        entry["port"],
-        torch.from_numpy(codes),
-        entry["lane_bits"],
-        entry["kind"],
-        signed=entry["signed"],
-        fraction=entry["frac_bits"],
-        bias=entry["exp_bias"],
-        nan=entry.get("nan", False),
+    for kind in kinds:
+        check_choice("golden", "kind", kind, cases.KINDS)
+    check_choice("golden", "nan", nan, (True, False))
+    job = _dot(fmt, options) if operation == "dot" else operations.find(operation, str(fmt), **options)
+    operands = _operands(job, kinds, count, seed)
+    exact, results = _answers(job, operands)
+    coded = [*zip(job.operands, operands, strict=True), *results]
+    rows = torch.arange(len(operands[0]), device="cpu") if nan else _finite(coded)
+    ports = [_port(words, codes[rows], nan, expected=i >= len(operands)) for i, (words, codes) in enumerate(coded)]
+    ports[len(operands) : len(operands)] = [
+        Port(each, codes[rows], bits, "expected") for each, (codes, bits) in exact.items()
+    ]
+    return export_readmemh(
+        directory,
+        re.sub(r"[^A-Za-z0-9]+", "_", f"{fmt}_{operation}").strip("_") if name is None else name,
+        ports,
+        format={"operation": operation, "format": str(fmt), **{words.name: str(words.fmt) for words, _ in coded}},
+        rounding=options.get("rounding") or ROUNDING,
+        overflow=getattr(results[-1][0].fmt, "overflow", None),
+        value=VALUE if isinstance(job, Dot) else CODES,
     )
 
 
-def _parts(path: Path, layout: Layout) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file, some at a time, with the number of the first."""
-    with path.open("rb") as file:
-        for start in range(0, path.stat().st_size // layout.line, ROWS):
-            yield start, file.read(ROWS * layout.line)
-
-
-def _own(path: Path) -> Path:
-    """A path that leads to no other file."""
-    if path.is_symlink():
-        raise FormatError(
-            f"Vectors are no links, got {path.name}, which is one. Allowed are files of the folder itself. Remove it."
+def _dot(fmt: Scalar | Block, options: Mapping[str, Any]) -> Dot:
+    for option in options.keys() - DOT:
+        raise ContractError(
+            f"golden has no option {option}={options[option]!r} for a dot product. Allowed are {', '.join(DOT)}. Leave "
+            "it out."
         )
-    return path
+    to = options.get("to")
+    return Dot(fmt, **{**options, "to": parse_scalar(to) if isinstance(to, str) else to})
 
 
-def _fault(name: str, layout: Layout, start: int, text: bytes) -> FormatError:
-    """Why some lines are not as they should be: the first that is wrong."""
-    lines = (text[i : i + layout.line] for i in range(0, len(text), layout.line))
-    row, line = next((row, line) for row, line in enumerate(lines, start + 1) if layout.codes(line) is None)
-    return FormatError(
-        f"read_readmemh needs {layout.digits} hexadecimal digits in lower case for {layout.bits} bits in line {row} of "
-        f"{name}, got {line[:40]!r}. Allowed is what export_readmemh writes. Export the vectors again."
+def _operands(job: Operation | Dot, kinds: Sequence[str], count: int, seed: int) -> Codes:
+    """Cases of each kind, one behind the other; edges begin with corners."""
+    parts = []
+    for kind in kinds:
+        if kind == "edges":
+            parts.append(_corners(job.operands))
+        parts.append(job.cases(kind, count, seed))
+    return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
+
+
+def _corners(operands: Sequence[Words]) -> Codes:
+    """Operands of one code throughout, in all combinations: where a code without its sign begins and ends."""
+    codes = []
+    for words in operands:
+        top = 1 << (words.fmt.width - 1)
+        codes.append([0, 1, top - 1, -top, -1])
+    rows = torch.tensor(list(product(*codes)), dtype=torch.int64, device="cpu")
+    return tuple(
+        unsigned(column[:, None], words.fmt).expand(-1, words.count)
+        for words, column in zip(operands, rows.T, strict=True)
     )
+
+
+def _answers(job: Operation | Dot, operands: Codes) -> tuple[dict[str, tuple[Tensor, int]], list[tuple[Words, Tensor]]]:
+    """Exact numbers by name, with their bits; and results."""
+    if not isinstance(job, Dot):
+        return {}, list(zip(job.results, job.right(operands), strict=True))
+    answers = job.answers(*operands)
+    exact = {"accumulator": (answers.accumulator, job.bits)}
+    if answers.exponent is not None:
+        exact["exponent"] = (answers.exponent, job.exponent_bits)
+    return exact, [(job.result, answers.result[:, None])]
+
+
+def _finite(coded: Sequence[tuple[Words, Tensor]]) -> Tensor:
+    """The cases in which every code is a number."""
+    numbers = ((decode(codes, words.fmt).kind == NUMBER).all(1) for words, codes in coded)
+    return reduce(torch.logical_and, numbers).nonzero().flatten()
+
+
+def _port(words: Words, codes: Tensor, nan: bool, *, expected: bool) -> Port:
+    kind = "expected" if expected else "scale" if words.name.endswith("scale") else "mantissa"
+    return Port.of(words.name, codes, words.fmt, kind, nan=nan)
