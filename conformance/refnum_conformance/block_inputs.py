@@ -107,16 +107,17 @@ def floats(op: Op, options: Options, kind: str, count: int, seed: int) -> Column
     return (with_signs(np.array(found, np.int64), row, draw),)
 
 
-def _edge_floats(draw: Generator, options: Options, size: int, amax: int) -> Array:
+def edge_floats(draw: Generator, options: Options, size: int, amax: int) -> Array:
+    """The largest magnitude beside what is near it and far below; NaN and Inf."""
     row = FLOATS[options["dtype"]]
     if draw.random() < 0.3:
-        return _special_floats(draw, row, size)
+        return special_floats(draw, row, size)
     half = max(0, amax - (1 << row.mantissa))
     palettes = ([0], [amax], [amax - 1], [half], [0, 1, 2], [amax, amax - 1, half, 0, 1])
     return _with_amax(draw.choice(palettes[draw.integers(len(palettes))], size), amax, draw)
 
 
-def _special_floats(draw: Generator, row: Row, size: int) -> Array:
+def special_floats(draw: Generator, row: Row, size: int) -> Array:
     """NaNs of any payload, Inf, the largest number or 0, in places where they may be forgotten."""
     nan = row.infinity | 1 << row.mantissa >> 1  # the first quiet one
     special = draw.choice([row.infinity, row.infinity + 1, nan - 1, nan, nan + 1, row.sign_bit - 1, row.largest, 0])
@@ -154,13 +155,14 @@ def _divisor(amax: int, options: Options, size: int) -> float:
     return number(scale) * tensor_scale if isinstance(scale, Dyadic) else 1.0
 
 
-def _spaced_floats(draw: Generator, options: Options, size: int, amax: int) -> Array:
+def spaced_floats(draw: Generator, options: Options, size: int, amax: int) -> Array:
     """Evenly over six binades."""
     below = np.arange(size) * (6 << FLOATS[options["dtype"]].mantissa) // size
     return draw.permutation(np.maximum(amax - below, 0))
 
 
-def _random_floats(draw: Generator, options: Options, size: int, amax: int) -> Array:
+def random_floats(draw: Generator, options: Options, size: int, amax: int) -> Array:
+    """Some binades below the largest, or any bits."""
     row = FLOATS[options["dtype"]]
     if draw.random() < 0.25:
         return draw.integers(0, row.sign_bit, size)
@@ -175,10 +177,10 @@ def _with_amax(block: Array, amax: int, draw: Generator) -> Array:
 
 #: a block, from its size and a largest magnitude, which is only a hint
 _FLOATS: dict[str, Callable[[Generator, Options, int, int], Array]] = {
-    "edges": _edge_floats,
+    "edges": edge_floats,
     "ties": _tied_floats,
-    "spaced": _spaced_floats,
-    "random": _random_floats,
+    "spaced": spaced_floats,
+    "random": random_floats,
 }
 
 

@@ -20,8 +20,9 @@ from refnum import Minifloat, Posit
 from refnum.formats import Format, scalars
 from refnum.testing import cases
 
-from . import block_inputs, product_inputs
+from . import block_inputs, lab_inputs, product_inputs
 from .operations import Op, Options, record
+from .oracles import lab_rows
 
 Array = NDArray[Any]
 Columns = tuple[Array, ...]
@@ -32,7 +33,8 @@ ROWS, INNER, WIDE = 3, 7, 2  #: shapes of matrices: [ROWS, INNER] and [INNER, WI
 
 def columns(op: Op, options: Options, size: int, seed: int) -> Columns:
     """About ``size`` sets of operands for a row; the same arguments give the same ones."""
-    make = _MAKERS[op.args.removesuffix("r")]
+    makers = _LAB_MAKERS if options.get("fmt") in lab_rows.FORMATS else _MAKERS
+    make = makers[op.args.removesuffix("r")]
     seed = zlib.crc32(f"{op.name} {sorted(options.items())} {seed}".encode())
     made = [make(op, options, kind, -(-size // len(cases.KINDS)), seed) for kind in cases.KINDS]
     operands = tuple(np.concatenate(column) for column in zip(*made, strict=True))
@@ -172,4 +174,11 @@ _MAKERS: dict[str, Callable[..., Columns]] = {
     "k": block_inputs.codes,
     "KK": product_inputs.products,
     "KKd": product_inputs.products,
+}
+
+_LAB_MAKERS: dict[str, Callable[..., Columns]] = {
+    "f": lab_inputs.floats,
+    "e": lab_inputs.codes,
+    "F": lab_inputs.block_floats,
+    "E": lab_inputs.block_codes,
 }

@@ -19,6 +19,7 @@ b   truth, 0 or 1
 D   matrices of floats, ``[cases, rows, columns]`` of the result
 d   the same of float32, whatever ``dtype`` says
 k   blocks, ``[cases, 1 + size]``: the code of the scale, then those of the elements
+e   codes of a format of `oracles.lab_rows`, by their low bits;  E   blocks of them, as k
 K   matrices of blocks, ``[cases, rows, blocks, 1 + size]``: products are summed along rows of both sides
 A   matrices of ``a_dtype``, ``[cases, M, K]``: floats by their bits, or integers
 B   the same of ``b_dtype``, transposed: ``[cases, N, K]``
@@ -48,6 +49,7 @@ from .oracles import (
     blocks,
     elementary,
     float_orders,
+    lab_rows,
     matrixcore,
     minifloat,
     orders,
@@ -233,6 +235,25 @@ def _fake_quantized(fmt: Options) -> tuple[Options, ...]:
         for profile, rounding, choices in _profiles(fmt["fmt"])
         for dtype, to_dtype in dtypes
     )
+
+
+def _rounded(fmt: Options) -> tuple[Options, ...]:
+    """From every dtype to the nearest and at random; in every way from one."""
+    ways = {"float32": ROUNDINGS}
+    return tuple(
+        {"dtype": dtype, "rounding": rounding}
+        for dtype in (blocks.PRECISION if fmt["fmt"] in lab_rows.BLOCKS else FLOATS)
+        for rounding in ways.get(dtype, ("nearest_even", "stochastic"))
+    )
+
+
+def _rounded_within(fmt: Options) -> tuple[Options, ...]:
+    """The same in the dtypes that hold every value."""
+    return tuple(variant for variant in _rounded(fmt) if lab_rows.holds(variant["dtype"], fmt["fmt"]))
+
+
+def _within(fmt: Options) -> tuple[Options, ...]:
+    return _grid(dtype=tuple(dtype for dtype in FLOATS if lab_rows.holds(dtype, fmt["fmt"])))
 
 
 def _multiplied(fmt: Options) -> tuple[Options, ...]:
@@ -468,6 +489,13 @@ OPERATIONS: tuple[Op, ...] = (
     _codec("minifloat_encode", "fr", "c", _minifloat_encode, _encoded),
     _codec("minifloat_decode", "c", "f", _minifloat_decode, _held),
     _codec("minifloat_quantize", "fr", "f", _minifloat_quantize, _kept),
+    # Other formats of single numbers, and of blocks
+    Op("scalar_encode", "fr", "e", "encode", lab_rows.scalar_encode, _rounded),
+    Op("scalar_decode", "e", "f", "decode", lab_rows.scalar_decode, _within),
+    Op("scalar_quantize", "fr", "f", "quantize", lab_rows.scalar_quantize, _rounded_within),
+    Op("block_quantize", "Fr", "E", "mx.quantize", lab_rows.block_quantize, _rounded),
+    Op("block_dequantize", "E", "F", "mx.dequantize", lab_rows.block_dequantize, _to_float),
+    Op("block_fake_quantize", "Fr", "F", "quantize", lab_rows.block_fake_quantize, _rounded),
     # 5.11
     _quire("from_posit", "p", quire.from_posit, _plain),
     _quire("to_posit", "vv", quire.to_posit),
@@ -529,6 +557,8 @@ def canonical(op: Op, x: Array, options: Options) -> Array:
             return _one_zero(_one_nan(x, row), row, options)
         case "k":
             return _one_block(x, options)
+        case "e" | "E":
+            return _low_bits(x, options["fmt"])
         case "c":
             unused = 64 - record(options).width
             return _one_nan(x << unused >> unused, record(options))
@@ -536,6 +566,13 @@ def canonical(op: Op, x: Array, options: Options) -> Array:
             return np.array([_read(text, options) for text in x.reshape(-1)], object).reshape(x.shape)
         case _:
             return x
+
+
+def _low_bits(found: Array, fmt: str) -> Array:
+    """Codes without what stands above them; a scale's are whole."""
+    if fmt in lab_rows.SCALARS:
+        return found & ((1 << lab_rows.SCALARS[fmt].width) - 1)
+    return np.hstack([found[:, :1], found[:, 1:] & ((1 << lab_rows.BLOCKS[fmt].width) - 1)])
 
 
 def _one_nan(codes: Array, row: Row) -> Array:

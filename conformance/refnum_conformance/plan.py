@@ -11,9 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import block_inputs, block_vectors, function_inputs, function_vectors, gemm_inputs, gemm_vectors, inputs, vectors
+from . import (
+    block_inputs,
+    block_vectors,
+    function_inputs,
+    function_vectors,
+    gemm_inputs,
+    gemm_vectors,
+    inputs,
+    lab_inputs,
+    vectors,
+)
 from .operations import BY_NAME, OPERATIONS, PAIRS, Op, Options, record
-from .oracles import blocks
+from .oracles import blocks, lab_rows
 from .oracles.minifloat import FLOATS, Row
 
 Array = NDArray[Any]
@@ -195,6 +205,9 @@ def _golden_blocks() -> Iterator[vectors.Golden]:
 
 
 def _formats(op: Op) -> tuple[tuple[str, tuple[Options, ...]], ...]:
+    if op.name.startswith(("scalar_", "block_")):
+        named = lab_rows.BLOCKS if op.name.startswith("block_") else lab_rows.SCALARS
+        return tuple((name.partition("(")[0], ({"fmt": name},)) for name in named)
     if op.name.startswith("mx_"):
         return tuple((name, ({"fmt": name},)) for name in blocks.FORMATS)
     if op.name.startswith("function"):
@@ -213,6 +226,13 @@ def _sampled(op: Op, amount: Amount, seed: int) -> Iterator[Job]:
             for variant in variants:
                 options = {**fmt, **variant}
                 yield Job(op, options, f"{formats}, samples", "samples", _columns(op, options, size, seed))
+
+
+def _width(options: Options) -> int:
+    """Bits of a pattern or a code."""
+    if "n" in options:
+        return int(options["n"])
+    return (lab_rows.SCALARS[options["fmt"]] if "fmt" in options else record(options)).width
 
 
 PART = 1_000_000  #: sets of operands in one job, so that a run of many can be interrupted
@@ -238,7 +258,7 @@ def _function_samples(op: Op, options: Options, amount: Amount) -> int:
         return max(amount.samples, amount.pairs)
     if fmt == (32, 2) or (fmt == (16, 2) and op.args == "pi"):
         return max(amount.samples, amount.wide)
-    width = options["n"] if "n" in options else record(options).width
+    width = _width(options)
     return amount.samples if 8 < width <= 32 else amount.variant
 
 
@@ -259,12 +279,12 @@ def _columns(op: Op, options: Options, size: int, seed: int) -> Callable[[], tup
 
 def _every(op: Op) -> Iterator[Job]:
     """All patterns and codes up to 16 bits for one operand, all pairs up to 8 bits, all triples up to 4."""
-    if set(op.args) not in ({"p"}, {"c"}):
+    if set(op.args) not in ({"p"}, {"c"}, {"e"}):
         return
     limit, what = {1: (16, "every pattern"), 2: (8, "every pair"), 3: (4, "every triple")}[len(op.args)]
     for formats, rows in _formats(op):
         for fmt in rows:
-            width = fmt["n"] if "n" in fmt else record(fmt).width
+            width = _width(fmt)
             if width > limit:
                 continue
             label = f"n <= {limit}" if len(op.args) == 3 else formats
@@ -277,6 +297,7 @@ def _every(op: Op) -> Iterator[Job]:
 BLOCKS: dict[str, tuple[str, Callable[[Options], tuple[Array, ...]]]] = {
     "mx_quantize": ("edges of every binade", block_inputs.every_edge),
     "mx_dequantize": ("every code and scale", block_inputs.every_code),
+    "block_quantize": ("edges of every binade", lab_inputs.every_power),
 }
 
 
@@ -285,12 +306,14 @@ def _every_block(op: Op) -> Iterator[Job]:
     what, make = BLOCKS[op.name]
     for formats, (fmt,) in _formats(op):
         for variant in op.variants(fmt):
-            if "profile" not in variant or _is_the_first_of_its_rule(variant):
+            if "rounding" not in variant or _is_the_first_of_its_rule(variant):
                 options = {**fmt, **variant}
                 yield Job(op, options, f"{formats}, {what}", "every", functools.partial(make, options))
 
 
 def _is_the_first_of_its_rule(variant: Options) -> bool:
+    if "profile" not in variant:
+        return bool(variant["rounding"] == "nearest_even")
     return variant["dtype"] == "float32" and variant["rounding"] == blocks.PROFILES[variant["profile"]].rounding
 
 

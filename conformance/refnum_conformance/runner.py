@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .operations import Options, canonical, record
+from .oracles import lab_rows
 from .oracles.minifloat import DTYPES
 from .plan import Job, describe
 from .sources import SOURCES, Source
@@ -192,6 +193,8 @@ def _width(kind: str, options: Options) -> int:
             return record(options).width
         case "r":
             return 16
+        case "e" | "E":
+            return lab_rows.FORMATS[options["fmt"]].width
         case "k" | "K":
             return 8
         case "d":

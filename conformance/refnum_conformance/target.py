@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import refnum
-from refnum import Minifloat, Posit, Quire, functions, mx, posit
+from refnum import Minifloat, Posit, Quire, formats, functions, mx, posit
 
 Array = NDArray[Any]
 
@@ -346,22 +346,23 @@ def _level(tensor_scale: float | None) -> Tensor | None:
 
 
 def _blocks(found: Array, fmt: str, tensor_scale: float | None = None) -> mx.Blocks:
-    row, codes = getattr(refnum, fmt), _tensor(found).to(torch.uint8)
-    elements = codes[..., 1:].flatten(-2)
+    row, codes = formats.parse(fmt), _tensor(found)
+    width = row.element.width
+    elements = codes[..., 1:].flatten(-2).to(torch.uint8 if width <= 8 else torch.int16 if width <= 16 else torch.int32)
     packed = mx.pack4(elements) if row.packed == 2 else elements
-    return mx.Blocks(packed, codes[..., 0], row, elements.shape, -1, _level(tensor_scale))
+    return mx.Blocks(packed, codes[..., 0].to(torch.uint8), row, elements.shape, -1, _level(tensor_scale))
 
 
 def _quantized(
     bits: Array, *random: Array, fmt: str, dtype: str, tensor_scale: float | None = None, **choices: str
 ) -> mx.Blocks:
     values, level, random_bits = _floats(bits, dtype), _level(tensor_scale), _random(random)
-    return mx.quantize(values, getattr(refnum, fmt), tensor_scale=level, random_bits=random_bits, **choices)
+    return mx.quantize(values, formats.parse(fmt), tensor_scale=level, random_bits=random_bits, **choices)
 
 
 def mx_quantize(bits: Array, *random: Array, **choices: Any) -> Array:
     blocks = _quantized(bits, *random, **choices)
-    return _array(torch.cat([blocks.scales, blocks.codes], 1))
+    return np.hstack([_array(blocks.scales), _array(blocks.codes)])
 
 
 def mx_dequantize(found: Array, fmt: str, dtype: str, tensor_scale: float | None = None) -> Array:
@@ -370,6 +371,26 @@ def mx_dequantize(found: Array, fmt: str, dtype: str, tensor_scale: float | None
 
 def mx_fake_quantize(bits: Array, *random: Array, to_dtype: str, **choices: Any) -> Array:
     return _bits(mx.dequantize(_quantized(bits, *random, **choices), getattr(torch, to_dtype)))
+
+
+# Other formats, of single numbers and of blocks, by the names that `refnum.formats.parse` reads -----------------------
+
+
+def scalar_encode(bits: Array, *random: Array, fmt: str, dtype: str, rounding: str) -> Array:
+    values, format_ = _floats(bits, dtype), formats.parse(fmt)
+    return _array(refnum.encode(values, format_, rounding=rounding, random_bits=_random(random)))
+
+
+def scalar_decode(codes: Array, fmt: str, dtype: str) -> Array:
+    return _bits(refnum.decode(_tensor(codes), formats.parse(fmt), dtype=getattr(torch, dtype)))
+
+
+def scalar_quantize(bits: Array, *random: Array, fmt: str, dtype: str, rounding: str) -> Array:
+    values, format_ = _floats(bits, dtype), formats.parse(fmt)
+    return _bits(refnum.quantize(values, format_, rounding=rounding, random_bits=_random(random)))
+
+
+block_quantize, block_dequantize, block_fake_quantize = mx_quantize, mx_dequantize, scalar_quantize
 
 
 INSTRUCTIONS = {"mxfp8_e4m3": "mxf8", "mxfp8_e5m2": "mxf8", "mxfp4": "mxf4", "nvfp4": "nvf4"}

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from . import minifloat
 from .minifloat import RULES, Row, Special
-from .reals import Dyadic
+from .reals import Dyadic, OracleError
 
 Number = tuple[bool, Dyadic | Special]
 
@@ -30,15 +30,6 @@ def clog(a: Dyadic) -> int:
     (3, 4, 3)
     """
     return ilog(a) + (a.m & (a.m - 1) != 0)
-
-
-def lround(a: Dyadic) -> int:
-    """log2 a to the nearest integer: up where a is beyond sqrt(2) of its binade; a square of integers is never 2.
-
-    >>> lround(Dyadic(0xB504F3, 0)), lround(Dyadic(0xB504F4, 0))
-    (23, 24)
-    """
-    return ilog(a) + (a.m * a.m > 1 << (2 * a.m.bit_length() - 1))
 
 
 def rounded(a: Dyadic, scale: int, negative: bool, rounding: str, random_bits: int, codes_below: int = 0) -> int:
@@ -75,6 +66,11 @@ class Fixed(NamedTuple):
         high = (1 << (self.width - self.signed)) - 1
         return (-high - (not self.symmetric) if self.signed else 0), high
 
+    @property
+    def span(self) -> tuple[int, int, int]:
+        """log2 of the least and of the largest magnitude, and the bits of a significand."""
+        return -self.fraction, self.width - 1 - self.fraction, self.width - self.signed
+
     def encode(self, x: Number, rounding: str = "nearest_even", random_bits: int = 0) -> int:
         """The integer, signed."""
         (negative, a), (low, high) = x, self.ends
@@ -104,6 +100,16 @@ class Dmf(NamedTuple):
     mantissa: int
     bias: int
 
+    @property
+    def width(self) -> int:
+        """Bits of a code."""
+        return 1 + self.exponent + self.mantissa
+
+    @property
+    def span(self) -> tuple[int, int, int]:
+        """log2 of the least and of the largest magnitude, and the bits of a significand."""
+        return -self.bias - self.mantissa, (1 << self.exponent) - 2 - self.bias, self.mantissa
+
     def encode(self, x: Number, rounding: str = "nearest_even", random_bits: int = 0) -> int:
         """The canonical code."""
         negative, a = x
@@ -131,30 +137,59 @@ class Dmf(NamedTuple):
 
 
 class Log(NamedTuple):
-    """2.5: powers of two, nearest by logarithm."""
+    """2.5: powers of two, rounded by logarithm; between 0 and the least of them, by value."""
 
     width: int
     bias: int
     zero_code: bool = True
 
-    def encode(self, x: Number) -> int:
-        """To the nearest, the one rounding that the formula is for."""
+    @property
+    def span(self) -> tuple[int, int, int]:
+        """log2 of the least and of the largest magnitude, and the bits of a significand."""
+        return int(self.zero_code) - self.bias, (1 << (self.width - 1)) - 1 - self.bias, 1
+
+    def encode(self, x: Number, rounding: str = "nearest_even", random_bits: int = 0) -> int:
+        """The code; all saturates."""
         negative, a = x
         if a is Special.NAN:
             return 0
-        k = (1 << (self.width - 1)) - 1
+        k = largest = (1 << (self.width - 1)) - 1
         if isinstance(a, Dyadic):
-            k = clamped(lround(a) + self.bias, int(self.zero_code), k) if a.m and not self._vanishes(a) else 0
-        return negative << (self.width - 1) | k
+            k = self._rounded(a, negative, rounding, random_bits) if a.m else 0
+        return negative << (self.width - 1) | min(k, largest)
 
-    def _vanishes(self, a: Dyadic) -> bool:
-        return self.zero_code and (a.m == 1 << (-self.bias - a.e) if ilog(a) == -self.bias else ilog(a) < -self.bias)
+    def _rounded(self, a: Dyadic, negative: bool, rounding: str, random_bits: int) -> int:
+        least, k = int(self.zero_code), ilog(a) + self.bias
+        if k < least:
+            return rounded(a, self.bias - 1, negative, rounding, random_bits) if self.zero_code else 0
+        return k + RULES[rounding](k, log_fraction(a), LOG_UNIT, negative, random_bits & 0xFFFF)
 
     def decode(self, code: int) -> Number:
         """The power of two; 0 of k = 0 where that is its code."""
         k = code & ((1 << (self.width - 1)) - 1)
         magnitude = ZERO if self.zero_code and k == 0 else Dyadic(1, k - self.bias)
         return bool(code >> (self.width - 1) & 1), magnitude
+
+
+LOG_UNIT = 1 << 17  #: `log_fraction` has 16 bits and a sticky one
+
+
+def log_fraction(a: Dyadic) -> int:
+    """log2 of a positive number behind the point, in units of 1 / LOG_UNIT: bit by bit, by squaring an enclosure.
+
+    >>> log_fraction(Dyadic(3, 0)) / LOG_UNIT, log_fraction(Dyadic(4, 0))
+    (0.5849609375, 0)
+    """
+    places = 256
+    low = high = a.m << places >> (a.m.bit_length() - 1)
+    found = 0
+    for _ in range(16):
+        low, high = low * low >> places, -(-high * high >> places)
+        bit = low >> (places + 1)
+        if bit != high >> (places + 1):
+            raise OracleError(f"log2 of {a} cannot be told from a number of 16 bits.")
+        low, high, found = low >> bit, -(-high >> bit), found << 1 | bit
+    return found << 1 | (a.m & (a.m - 1) != 0)
 
 
 Scalar = Fixed | Dmf | Log | Row
@@ -168,10 +203,6 @@ def encode(x: Number, fmt: Scalar, rounding: str = "nearest_even", random_bits: 
     """
     if isinstance(fmt, Row):
         return minifloat.encode(*x, fmt, rounding, random_bits)
-    if isinstance(fmt, Log):
-        if rounding != "nearest_even":
-            raise ValueError(f"the formula of logarithms is for nearest_even, not for {rounding}")
-        return fmt.encode(x)
     return fmt.encode(x, rounding, random_bits)
 
 
@@ -321,6 +352,17 @@ def _scaled(x: Number, scale: int) -> Number:
 def has_nan(fmt: Block) -> bool:
     """Whether scales have a code for NaN: E8M0's 255."""
     return isinstance(fmt, MxInt | MxFp)
+
+
+def scale_bits(fmt: Block) -> int:
+    """The width of a scale's code."""
+    match fmt:
+        case Bfp():
+            return fmt.exponent
+        case BlockMinifloat() | BlockLog():
+            return fmt.shared_bits
+        case _:
+            return 8
 
 
 def quantize(
