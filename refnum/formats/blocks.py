@@ -89,13 +89,14 @@ class Block:
 
     @property
     def name(self) -> str:
-        """The row's name, or else one made of the element, the scale, the size and the rule."""
-        from .rows import name_of  # rows are made of these records
+        """The row's name or the family's; or else one made of the element, the scale, the size and the rule."""
+        from .families import call_of  # families and rows are made of these records
+        from .rows import name_of
 
         rows, columns = self.tile
         size = str(columns) if rows == 1 else f"({rows},{columns})"
         rule = "" if self.rule is None else f",{self.rule!r}"
-        return name_of(self) or f"block({self.element},{self.scale},{size}{rule})"
+        return name_of(self) or call_of(self) or f"block({self.element},{self.scale},{size}{rule})"
 
     def __str__(self) -> str:
         return self.name

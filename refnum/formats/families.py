@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .blocks import Block
-from .checks import choice, whole
+from .checks import choice, spelled, whole
 from .integers import Exponent, FixedPoint
 from .logarithms import Logarithmic
 from .minifloats import Minifloat
 
 Size = int | tuple[int, int]
+MXINT = 16  #: bits of the widest MXInt
 
 E8M0 = Minifloat(8, 0, bias=127, specials="fn", signed=False, subnormals=False)
 
@@ -16,8 +19,8 @@ E8M0 = Minifloat(8, 0, bias=127, specials="fn", signed=False, subnormals=False)
 def mxint(width: int, size: Size = 32, *, rule: str = "ocp", symmetric: bool = False) -> Block:
     """MXInt: two's complement integers that share a scale of E8M0.
 
-    >>> str(mxint(4, 16))
-    'block(fixed(4,2),e8m0,16)'
+    >>> str(mxint(4, 16)), mxint(4, 16).element
+    ('mxint(4,16)', FixedPoint(width=4, fraction=2, signed=True, symmetric=False, overflow='saturate'))
     >>> mxint(4, rule="ceil").rule
     'bound'
 
@@ -40,7 +43,7 @@ def mxint(width: int, size: Size = 32, *, rule: str = "ocp", symmetric: bool = F
 
     Standard: OCP MX 1.0 section 5.3.4 for ``mxint(8)``.
     """
-    whole("mxint", "width", width, 2, 16)
+    whole("mxint", "width", width, 2, MXINT)
     choice("mxint", "rule", rule, ("ocp", "ceil"))
     behind = 2 if rule == "ocp" else 1
     element = FixedPoint(width, width - behind, symmetric=symmetric)
@@ -143,3 +146,40 @@ def _powers(width: int, bias: int | None) -> Minifloat:
     """Powers of two in biased codes."""
     bias = (1 << (width - 1)) - 1 if bias is None else bias
     return Minifloat(width, 0, bias=bias, specials="none", signed=False, subnormals=False)
+
+
+# ---- names ---------------------------------------------------------------------------------------
+
+
+def call_of(block: Block) -> str | None:
+    """The call of a family that gives a block, or None.
+
+    >>> call_of(bfp(8, 16)), call_of(mxint(4, rule="ceil")), call_of(block_log(4, (2, 8), shared=5))
+    ('bfp(8,16)', "mxint(4,rule='ceil')", 'block_log(4,(2,8),shared=5)')
+    """
+    size = block.size if isinstance(block.size, int) else f"({block.size[0]},{block.size[1]})"
+    for family, values, options in _calls(block):
+        if family(*values, block.size, **options) == block:
+            usual = family.__kwdefaults__ or {}
+            unusual = {key: value for key, value in options.items() if value != usual[key]}
+            sizes = () if family.__defaults__ == (block.size,) else (size,)
+            return spelled(family.__name__, *values, *sizes, **unusual)
+    return None
+
+
+def _calls(block: Block) -> list[tuple[Callable[..., Block], tuple[int, ...], dict[str, object]]]:
+    """The calls that could give it: family, values before the size, options."""
+    match block.element, block.scale:
+        case FixedPoint(width=width, symmetric=symmetric), Minifloat() if width <= MXINT:
+            rules = ("ocp", "ceil")
+            return [(mxint, (width,), {"rule": rule, "symmetric": symmetric}) for rule in rules]
+        case Minifloat(width=width, exponent=1), Minifloat(mantissa=0, exponent=exponent, bias=bias) if exponent > 1:
+            usual = (1 << (exponent - 1)) - 1
+            rest = {"exponent": exponent, "bias": None if bias == usual else bias}
+            return [(bfp, (width,), {**rest, "rule": rule}) for rule in ("ceil", "floor")]
+        case Minifloat(width=width, exponent=exponent), Exponent(width=shared) if width <= 16 and exponent <= 8:
+            return [(block_minifloat, (width, exponent), {"shared": shared})]
+        case Logarithmic(width=width, zero_code=zero_code), Exponent(width=shared):
+            return [(block_log, (width,), {"shared": shared, "zero_code": zero_code})]
+        case _:
+            return []
