@@ -121,6 +121,13 @@ def test_blocks_leave_no_order_to_torch(name: str) -> None:
         assert rounded(lambda a=a, b=b, contract=contract: refnum.mx_mm(a, b, contract=contract)) == []
 
 
+@pytest.mark.parametrize("contract", ["int/v1", "int/v1(acc=14, overflow=wrap)", "int/v1(acc=14, overflow=saturate)"])
+def test_blocks_of_integers_leave_no_order_to_torch(contract: str) -> None:
+    x, y = (elsewhere(torch.full((3, 64), value, dtype=torch.float32)) for value in (0.9, -0.7))
+    a, b = mx.quantize(x, refnum.mxint8), mx.quantize(y, refnum.mxint8)
+    assert rounded(lambda: refnum.mx_mm(a, b, contract=contract)) == []
+
+
 @pytest.mark.parametrize("fmt", [Posit(16), Posit(32), refnum.e4m3, refnum.formats.bfloat16], ids=str)
 def test_conversions_leave_no_order_to_torch(fmt: refnum.formats.Format) -> None:
     x = elsewhere(operand(torch.float32, 50))

@@ -47,6 +47,9 @@ def mx_mm(
         - exact/v1: the exact sum of all terms, rounded once to ``out_dtype``.
         - chain/v1: operands dequantized to float32; k ascending, ``acc = fma(a, b, acc)`` in float32 from the bias or
           +0; then rounded to ``out_dtype``.
+        - int/v1(bits=8, acc=32, overflow=refuse): blocks of integers of so many bits under powers of two; each pair of
+          blocks is a dot product of integers in an accumulator of ``acc`` bits, which wraps, saturates after each
+          product, or has room for all; these times the scales, and the bias, summed exactly and rounded once.
         - tc.blackwell.mxf8/v1, mxf4, nvf4: Blackwell's instructions of blocks, as a model has them.
         - unversioned/torch.mm: operands dequantized to float32, torch.matmul, the bias added; no promise of bits.
         - any other order in float32 that `refnum.gemm` takes, of operands dequantized to float32.
@@ -65,12 +68,13 @@ def mx_mm(
     ShapeError
         When the blocks do not lie along the last axis, or shapes do not match or broadcast.
     ContractError
-        When there is no such contract.
+        When there is no such contract, or it does not take the blocks.
 
     Exactness: bit-exact, but for unversioned/torch.mm; exact/v1 whatever the order of k, the batch or thread count.
     Rounding: by contract, to nearest, ties to even.
     Special: NaN (scale, element or operand), Inf times 0, and Inf minus Inf give NaN, written 0x7fffffff in float32 and
-        0x7fff in 16 bits; an exact sum that is 0 is -0 only where every term is -0. K = 0 gives the bias or +0.
+        0x7fff in 16 bits; an exact sum that is 0 is -0 only where every term is -0, under int/v1 never. K = 0 gives the
+        bias or +0.
     Standard: OCP MX 1.0 section 6.1 leaves the order open; contracts are refnum's. Gradients of tensors and of the bias
         are exact/v1.
     Cost: O(M N K) time; exact/v1 that of one or two products of floats where values span few binades; memory for the

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from ..errors import ContractError, UncoveredError
 from ..mx.blocks import Blocks
-from . import matrixcore, tensorcore
+from . import integer_blocks, matrixcore, tensorcore
 from .chain import chain_mm
 from .dequantized import exact_blocks_mm, in_float32
 from .exact import exact_mm
+from .integer_blocks import int_blocks_mm
 from .integers import int_mm, integers
 from .matrixcore import matrixcore_mm
 from .operands import FP8, widened
@@ -142,8 +143,18 @@ def _split(function: str, inst: str, Kc: int) -> Contract:  # noqa: N803 - the p
 
 def _integers(function: str, bits: int, acc: int, overflow: str) -> Contract:
     row = integers(function, bits, acc, overflow)
-    multiply, held = partial(int_mm, row=row), (row.result,)
-    return Contract(row.name, row.definition, multiply, None, row.operands, held, held, mixed=True)
+    held = (row.result,)
+    return Contract(
+        row.name,
+        row.definition,
+        partial(int_mm, row=row),
+        partial(int_blocks_mm, row=row),
+        row.operands,
+        held,
+        held,
+        mixed=True,
+        check_blocks=partial(integer_blocks.check_blocks, row=row),
+    )
 
 
 def _tensor_cores() -> Iterator[Contract]:

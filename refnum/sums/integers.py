@@ -98,7 +98,7 @@ def int_mm(
     largest = max(1, _magnitude("a", a, row) * _magnitude("b", b, row))
     _check_result(row, dtype, sides[2:])
     if row.overflow == "refuse":
-        _check_room(row, sides[2:], a.shape[-1], largest)
+        check_room(row, sides[2:], a.shape[-1], largest)
     shape = product_shape(a, b)
     result = torch.empty(shape, dtype=row.result, device=a.device)
     if result.numel():
@@ -150,7 +150,7 @@ def _add_by_floats(sums: Tensor, x: Tensor, y: Tensor, largest: int) -> None:
 def _may_saturate(start: Tensor, x: Tensor, y: Tensor, row: Integers, largest: int) -> bool:
     """Whether the magnitudes of some result's terms add to more than there is room for: else no order saturates."""
     room = torch.where(start < 0, start + row.largest + 1, row.largest - start)
-    if x.shape[-1] * largest <= int(room.amin()):
+    if not room.numel() or x.shape[-1] * largest <= int(room.amin()):
         return False
     sizes = torch.zeros_like(start)
     add = _add_by_floats if on_cpu(x, y) else _add_by_definition
@@ -198,11 +198,11 @@ def _check_result(row: Integers, dtype: torch.dtype, bias: list[Tensor]) -> None
         raise DTypeError(f"{row.name} has no {bias[0].dtype} for bias. Allowed is {allowed}. Convert it.")
 
 
-def _check_room(row: Integers, bias: list[Tensor], terms: int, largest: int) -> None:
-    """No sum can leave the accumulator."""
+def check_room(row: Integers, bias: list[Tensor], terms: int, largest: int, count: str = "K") -> None:
+    """No sum of so many terms can leave the accumulator."""
     if terms > row.largest // largest:
         raise ContractError(
-            f"{row.name} got K={terms}, a sum of which could wrap in {row.acc} bits. Allowed is K up to "
+            f"{row.name} got {count}={terms}, a sum of which could wrap in {row.acc} bits. Allowed is {count} up to "
             f"{row.largest // largest} for these operands. Choose more bits for acc, or wrap or saturate for overflow; "
             "or sum shorter parts."
         )
