@@ -82,15 +82,15 @@ def _span(low: tuple[int, int], high: tuple[int, int]) -> int:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def roots_of_two(bits: int) -> Tensor:
-    """2**(j / 2**bits) for j from 1 to 2**bits - 1, rounded up, where 1 is 2**61."""
+def roots_of_two(bits: int) -> tuple[Tensor, Tensor]:
+    """2**(j / 2**bits) for j from 1 to 2**bits - 1, rounded down: two limbs, of which the first has 1 at bit 61."""
     return _roots(bits)
 
 
 @lru_cache(maxsize=2)
-def _roots(bits: int) -> Tensor:
-    # The root is an integer of 200 bits, rounded down; each of its powers is too small by less than 2**-150, and
-    # none of them, irrational as it is, lies that near to an integer of 62 bits: a test says so.
+def _roots(bits: int) -> tuple[Tensor, Tensor]:
+    # The root is an integer of 200 bits, rounded down; each of its powers is too small by less than 2**-150, and none
+    # of them lies that near to a number of 123 bits, so that it is cut to the right one: a test says so.
     places = 200
     root = 2 << places
     for _ in range(bits):
@@ -98,6 +98,6 @@ def _roots(bits: int) -> Tensor:
     power, roots = 1 << places, []
     for _ in range((1 << bits) - 1):
         power = power * root >> places
-        roots.append((power >> (places - 61)) + 1)
+        roots.append(power >> (places - 123))
     with torch.inference_mode(False):
-        return _table(roots)
+        return _table([cut >> 62 for cut in roots]), _table([cut & ((1 << 62) - 1) for cut in roots])

@@ -7,7 +7,6 @@ head.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -162,8 +161,6 @@ def dmf_largest(fmt: DMF) -> int:
 
 # ---- logarithms ----------------------------------------------------------------------------------
 
-_SQRT_2 = math.isqrt(2 << (2 * (LIMB - 1)))  #: in units of the significand, rounded down: no significand is between
-
 
 def _pack_logarithmic(x: Exact, fmt: Logarithmic, exact_bits: int) -> Wide:
     assert fmt.bias is not None
@@ -171,7 +168,7 @@ def _pack_logarithmic(x: Exact, fmt: Logarithmic, exact_bits: int) -> Wide:
     present, inexact = nonzero(limb), nonzero(limb ^ HIDDEN)
     # L1. Between powers of two the tail is the fraction of the logarithm.
     field = x.exponent + fmt.bias
-    tail = _logarithm(limb, exact_bits) << 1 | (inexact & 1)
+    tail = _logarithm(x.significand, exact_bits) << 1 | (inexact & 1)
     # L2. Below the least value there is but 0, if that, and the way to it is divided evenly: half of it is the middle.
     least = int(fmt.zero_code)
     below = (field - least) >> 63 | ~present
@@ -187,12 +184,16 @@ def _pack_logarithmic(x: Exact, fmt: Logarithmic, exact_bits: int) -> Wide:
     return Wide(x.sign, head, tail, tail_bits, present, x.kind)
 
 
-def _logarithm(limb: Tensor, bits: int) -> Tensor:
-    """The first bits behind the point of log2 of a significand in [1, 2)."""
-    if bits == 1:
-        return (_SQRT_2 - limb) >> 63 & 1
-    thresholds = roots_of_two(bits).to(limb.device)
-    return torch.searchsorted(thresholds, limb, right=True)
+def _logarithm(x: Limbs, bits: int) -> Tensor:
+    """The first bits behind the point of log2 of a significand in [1, 2): how many roots of two lie below."""
+    roots: tuple[Tensor, Tensor] = roots_of_two(bits)
+    first, second = (table.to(x[0].device) for table in roots)
+    below = torch.searchsorted(first, x[0])
+    if len(x) == 1:
+        return below
+    last = below.clamp(max=len(first) - 1)
+    same = ~nonzero(first[last] ^ x[0])  # the next root begins as x does, which may yet be above it
+    return below + (same & (second[last] - narrow(x, 2)[1]) >> 63 & 1)
 
 
 # ---- codebooks -----------------------------------------------------------------------------------

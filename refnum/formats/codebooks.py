@@ -58,7 +58,7 @@ class Codebook:
                     "each once; codes go along."
                 )
         codes = tuple(range(len(values))) if self.codes is None else _sequence("codes", self.codes)
-        specials = dict(self.specials)
+        specials = _specials(self.specials)
         _check_codes(codes, len(values), specials)
         choice("Codebook", "overflow", self.overflow, OVERFLOWS)
         missing = {"inf": ("inf",), "nan": ("nan",)}.get(self.overflow, ())
@@ -143,6 +143,16 @@ def _number(value: object) -> float:
     return float(value) + 0.0
 
 
+def _specials(specials: object) -> dict[str, int]:
+    """A mapping, or its items, as the record keeps them."""
+    try:
+        return dict(specials)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError) as error:
+        raise FormatError(
+            f"Codebook needs codes by name for specials, got {specials!r}. Pass a mapping, for example {{'nan': 255}}."
+        ) from error
+
+
 def _check_codes(codes: tuple[object, ...], count: int, specials: Mapping[str, int]) -> None:
     for name in specials:
         choice("Codebook", "special", name, SPECIALS)
@@ -177,13 +187,13 @@ def _outwards(exact: Fraction, end: float) -> float:
 
 
 def _checked_beyond(beyond: tuple[float, float], values: tuple[float, ...]) -> tuple[float, float]:
-    low, high = map(_number, _sequence("beyond", beyond))
-    if not (low < values[0] and values[-1] < high):
+    steps = tuple(map(_number, _sequence("beyond", beyond)))
+    if len(steps) != 2 or not (steps[0] < values[0] and values[-1] < steps[1]):
         raise FormatError(
             f"Codebook needs beyond={beyond!r} on both sides of its values, {values[0]} to {values[-1]}. Give what "
             "would be the next value below, and above."
         )
-    return low, high
+    return steps
 
 
 def _bits(values: tuple[float, ...]) -> dict[str, int]:

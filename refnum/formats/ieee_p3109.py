@@ -6,8 +6,8 @@ import sys
 from functools import lru_cache
 
 from ..errors import FormatError
-from .checks import flag, spelled, whole
-from .codebooks import Codebook
+from .checks import choice, flag, spelled, whole
+from .codebooks import OVERFLOWS, Codebook
 
 #: (k, p, signed, extended) of the formats that are rows
 LISTED = (
@@ -50,6 +50,8 @@ def p3109(k: int, p: int, *, signed: bool = True, extended: bool = True, overflo
     whole("p3109", "p", p, 1, k - signed)
     flag("p3109", "signed", signed)
     flag("p3109", "extended", extended)
+    usual = "inf" if extended else "saturate"
+    overflow = choice("p3109", "overflow", usual if overflow is None else overflow, OVERFLOWS)
     # Y1. Codes from 0 on are values, and those from the sign on their negatives. Behind the values comes Inf, and NaN
     #     last; with a sign NaN has what were the code of -0.
     sign = 1 << (k - 1) if signed else 0
@@ -62,15 +64,14 @@ def p3109(k: int, p: int, *, signed: bool = True, extended: bool = True, overflo
         )
     *values, above = (_magnitude(code, p - 1, bias) for code in range(count + 1))
     infinities = {"inf": count, "-inf": sign | count} if signed else {"inf": count}
-    usual = "inf" if extended else "saturate"
-    options = {"signed": (signed, True), "extended": (extended, True), "overflow": (overflow or usual, usual)}
+    options = {"signed": (signed, True), "extended": (extended, True), "overflow": (overflow, usual)}
     other = {name: value for name, (value, default) in options.items() if value != default}
-    listed = (k, p, signed, extended) in LISTED and overflow in (None, usual)
+    listed = (k, p, signed, extended) in LISTED and overflow == usual
     return Codebook(
         (*(-value for value in reversed(values[1:] if signed else ())), *values),
         codes=(*(sign + code for code in range(count - 1, 0, -1) if signed), *range(count)),
         specials={"nan": nan} | (infinities if extended else {}),  # type: ignore[arg-type]
-        overflow=overflow or usual,
+        overflow=overflow,
         beyond=(-above if signed else -values[1], above),
         name=p3109_name(k, p, signed, extended) if listed else spelled("p3109", k, p, **other),
     )
