@@ -5,16 +5,19 @@ Where a result differs, refnum's is the oracle's, which is asked at every elemen
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from lab_bridge import Array, differ, floats, format_of, numbers, tensor
 from refnum_conformance import mase_vectors
 from refnum_conformance.known_deviations import mase
-from refnum_conformance.mase_vectors import Case
-from refnum_conformance.oracles import lab
+from refnum_conformance.mase_vectors import Case, tiles
+from refnum_conformance.oracles import lab, mase_cuda
 from refnum_conformance.oracles.minifloat import Row, Special
 
 import refnum
+from refnum import mx
 
 ELEMENTWISE = list(mase_vectors.elementwise())
 
@@ -33,8 +36,7 @@ def test_numbers(case: Case) -> None:
     assert (finite.sum(), beyond.sum()) == mase.ELEMENTWISE.get(case.tag, (0, 0))
     assert not (case.tag.startswith("integer") and wrong.any())  # NaN and Inf are equal as well
 
-    asked = wrong.copy()
-    asked[::7] = True
+    asked = np.unique([*range(0, len(x), 16), *np.flatnonzero(wrong)[::5]])
     assert not differ(found[asked], _right(case, case.x[asked])).any()
 
 
@@ -52,3 +54,106 @@ def _right(case: Case, x: Array) -> Array:
         kept = number[1] is Special.NAN and not isinstance(case.fmt, Row)
         found.append(number if kept else lab.decode(lab.encode(number, case.fmt, case.rounding), case.fmt))
     return floats(found, x.shape)
+
+
+# Blocks --------------------------------------------------------------------------------------------------------------
+
+BLOCKS: dict[str, list[Case]] = {}
+for block_case in mase_vectors.blocks():
+    BLOCKS.setdefault(block_case.tag, []).append(block_case)
+NOWHERE = (0,) * len(mase_vectors.KINDS)
+
+
+def _found(case: Case) -> Array:
+    """[blocks, elements] of what refnum makes of an input."""
+    return tiles(refnum.quantize(tensor(case.x), format_of(case.fmt)).numpy(), case.fmt.size)
+
+
+def _wrong(case: Case, found: Array) -> Array:
+    return differ(found, _values(tiles(case.out, case.fmt.size)))
+
+
+@pytest.mark.parametrize("tag", BLOCKS)
+def test_blocks(tag: str) -> None:
+    counts = []
+    for case in BLOCKS[tag]:
+        found = _found(case)
+        wrong = _wrong(case, found)
+        counts.append(wrong.sum())
+        asked = np.unique([*range(0, len(found), 16), *np.flatnonzero(wrong.any(1))[::8]])
+        assert not differ(found[asked], _right_blocks(case, asked)).any()
+    assert tuple(counts) == mase.BLOCKS.get(tag, NOWHERE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tag", BLOCKS)
+def test_all_blocks_are_the_oracles(tag: str) -> None:
+    for case in BLOCKS[tag]:
+        found = _found(case)
+        assert not differ(found, _right_blocks(case, np.arange(len(found)))).any()
+
+
+def _right_blocks(case: Case, which: Array) -> Array:
+    """What the oracle makes of some blocks."""
+    blocks = tiles(case.x, case.fmt.size)[which]
+    found = [lab.dequantize(*lab.quantize(numbers(x), case.fmt), case.fmt) for x in blocks]
+    return np.array([floats(x, (blocks.shape[1],)) for x in found])
+
+
+@pytest.mark.parametrize("tag", mase.AGAINST_OCP)
+def test_the_rule_of_ocp_differs_where_the_largest_is_a_power_of_two(tag: str) -> None:
+    cases = [replace(case, fmt=case.fmt._replace(rule="ocp")) for case in BLOCKS[tag]]
+    assert tuple(_wrong(case, _found(case)).sum() for case in cases) == mase.AGAINST_OCP[tag]
+
+
+@pytest.mark.parametrize("tag", mase.TRITON_SCALES)
+def test_scales_of_triton(tag: str) -> None:
+    recorded = mase_vectors.arrays("block")
+    found = [mx.quantize(tensor(case.x), format_of(case.fmt)).scales.reshape(-1) for case in BLOCKS[tag]]
+    scales = [recorded[f"{tag}__{case.kind}__scale_u8"].reshape(-1) for case in BLOCKS[tag]]
+    wrong = [(x.numpy() != scale).sum() for x, scale in zip(found, scales, strict=True)]
+    assert tuple(wrong) == mase.TRITON_SCALES[tag]
+
+
+# What has no format --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", mase_vectors.KINDS)
+def test_integers_under_a_scale_that_is_no_power_of_two(kind: str) -> None:
+    x, out = mase_vectors.recorded("scale_integer_w8", kind)
+    assert not differ(mase_vectors.scale_integer(_values(x), 8), _values(out)).any()
+
+
+@pytest.mark.parametrize("tag", mase.HARDWARE)
+def test_mxint_of_the_hardware_model(tag: str) -> None:
+    p = mase_vectors.parameters("block")[tag]
+    size, widths = tuple(p["parallelism"]), (p["q_config"]["width"], p["q_config"]["exponent_width"])
+    for kind in mase_vectors.KINDS:
+        x, out = mase_vectors.recorded(tag, kind)
+        found = mase_vectors.hardware(_values(x), *widths, size).astype(np.float32)
+        assert differ(found, _values(tiles(out, size))).sum() == (mase.HARDWARE[tag] if kind == "pow2" else 0)
+
+
+# mase-cuda -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("group", [16, 32])
+@pytest.mark.parametrize("kind", mase_vectors.KINDS)
+def test_the_oracle_packs_as_mase_cuda(group: int, kind: str) -> None:
+    recorded, stem = mase_vectors.arrays("block"), f"masecuda_mxint8_g{group}__{kind}__"
+    packed = [mase_cuda.pack(x) for x in recorded[f"x_bits__{kind}"].reshape(-1, group).tolist()]
+    mantissas, scales = zip(*packed, strict=True)
+    assert (np.concatenate(mantissas) == recorded[f"{stem}mant_i8"]).all()
+    assert (np.array(scales) == recorded[f"{stem}scale_u8"]).all()
+    values = [mase_cuda.unpack(q, scale) << 16 for mantissa, scale in packed for q in mantissa]
+    assert (np.array(values) == recorded[f"{stem}out_bits"]).all()
+
+
+def test_the_oracle_unpacks_as_the_kernel() -> None:
+    recorded = mase_vectors.arrays("block")
+    scales, table = (
+        recorded[f"masecuda_dequant_table__{key}"] for key in ("scale_u8", "mant_i8_x_scale_u8__bf16_bits")
+    )
+    found = [[mase_cuda.kernel(q, scale) << 16 for q in range(-128, 128)] for scale in scales.tolist()]
+    want = table.astype(np.uint32) << 16
+    assert not differ(_values(np.array(found, np.uint32)), _values(want)).any()

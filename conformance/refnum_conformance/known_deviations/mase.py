@@ -118,3 +118,25 @@ BLOCKS = {
     "triton_OCP_MXFP6_E2M3": (393, 251, 450, 223, 182, 0, 292, 394),
     "triton_OCP_MXFP4_E2M1": (491, 144, 466, 389, 211, 0, 259, 475),
 }
+
+#: the same of MASE's mxint against the rule of OCP: that is what ceil makes of a largest that is a power of two
+AGAINST_OCP = {
+    "mxint_el8_b32_dim-1": (0, 0, 390, 160, 0, 0, 0, 0),
+    "mxint_el8_b32_dim0": (0, 0, 24, 164, 0, 0, 0, 0),
+    "mxint_el4_b32_dim-1": (0, 0, 330, 160, 0, 0, 0, 0),
+    "mxint_el8_b16_dim-1": (0, 0, 579, 82, 0, 0, 0, 0),
+    "mxint_el8_b16_dim0": (0, 0, 17, 106, 0, 0, 0, 0),
+    "mxint_el2_b16_dim-1": (0, 0, 560, 97, 0, 0, 0, 0),
+    "mxint_el2_b16_dim0": (0, 0, 4, 118, 0, 0, 0, 0),
+}
+
+#: scales of mase-triton, for each kind: the logarithm again; and E5M2's largest exponent is taken for a number's
+TRITON_SCALES = {
+    "triton_MXFP8_E4M3_fn": (0, 0, 13, 0, 0, 0, 0, 0),
+    "triton_MXFP8_E5M2_fn": (56, 56, 43, 56, 43, 0, 12, 56),
+    "triton_OCP_MXFP6_E2M3": (0, 0, 13, 0, 0, 0, 0, 0),
+    "triton_OCP_MXFP4_E2M1": (0, 0, 13, 0, 0, 0, 0, 0),
+}
+
+#: mxint_hardware against its own formula, in pow2 alone
+HARDWARE = {"mxint_hardware_w8e8_p1x16": 256, "mxint_hardware_w8e4_p1x16": 104, "mxint_hardware_w4e4_p4x4": 71}
