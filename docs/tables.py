@@ -328,6 +328,7 @@ PEERS = {
     "gfloat": ("gfloat", "gfloat_scalars"),
     "torchao": ("torchao_blocks",),
     "mma_sim": ("mma_sim",),
+    "mase": ("mase",),
 }
 TABLES: dict[str, Callable[[], str]] = {
     **{f"exactness_{name}": partial(exactness, room, *LINES[:3]) for name, room in ROOMS.items()},

@@ -115,6 +115,28 @@ def test_scales_of_triton(tag: str) -> None:
     assert tuple(wrong) == mase.TRITON_SCALES[tag]
 
 
+# Pins ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pin", mase.RECORDED, ids=str)
+def test_a_pin_was_recorded_and_what_it_calls_right_is_the_oracles_and_refnums(pin: mase.Recorded) -> None:
+    case = next(
+        case for case in (*ELEMENTWISE, *BLOCKS.get(pin.tag, ())) if (case.tag, case.kind) == (pin.tag, pin.kind)
+    )
+    size = case.fmt.size if pin.amax else 1
+    x, out = (_values(tiles(np.atleast_2d(bits), size)) for bits in (case.x, case.out))
+    asked = ~differ(x, np.float32(pin.x))
+    if pin.amax:
+        asked &= np.abs(x).max(1, keepdims=True) == np.float32(pin.amax)
+    assert not differ(out[asked], np.float32(pin.got)).any()
+
+    found = refnum.quantize(tensor(np.atleast_2d(case.x)), format_of(case.fmt), rounding=case.rounding).numpy()
+    right = _right_blocks(case, np.flatnonzero(asked.any(1))) if pin.amax else _right(case, case.x)
+    for results in (tiles(found, size)[asked], right[asked[asked.any(1)]] if pin.amax else right[asked[:, 0]]):
+        assert len(results)
+        assert not differ(results, np.float32(pin.right)).any()
+
+
 # What has no format --------------------------------------------------------------------------------------------------
 
 

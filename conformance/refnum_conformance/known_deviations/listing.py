@@ -36,6 +36,7 @@ def listed() -> list[Listed]:
         found += [_of_softposit(name, each) for each in getattr(module, "DEVIATIONS", ())]
         found += [_of_rows(each) for each in getattr(module, "PINS", ())]
         found += [_of_instructions(name, each) for each in getattr(module, "DOTS", ())]
+        found += [_of_records(name, each) for each in getattr(module, "RECORDED", ())]
     return found
 
 
@@ -58,6 +59,13 @@ def _of_instructions(peer: str, dot: Any) -> Listed:
     a, b = (_several(f"{code:#010x}" for code in side) for side in (dot.a, dot.b))
     call = f"tc.{dot.instruction}/v1 of ({a}) and ({b}), C = {dot.c:#010x}"
     return Listed(peer, call, _code(dot.got), _code(dot.right), dot.why)
+
+
+def _of_records(peer: str, recorded: Any) -> Listed:
+    block = "" if recorded.amax is None else f" in a block up to {_float(recorded.amax)}"
+    return Listed(
+        peer, f"{recorded.tag}({_float(recorded.x)}){block}", *map(_float, (recorded.got, recorded.right)), recorded.why
+    )
 
 
 def _codes(codes: int | tuple[int, ...]) -> str:

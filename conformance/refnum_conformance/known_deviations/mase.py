@@ -6,6 +6,8 @@ that refnum has changed, or somebody's copy of the vectors has.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 #: tag -> at finite x, and at those among them beyond 1e-8; tags that are not here differ nowhere
 ELEMENTWISE = {
     # The mantissa is clamped where it should carry; |x| <= 1e-8 is left as it is.
@@ -140,3 +142,86 @@ TRITON_SCALES = {
 
 #: mxint_hardware against its own formula, in pow2 alone
 HARDWARE = {"mxint_hardware_w8e8_p1x16": 256, "mxint_hardware_w8e4_p1x16": 104, "mxint_hardware_w4e4_p4x4": 71}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One number of the recorded inputs that comes out wrong."""
+
+    tag: str
+    kind: str  #: of the input; empty where numbers stand by themselves
+    amax: float | None  #: the largest magnitude of its block
+    x: float
+    got: float
+    right: float
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.tag} {self.kind} {self.x.hex()}"
+
+
+_CLAMPED = "the significand is clamped where it should carry"
+_LEFT = "1e-8 and below is left as it is"
+_POWERS = "a power of two becomes the number below it"
+_OFFSET = "the offset that is to keep log2 from 0 moves the borders"
+_SIGN = "the same makes what is small positive"
+_OR = "the carry is joined to the exponent with OR, and lost where that is odd"
+_CUT = "the low bits are dropped before the rounding"
+_MAGNITUDE = "up and down go by the magnitude"
+_NUMBERS = "NaN and Inf are numbers"
+_LOG2 = "log2 in float32 is 7 for the number behind 2^7"
+_INVERTED = "the shared bias has the wrong sign: the larger the largest, the smaller the range"
+_NO_BIAS = "the bias is not below 0"
+_TOP = "E4M3's code of NaN is a number, 480"
+_VANISHES = "a subnormal float32 becomes 0"
+
+# tag, kind, the largest of the block, x, got, right, why
+_RECORDED = (
+    ("minifloat_ieee_w8e4bNone", "", "", "0x1.fp+0", "0x1.ep+0", "0x1p+1", _CLAMPED),
+    ("minifloat_ieee_w8e4bNone", "", "", "0x1.fffffep-1", "0x1.ep-1", "0x1p+0", _CLAMPED),
+    ("minifloat_ieee_w8e4bNone", "", "", "0x1.5d2ap-30", "0x1.5d2ap-30", "0x0p+0", _LEFT),
+    ("minifloat_denorm_w8e4bNone", "", "", "0x1p+0", "0x1.cp-1", "0x1p+0", _POWERS),
+    ("minifloat_denorm_w8e4bNone", "", "", "0x1.ep+0", "0x1.cp+0", "0x1p+1", _CLAMPED),
+    ("log_w4bNone", "", "", "0x1.68p+0", "0x1p+1", "0x1p+0", _OFFSET),
+    ("log_w8bNone", "", "", "-0x1p-70", "0x1p-63", "-0x1p-63", _SIGN),
+    ("mxminifloat_e4m3_fn_rn", "", "", "0x1.fp+0", "0x1p+0", "0x1p+1", _OR),
+    ("mxminifloat_e2m1_fn_rn", "", "", "0x1.cp+0", "0x1p+0", "0x1p+1", _OR),
+    ("mxminifloat_e4m3_fn_rn", "", "", "0x1.500002p+0", "0x1.4p+0", "0x1.6p+0", _CUT),
+    ("mxminifloat_e4m3_fn_ru", "", "", "-0x1.040002p+0", "-0x1.2p+0", "-0x1p+0", _MAGNITUDE),
+    ("mxminifloat_e4m3_ieee_rn", "", "", "inf", "0x1p+7", "inf", _NUMBERS),
+    ("mxminifloat_e4m3_ieee_rn", "", "", "nan", "0x1.ep+7", "nan", _NUMBERS),
+    ("block_fp_w8e8_b16_skip1", "pow2", "0x1.000002p+7", "0x1.5fadd2p+3", "0x1.6p+3", "0x1.4p+3", _LOG2),
+    ("block_fp_w8e8_b16_skip1", "tiny", "0x1.17389p-110", "0x1.17389p-110", "0x1.17389p-110", "0x1.18p-110", _LEFT),
+    ("mxint_el8_b32_dim-1", "pow2", "0x1.000002p+7", "0x1.5fadd2p+3", "0x1.6p+3", "0x1.4p+3", _LOG2),
+    (
+        "block_minifloat_w8e4bw8_b16_skip1",
+        "huge",
+        "0x1.af9da6p+120",
+        "0x1.0c062cp+120",
+        "0x1.ep-105",
+        "0x1p+120",
+        _INVERTED,
+    ),
+    (
+        "block_minifloat_w8e4bw8_b16_skip1",
+        "normal",
+        "0x1.83f7fep+0",
+        "0x1.274cf2p+0",
+        "0x1.4p+0",
+        "0x1.2p+0",
+        _INVERTED,
+    ),
+    ("block_log_w4bw8_b16_skip1", "pow2", "0x1p+5", "0x1.69a5bep+0", "0x1p+1", "0x1p+0", _OFFSET),
+    ("block_log_w4bw8_b16_skip1", "huge", "0x1.af9da6p+120", "0x1.0c062cp+120", "0x1p+7", "0x1p+120", _NO_BIAS),
+    ("mxfp_e4m3_b32", "ties", "0x1.02p+2", "0x1.fp+0", "0x1p+0", "0x1p+1", _OR),
+    ("mxfp_e2m1_b32", "ties", "0x1.02p+2", "0x1.cp+0", "0x1p+0", "0x1p+1", _OR),
+    ("mxfp_e4m3_b32", "normal", "0x1.ee45cep+0", "0x1.ee45cep+0", "0x1.ep+0", "0x1.cp+0", _TOP),
+    ("mxfp_e4m3_b32", "tiny", "0x1.33692p-130", "0x1.33692p-130", "0x0p+0", "0x1.4p-130", _VANISHES),
+    ("triton_MXFP8_E4M3_fn", "normal", "0x1.ee45cep+0", "0x1.ee45cep+0", "0x1.ep+0", "0x1.cp+0", _TOP),
+    ("triton_OCP_MXFP4_E2M1", "ties", "0x1.02p+2", "0x1.cp+0", "0x1p+0", "0x1p+1", _OR),
+)
+
+RECORDED = tuple(
+    Recorded(tag, kind, float.fromhex(amax) if amax else None, *map(float.fromhex, numbers), why)
+    for tag, kind, amax, *numbers, why in _RECORDED
+)
