@@ -62,9 +62,14 @@ def _table(values: list[int]) -> Tensor:
     return torch.tensor(values, dtype=torch.int64, device="cpu")
 
 
-@lru_cache(maxsize=64)
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def gap_bits(fmt: Codebook) -> int:
     """Bits of the longest difference of neighbours, in units in which both are integers."""
+    return _gap_bits(fmt)
+
+
+@lru_cache(maxsize=64)
+def _gap_bits(fmt: Codebook) -> int:
     assert fmt.beyond is not None
     ratios = [_ratio(value) for value in (fmt.beyond[0], *fmt.values, fmt.beyond[1])]
     return max(_span(low, high) for low, high in pairwise(ratios))
