@@ -51,7 +51,9 @@ TESTING_NAMES = """
 cases assert_any_order assert_bit_equal assert_invariant assert_ulp checker diagnose reveal ulp_distance
 """.split()
 
-NN_NAMES = "intercept convert Plan linear Linear deterministic accumulate parallelize".split()
+NN_NAMES = """
+intercept convert Plan linear Linear deterministic accumulate parallelize scaled_dot_product_attention
+""".split()
 
 SIGNATURES = {
     "Posit": "(n, es=2)",
@@ -116,6 +118,8 @@ SIGNATURES = {
     "nn.deterministic": "(contract='chain/v1', *, grad_contract=None, uncovered='raise')",
     "nn.accumulate": "(parameters, *, group=None)",
     "nn.parallelize": "(layer, group=None, *, style, sharded=False)",
+    "nn.scaled_dot_product_attention": "(query, key, value, fmt, *, weights=None, attn_mask=None, is_causal=False, "
+    "scale=None, enable_gqa=False, tile=None, contract='exact/v1')",
     "nn.Plan": "(weight=None, input=None, product=None)",
     "testing.assert_any_order": "(got, a, b, bias=None, *, accumulator='float32', bound='likely')",
     "testing.assert_bit_equal": "(got, want, *, fmt=None, packed=False, operands=None)",
