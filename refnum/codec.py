@@ -25,9 +25,9 @@ from .boundary import (
 from .core import decode as core_decode
 from .core import round as core_round
 from .errors import ShapeError
-from .fast import doubles, halves, magic, tables
-from .fast.chunks import elementwise
-from .formats import Format, Posit, Scalar
+from .fast import doubles, halves, integers, logarithms, magic, significands, tables
+from .fast.chunks import elementwise, reinterpret
+from .formats import FixedPoint, Format, Posit, Scalar
 
 
 def encode(x: Tensor, fmt: Scalar, *, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
@@ -209,6 +209,9 @@ def _random_like(function: str, x: Tensor, random_bits: Tensor | None) -> Tensor
 
 # ---- the reference, for arguments that were checked; random bits have the shape of x -------------
 
+#: twins of the waist for some formats: from patterns to codes where one `serves`, to patterns where it `serves_values`
+TWINS = (significands, logarithms)
+
 
 def codes_of(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Tensor:
     """Floating-point values as codes, rounded once."""
@@ -217,6 +220,10 @@ def codes_of(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Te
         return halves.codes(x, row, fmt, rounding, container(fmt))
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
+        for twin in TWINS:
+            if twin.serves(fmt, row, rounding):
+                codes: Tensor = twin.codes(bits, fmt, row, rounding)
+                return codes
         return core_round.encode(core_decode.decode(bits, row), fmt, rounding, random)
 
     return _from_floats(x, random, kernel, container(fmt))
@@ -231,13 +238,17 @@ def rounded(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Ten
         return halves.floats(x, row, fmt, rounding)
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
+        for twin in TWINS:
+            if twin.serves_values(fmt, row, rounding):
+                values: Tensor = twin.values(bits, fmt, row, rounding)
+                return values
         return core_round.rounded_floats(bits, row, fmt, rounding, random)
 
-    return _from_floats(x, random, kernel, SIGNED[row.width]).view(x.dtype)
+    return reinterpret(_from_floats(x, random, kernel, SIGNED[row.width]), x.dtype)
 
 
 def _from_floats(x: Tensor, random: Tensor | None, kernel: Callable[..., Tensor], dtype: torch.dtype) -> Tensor:
-    bits = x.view(SIGNED[x.dtype.itemsize * 8])
+    bits = reinterpret(x, SIGNED[x.dtype.itemsize * 8])
     return elementwise(kernel, bits, *(() if random is None else (random,)), dtype=dtype)
 
 
@@ -248,6 +259,9 @@ def floats_of(bits: Tensor, fmt: Scalar, dtype: torch.dtype) -> Tensor:
         return tables.floats(bits, fmt, row).view(dtype)
     if isinstance(fmt, Posit) and dtype == torch.float64 and doubles.reads(bits, fmt):
         return elementwise(lambda codes: doubles.values(codes, fmt), bits, dtype=dtype, chunk=doubles.CHUNK)
+
+    if isinstance(fmt, FixedPoint) and integers.serves(fmt, row):
+        return elementwise(lambda codes: integers.values(codes, fmt, dtype), bits, dtype=dtype)
 
     def kernel(codes: Tensor) -> Tensor:
         return core_round.encode(core_decode.decode(codes, fmt), row)

@@ -27,6 +27,17 @@ def elementwise(kernel: Callable[..., Tensor], *inputs: Tensor, dtype: torch.dty
     return result
 
 
+def reinterpret(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The same bits in a dtype of the same width.
+
+    A view of a CPU tensor becomes a copy element by element where Inductor puts it in a loop, which costs more than the
+    rounding. Views that change the width it leaves to torch: by way of bytes there is no copy.
+    """
+    if x.device.type != "cpu" or not torch.compiler.is_compiling():
+        return x.view(dtype)
+    return x.reshape(-1).view(torch.uint8).view(dtype).view(x.shape)
+
+
 def pieces(shape: torch.Size, limit: int) -> Iterator[tuple[int | slice, ...]]:
     """Indices that cut a shape in pieces of at most ``limit`` elements."""
     # The first axis below which a whole slab fits is cut in steps; the axes before it are walked.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..core.round import rounded_floats
 from ..formats import Minifloat, Posit, float32, float64, holds
-from .chunks import elementwise, pieces
+from .chunks import elementwise, pieces, reinterpret
 from .halves import upper_half
 from .scans import has_subnormal, is_finite
 
@@ -78,20 +78,9 @@ def quantize(x: Tensor, fmt: Posit, row: Minifloat, wide: Minifloat) -> Tensor:
     if type(x) is Tensor and x.device.type == "cpu" and not torch.compiler.is_compiling():
         return _quantize_pieces(x, fmt, row, wide)
     if row == wide:
-        return _reinterpret(round_bits(_reinterpret(x, _INTEGER[row]), fmt, row), x.dtype)
+        return reinterpret(round_bits(reinterpret(x, _INTEGER[row]), fmt, row), x.dtype)
     bits = x.view(_CODES[row.width])
     return rounded_floats(bits, row, fmt).to(bits.dtype).view(x.dtype)
-
-
-def _reinterpret(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """The same bits in a dtype of the same width.
-
-    A view of a CPU tensor becomes a copy element by element where Inductor puts it in a loop, which costs more than the
-    rounding. Views that change the width it leaves to torch: by way of bytes there is no copy.
-    """
-    if x.device.type != "cpu":
-        return x.view(dtype)
-    return x.reshape(-1).view(torch.uint8).view(dtype).view(x.shape)
 
 
 def _quantize_pieces(x: Tensor, fmt: Posit, row: Minifloat, wide: Minifloat) -> Tensor:
