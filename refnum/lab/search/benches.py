@@ -129,16 +129,22 @@ class Bench:
                 "score and loss. Return one of these."
             )
         score, loss = numbers
-        return float(score), None if loss is None else float(loss)
+        return _float(score), None if loss is None else _float(loss)
 
 
 def _is_number(x: object) -> bool:
     return isinstance(x, Real) or (isinstance(x, Tensor) and x.numel() == 1 and not x.is_complex())
 
 
+def _float(x: Real | Tensor) -> float:
+    return float(x.detach() if isinstance(x, Tensor) else x)
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """Torch's generators are seeded inside, and afterwards as they were: no trial knows of those before it."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if torch.cuda.is_available():
+            torch.cuda.manual_seed_all(seed)
         yield

@@ -47,7 +47,7 @@ def sensitivity(
 
     >>> from refnum import Posit
     >>> model, x = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1)), torch.ones(1, 3)
-    >>> found = sensitivity(model, [Posit(4), Posit(8)], lambda model: -float((model(x) ** 2).sum()))
+    >>> found = sensitivity(model, [Posit(4), Posit(8)], lambda model: -model(x).square().sum())
     >>> {name: len(trials) for name, trials in found.layers.items()}
     {'0': 2, '1': 2}
 
@@ -111,7 +111,7 @@ def greedy(
 
     >>> from refnum import Posit
     >>> model, x = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1)), torch.ones(1, 3)
-    >>> found = sensitivity(model, [Posit(4), Posit(8)], lambda model: -float((model(x) ** 2).sum()))
+    >>> found = sensitivity(model, [Posit(4), Posit(8)], lambda model: -model(x).square().sum())
     >>> [trial.bits for trial in greedy(found, budget_bits=4)][::2]
     [8.0, 4.0]
 
@@ -226,7 +226,7 @@ def uniform(
 
     >>> from refnum import Posit
     >>> model, x = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1)), torch.ones(1, 3)
-    >>> trials = uniform(model, [Posit(4), Posit(8)], lambda model: -float((model(x) ** 2).sum()))
+    >>> trials = uniform(model, [Posit(4), Posit(8)], lambda model: -model(x).square().sum())
     >>> [trial.bits for trial in trials]
     [4.0, 8.0]
 
@@ -278,7 +278,7 @@ def exhaustive(
 
     >>> from refnum import Posit
     >>> model, x = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1)), torch.ones(1, 3)
-    >>> trials = exhaustive(model, [Posit(4), Posit(8)], lambda model: -float((model(x) ** 2).sum()))
+    >>> trials = exhaustive(model, [Posit(4), Posit(8)], lambda model: -model(x).square().sum())
     >>> [trial.bits for trial in trials]
     [4.0, 5.0, 7.0, 8.0]
 

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from ..themes import Theme
+
 WALKS = ("greedy", "uniform")  #: methods whose trials are joined
-MANY = 200  #: trials from which on marks are small
+MANY = 200  #: trials beyond which they are a cloud behind the others
 
 
 def plot(
@@ -50,8 +52,9 @@ def plot(
     Returns
     -------
     matplotlib.figure.Figure
-        Each method's trials have a colour and a mark. Those of ``greedy`` and ``uniform`` are joined. The front is that
-        of all trials: the true one if they are exhaustive.
+        Each method's trials have a colour and a mark, more than 200 are a grey cloud. Those of ``greedy`` and
+        ``uniform`` are joined. The front is that of all trials: the true one if they are exhaustive. Scores below the
+        whole front are outside of the picture.
 
     Raises
     ------
@@ -67,7 +70,7 @@ def plot(
     check_choice("lab.search.plot", "theme", theme, THEMES)
     done = completed(trials)
     methods = list(dict.fromkeys(trial.method for trial in done))
-    most = len(THEMES[theme].series) - 1
+    most = len(THEMES[theme].series)
     if not 1 <= len(methods) <= most:
         raise FormatError(
             f"lab.search.plot needs complete trials of 1 to {most} methods, got {len(done)} of {len(methods)}. Pass "
@@ -75,27 +78,38 @@ def plot(
         )
     with house._canvas(theme, title, (10, 5.6)) as (axes, colours):
         for method, colour, marker in zip(methods, colours.series, house.MARKERS, strict=False):
-            _draw(axes, [trial for trial in done if trial.method == method], colour, marker)
-        axes.step(*_points(pareto(done)), where="post", color=colours.ink, linewidth=1.4, label="front", zorder=4)
+            _draw(axes, [trial for trial in done if trial.method == method], colour, marker, colours)
+        front = pareto(done)
+        axes.step(*_points(front), where="post", color=colours.ink, linewidth=1.6, label="front", zorder=4)
         if reference is not None:
             axes.axhline(reference, color=colours.muted, linewidth=1, linestyle=(0, (4, 3)), label="as it is")
-        axes.set(xlabel="bits per weight, scales included", ylabel="score")
+        axes.set(xlabel="bits per weight, scales included", ylabel="score", ylim=_limits(front, reference))
         axes.grid()
-        axes.legend(loc="lower right", labelcolor=colours.ink)
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), labelcolor=colours.ink)
     figure: Figure = house._figure(axes)
     if path is not None:
         figure.savefig(path)
     return figure
 
 
-def _draw(axes: Axes, trials: Sequence[Trial], colour: str, marker: str) -> None:
+def _draw(axes: Axes, trials: Sequence[Trial], colour: str, marker: str, colours: Theme) -> None:
     """The trials of a method."""
     style: dict[str, Any] = {"color": colour, "marker": marker, "label": trials[0].method or "trials"}
     if style["label"] in WALKS:
         axes.plot(*_points(sorted(trials, key=lambda trial: trial.bits)), **style, zorder=3)
+    elif len(trials) > MANY:
+        style |= {"color": colours.muted, "marker": "."}
+        axes.scatter(*_points(trials), 12, **style, alpha=0.5, linewidths=0, zorder=1)
     else:
-        size, alpha = (8, 0.3) if len(trials) > MANY else (30, 0.8)
-        axes.scatter(*_points(trials), size, **style, alpha=alpha, linewidths=0, zorder=2)
+        axes.scatter(*_points(trials), 30, **style, alpha=0.85, linewidths=0, zorder=2)
+
+
+def _limits(front: Sequence[Trial], reference: float | None) -> tuple[float, float]:
+    """Of the scores that are shown: what is below the front has lost."""
+    shown = [score_of(front[0]), score_of(front[-1]), *([] if reference is None else [reference])]
+    low, high = min(shown), max(shown)
+    margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - margin, high + margin
 
 
 def _points(trials: Sequence[Trial]) -> tuple[list[float], list[float]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from ...errors import FormatError
@@ -44,8 +45,8 @@ class Trial:
 
     def to_json(self) -> str:
         """One line of text."""
-        fields = {name: getattr(self, name) for name in self.__slots__}
-        return json.dumps(fields | {"formats": spelled(self.formats)})
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return json.dumps(values | {"formats": spelled(self.formats)})
 
     @classmethod
     def from_json(cls, text: str) -> Trial:
@@ -57,8 +58,8 @@ class Trial:
             When it is of none.
         """
         try:
-            fields = json.loads(text)
-            return cls(**fields | {"formats": {name: _read(value) for name, value in fields["formats"].items()}})
+            values = json.loads(text)
+            return cls(**values | {"formats": {name: _read(value) for name, value in values["formats"].items()}})
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise FormatError(
                 f"Trial cannot read {text[:60]!r}: {error}. Allowed is what to_json writes. Take the line out."
@@ -108,8 +109,8 @@ def spelled(formats: Mapping[str, Choice]) -> dict[str, Any]:
 def spell(choice: Choice) -> Any:
     """A format as text, a plan as the texts of its fields."""
     if isinstance(choice, Plan):
-        fields = {name: getattr(choice, name) for name in ("weight", "input", "product")}
-        return {name: x if isinstance(x, str) else _text(x) for name, x in fields.items() if x is not None}
+        given = {field.name: getattr(choice, field.name) for field in fields(choice)}
+        return {name: x if isinstance(x, str) else _text(x) for name, x in given.items() if x is not None}
     return None if choice is None else _text(choice)
 
 
@@ -119,16 +120,25 @@ def label(choice: Choice) -> str:
     return text if isinstance(text, str) else json.dumps(text)
 
 
+@cache
 def _text(fmt: Scalar | Block) -> str:
     """The short name if it can be read back, as those that users give to codebooks cannot."""
     try:
-        return str(fmt) if parse(str(fmt)) == fmt else repr(fmt)
+        return str(fmt) if parse(str(fmt)) == fmt else _in_full(fmt)
     except FormatError:
-        return repr(fmt)
+        return _in_full(fmt)
+
+
+def _in_full(x: object) -> str:
+    """A record as the call that makes it."""
+    if not is_dataclass(x):
+        return repr(x)
+    arguments = (f"{field.name}={_in_full(getattr(x, field.name))}" for field in fields(x) if field.init)
+    return f"{type(x).__name__}({', '.join(arguments)})"
 
 
 def _read(value: Any) -> Choice:
     if isinstance(value, dict):
-        fields: dict[str, Any] = {name: text if "/" in text else parse(text) for name, text in value.items()}
-        return Plan(**fields)
+        given: dict[str, Any] = {name: text if "/" in text else parse(text) for name, text in value.items()}
+        return Plan(**given)
     return None if value is None else parse(value)
