@@ -16,7 +16,7 @@ from refnum_conformance.oracles import codebooks
 from refnum_conformance.oracles.codebooks import Table
 
 import refnum
-from refnum import Codebook, Logarithmic, formats
+from refnum import Block, Codebook, Logarithmic, formats
 from refnum.core import books, pack
 from refnum.core import round as rounding
 from refnum.core.decode import FAR_BELOW, HIDDEN, LIMB, NUMBER, Exact
@@ -260,6 +260,17 @@ def test_a_name_makes_no_other_format() -> None:
     assert hash(named) == hash(Codebook((-1.0, 1.0)))
     assert named != Codebook((-1, 1), codes=(1, 0))
     assert str(named) == repr(named) == "signs"
+
+
+def test_a_block_is_spelled_so_that_it_reads_anywhere() -> None:
+    """A name of one's own is known to nobody else."""
+    named = Codebook((-1, 0, 1), codes=(2, 0, 1), name="ternary")
+    block = Block(named, formats.e8m0, 32)
+    assert named.spelling == "codebook(-1.0,0.0,1.0,codes=(2, 0, 1),name='ternary')"
+    assert parse(str(block)) == block
+    assert str(parse(named.spelling)) == "ternary"
+    assert (nf4.spelling, takum(12).spelling) == ("nf4", "takum(12)")
+    assert Codebook((0, 1), name="nf4").spelling == "codebook(0.0,1.0,name='nf4')"
 
 
 def test_the_steps_beyond_lie_outside() -> None:

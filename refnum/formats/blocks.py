@@ -96,7 +96,8 @@ class Block:
         rows, columns = self.tile
         size = str(columns) if rows == 1 else f"({rows},{columns})"
         rule = "" if self.rule is None else f",{self.rule!r}"
-        return name_of(self) or call_of(self) or f"block({self.element},{self.scale},{size}{rule})"
+        element = self.element.spelling if isinstance(self.element, Codebook) else self.element
+        return name_of(self) or call_of(self) or f"block({element},{self.scale},{size}{rule})"
 
     def __str__(self) -> str:
         return self.name

@@ -77,7 +77,7 @@ class Codebook:
             **_bits(values),
         }.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "name", self.name or spelled("codebook", *self.values, **self._options()))
+        object.__setattr__(self, "name", self.name or self._call())
 
     def _options(self) -> dict[str, object]:
         """What is not as usual, as a call would give it."""
@@ -118,6 +118,16 @@ class Codebook:
     def max_value(self) -> float:
         """The largest magnitude."""
         return max(abs(self.values[0]), abs(self.values[-1]))
+
+    @property
+    def spelling(self) -> str:
+        """What `parse` reads anywhere: the name, if it is known there, or else the whole table."""
+        from .names import reads  # it knows all records
+
+        return self.name if reads(self.name, self) else self._call(name=self.name)
+
+    def _call(self, **options: object) -> str:
+        return spelled("codebook", *self.values, **self._options(), **options)
 
     def __str__(self) -> str:
         return self.name

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from ..errors import FormatError
@@ -18,7 +19,6 @@ from .minifloats import DMF, Minifloat
 from .posits import Posit
 from .rows import FLOATING, NAMES, Format, Scalar, row
 from .takums import takum
-
 
 #: formats without a name, as they are written
 SPELLED = "posit(n,es), fixed(width,fraction), dmf(exponent,mantissa), log(width), codebook(...), block(...)"
@@ -78,6 +78,15 @@ def parse_scalar(text: str) -> Format:
     if isinstance(fmt, (Posit, Minifloat)):
         return fmt
     raise FormatError(f"{text} is no floating-point format. Choose one of {', '.join(FLOATING)}, or posit(n,es).")
+
+
+@lru_cache(maxsize=64)
+def reads(name: str, fmt: Scalar) -> bool:
+    """Whether a name is that of a format to `parse`."""
+    try:
+        return parse(name) == fmt
+    except FormatError:
+        return False
 
 
 _RECORDS: dict[str, Callable[..., object]] = {
