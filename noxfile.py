@@ -27,6 +27,8 @@ SLOW = (
     *("tests/test_functions.py", "tests/test_cli_standard.py", "tests/test_cuda_build.py"),
 )
 BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome")  # any that draws pages without a screen
+SIMULATORS = {"icarus": "iverilog", "verilator": "verilator"}  # and their programs
+COCOTB_2_VERILATOR = (5, 36)  # the first that cocotb 2 compiles with
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # a test worker or a yardstick has one core to itself
 # glibc gives large blocks back when they are freed, or not, as it happens; fresh pages cost more than what is measured.
 KEPT_MEMORY = {"MALLOC_TRIM_THRESHOLD_": str(1 << 33), "MALLOC_MMAP_THRESHOLD_": str(1 << 33)}
@@ -131,6 +133,35 @@ def cuda(session: nox.Session) -> None:
         session.run("compute-sanitizer", "--error-exitcode", "1", *tests, external=True)
     session.run("python", "refnum_cuda/benchmarks")
     session.run("python", "refnum_cuda/benchmarks/plots.py")
+
+
+@nox.session(default=False)
+def rtl(session: nox.Session) -> None:
+    """Simulate the circuits in examples/rtl with golden vectors: by hex files alone, and with cocotb.
+
+    Icarus by default, and Verilator where it is; cocotb 2 needs Verilator 5.036 or later, so an older one has 1.9.
+    """
+    simulators = {name: shutil.which(program) for name, program in SIMULATORS.items()}
+    if not any(simulators.values()):
+        session.skip("No simulator is here. Install one: apt install iverilog, or verilator.")
+    install(session, "rtl")
+    folder = session.create_tmp()
+    session.run("python", "examples/rtl/vectors.py", folder, *(session.posargs or ("--count", "2000")), env=ONE_THREAD)
+    for name, path in simulators.items():
+        if path is None:
+            session.log(f"{name} is not here: not run.")
+            continue
+        environment = ONE_THREAD | {"SIM": name}
+        session.run("python", "examples/rtl/hex_benches.py", folder, env=environment)
+        if name == "verilator" and verilator_version(session) < COCOTB_2_VERILATOR:
+            session.install("cocotb==1.9.*")
+        session.run("python", "examples/rtl/cocotb_benches.py", folder, env=environment)
+
+
+def verilator_version(session: nox.Session) -> tuple[int, ...]:
+    """What ``Verilator 5.006 2023-01-22`` says."""
+    said = session.run("verilator", "--version", external=True, silent=True)
+    return tuple(map(int, str(said).split()[1].split(".")))
 
 
 @nox.session(default=False)

@@ -23,12 +23,19 @@ OUTPUT = FixedPoint(16, 8)  #: of outputs, and of biases
 SPREAD = 8  #: log2 of scales is at most this, and not below its negative
 EMIN, EMAX = (2 * (side - (W - 2)) for side in (-SPREAD, SPREAD))  #: of what a block's dot product is worth
 SETS = 8  #: of weights
-FAR = 40  #: one input of so many has a block that is too large
+FAR = 40  #: one input of so many has a block whose scale the layer cannot take
 
 #: what mxint_linear is made with
 LAYER = {
-    **{"N": N, "W": W, "BLOCKS": BLOCKS, "OUT": OUT, "PARALLEL": PARALLEL},
-    **{"EMIN": EMIN, "EMAX": EMAX, "OW": OUTPUT.width, "OF": OUTPUT.fraction},
+    "N": N,
+    "W": W,
+    "BLOCKS": BLOCKS,
+    "OUT": OUT,
+    "PARALLEL": PARALLEL,
+    "EMIN": EMIN,
+    "EMAX": EMAX,
+    "OW": OUTPUT.width,
+    "OF": OUTPUT.fraction,
 }
 
 
@@ -46,7 +53,8 @@ def linear_vectors(directory: Path, count: int, seed: int) -> tuple[Path, Path]:
     elements, scales = (x.view(SETS, OUT, -1) for x in _blocks(SETS * OUT, draw))
     bias = torch.randint(-(1 << 15), 1 << 15, (SETS, OUT), generator=draw)
     x, x_scales = (x.view(SETS, count // SETS, -1) for x in _blocks(count, draw))
-    x_scales.view(count, -1)[FAR - 1 :: FAR, 1] = 127 + 5 * SPREAD  # too large for the layer, unless all weights are 0
+    for start, side in enumerate((1, -1)):  # too large for the layer, or too small, unless weights are 0
+        x_scales.view(count, -1)[(start + 1) * FAR - 1 :: 2 * FAR, 1] = 127 + side * 5 * SPREAD
     outputs, outside = _layer(x, x_scales, elements, scales, bias)
     weights = [
         Port("mw", elements.flatten(0, 1), W, fraction=W - 2),

@@ -13,6 +13,7 @@ EXTRAS = {
     "cli": ("typer", "rich", "safetensors"),
     "plot": ("matplotlib",),
     "search": ("optuna", "scikit-learn", "matplotlib"),
+    "rtl": ("cocotb",),
     "exact": ("gmpy2", "mpmath"),
     "demo": ("scikit-learn", "softposit"),
     "conformance": ("rich", "pytest", "hypothesis", "ml_dtypes", "gfloat", "gmpy2", "softposit"),

@@ -56,13 +56,13 @@ def golden(
     ...     found = read_readmemh(golden("dot", mxint(8, 4), folder, k=1, count=100))
     >>> for port in found.ports.values():
     ...     print(port)
-    Port(a_scale: scale [677, 1] of 8 bits)
-    Port(a_elements: mantissa [677, 4] of 8 bits)
-    Port(b_scale: scale [677, 1] of 8 bits)
-    Port(b_elements: mantissa [677, 4] of 8 bits)
-    Port(accumulator: expected [677, 1] of 18 bits)
-    Port(exponent: expected [677, 1] of 10 bits)
-    Port(result: expected [677, 1] of 32 bits)
+    Port(a_scale: scale [870, 1] of 8 bits)
+    Port(a_elements: mantissa [870, 4] of 8 bits)
+    Port(b_scale: scale [870, 1] of 8 bits)
+    Port(b_elements: mantissa [870, 4] of 8 bits)
+    Port(accumulator: expected [870, 1] of 18 bits)
+    Port(exponent: expected [870, 1] of 10 bits)
+    Port(result: expected [870, 1] of 32 bits)
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ def golden(
         Of what is drawn at random: the same arguments give the same files, byte for byte.
     kinds : sequence of str
         edges, ties, spaced and random, in the order in which they come. Edges begin with operands of one code
-        throughout: the code 0, 1, the last one of the first half, the first one of the second half, and the last one,
-        in all combinations; so there are blocks of zeros, and of the least integers.
+        throughout: the code 0, 1, the last one of the first half, the first one of the second half, the last one, and
+        that of the largest value, in all combinations; so there are blocks of zeros, and of the least integers.
     nan : bool
         Whether cases come with NaN or Inf in an operand or a result; else they are left out.
     **options
@@ -151,11 +151,12 @@ def _operands(job: Operation | Dot, kinds: Sequence[str], count: int, seed: int)
 
 
 def _corners(operands: Sequence[Words]) -> Codes:
-    """Operands of one code throughout, in all combinations: where a code without its sign begins and ends."""
+    """Operands of one code throughout, in all combinations: codes at which something begins or ends."""
     codes = []
     for words in operands:
         top = 1 << (words.fmt.width - 1)
-        codes.append([0, 1, top - 1, -top, -1])
+        largest = getattr(words.fmt, "largest", 0)  # codebooks have another order
+        codes.append(dict.fromkeys((0, 1, top - 1, -top, -1, largest)))
     rows = torch.tensor(list(product(*codes)), dtype=torch.int64, device="cpu")
     return tuple(
         unsigned(column[:, None], words.fmt).expand(-1, words.count)
