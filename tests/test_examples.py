@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -81,6 +82,29 @@ def check_activations(text: str) -> None:
     assert "gelu in e4m3 of 1 and -1: [0.8125, -0.15625]" in text
 
 
+def check_search(text: str) -> None:
+    """Mixed formats need fewer bits than one for all; greedy steps find such."""
+    rows = re.findall(r"^\| (\w+), \d+ trials \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", text, re.MULTILINE)
+    bits = {name: [float(x) for x in found] for name, *found in rows}
+    assert {"uniform", "greedy"} <= bits.keys()
+    for found in bits.values():
+        assert found == sorted(found, reverse=True), "less accuracy needs no more bits"
+        assert 2.25 <= found[-1] <= found[0] <= 8.25
+    assert bits["greedy"][1] < bits["uniform"][1] - 1
+
+
+def check_circuit(text: str) -> None:
+    """The notebook asserts what it claims; the simulation runs where there is a simulator, or is said not to."""
+    assert text.count("image/png") == 1
+    bits, chosen, whole = map(
+        float, re.findall(r"([\d.]+) bits per weight instead of 32: ([\d.]+)%, float32 ([\d.]+)%", text)[0]
+    )
+    assert bits < 4
+    assert abs(chosen - whole) < 3
+    assert "mxint_linear.json" in text
+    assert ("540 vectors, 0 mismatches" in text) == (shutil.which("iverilog") is not None)
+
+
 class Example(NamedTuple):
     """A file in examples/."""
 
@@ -92,7 +116,9 @@ EXAMPLES = {
     "activation_references.py": Example(check_activations),
     "batch_invariance.py": Example(check_batches),
     "first_steps.py": Example(check_first_steps),
+    "format_search.py": Example(check_search, ("sklearn",)),
     "posits_for_researchers.ipynb": Example(check_researchers, ("nbclient", "ipykernel", "matplotlib", "sklearn")),
+    "pytorch_to_rtl.ipynb": Example(check_circuit, ("nbclient", "ipykernel", "matplotlib", "sklearn")),
     "quantization_aware_training.py": Example(check_training, ("sklearn",)),
     "world_sizes.py": Example(check_worlds),
 }

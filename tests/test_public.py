@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import refnum
-from refnum import Quire, functions, mx, nn, posit, testing
+from refnum import Quire, functions, lab, mx, nn, posit, testing
 
 #: Others' checks call these, so they stay.
 NAMES = """
@@ -54,6 +54,8 @@ cases assert_any_order assert_bit_equal assert_invariant assert_ulp checker diag
 NN_NAMES = """
 intercept convert Plan linear Linear deterministic accumulate parallelize scaled_dot_product_attention
 """.split()
+
+SEARCH = "(model, formats, evaluate, *, nominal=False, seed=0, path=None, progress=False)"
 
 SIGNATURES = {
     "Posit": "(n, es=2)",
@@ -128,6 +130,13 @@ SIGNATURES = {
     "testing.diagnose": "(got, want, operation=None, *operands, **options)",
     "testing.reveal": "(fn, *, kind='matmul', terms=64, rows=(1, 4, 16), columns=16, dtype=torch.float32, bias=None, "
     "against=None, reach=1024, device='cpu')",
+    "lab.search.sensitivity": SEARCH,
+    "lab.search.uniform": SEARCH,
+    "lab.search.exhaustive": SEARCH.replace("*, ", "*, limit=10000, "),
+    "lab.search.optuna_objective": SEARCH.replace(", progress=False", ""),
+    "lab.search.greedy": "(sensitivities, *, budget_bits=None, min_score=None)",
+    "lab.search.pareto": "(trials)",
+    "lab.search.plot": "(trials, path=None, *, reference=None, title='Score against bits', theme='light')",
     "testing.checker": "(ref_kernel, *, rtol=None, atol=None, ulp=None, fmt=None)",
 }
 
@@ -144,7 +153,7 @@ def test_the_names_are_those_promised() -> None:
     assert all(callable(getattr(Quire, name)) for name in QUIRE_NAMES)
 
 
-@pytest.mark.parametrize("module", [refnum, functions, mx, nn, posit, testing], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [refnum, functions, mx, nn, posit, testing, lab.search], ids=lambda m: m.__name__)
 def test_every_name_is_there_and_only_those(module: object) -> None:
     names = module.__all__  # type: ignore[attr-defined]
     values = {name: getattr(module, name) for name in names}
@@ -193,7 +202,7 @@ def test_signature(name: str) -> None:
 
 def test_every_function_has_its_signature_here() -> None:
     public = {name for name in refnum.__all__ if inspect.isfunction(getattr(refnum, name))}
-    for module in (functions, mx, nn, posit):
+    for module in (functions, mx, nn, posit, lab.search):
         room = module.__name__.removeprefix("refnum.")
         public |= {f"{room}.{name}" for name in module.__all__ if inspect.isfunction(getattr(module, name))}
     assert public <= SIGNATURES.keys()
@@ -207,7 +216,7 @@ def test_the_format_is_positional_and_has_no_default() -> None:
 
 
 def test_no_module_bears_the_name_of_a_function_beside_it() -> None:
-    for package in (refnum, functions, mx, nn, posit, testing):
+    for package in (refnum, functions, lab, lab.search, mx, nn, posit, testing):
         modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
         assert not {name for name in modules & set(package.__all__) if not inspect.ismodule(getattr(package, name))}
 
