@@ -128,6 +128,9 @@ def test_importing_the_command_loads_no_extra() -> None:
         (["show", "0x1ff", "e4m3"], "VALUE: 0x1ff has more than the 8 bits of e4m3"),
         (["show", "-0x1", "posit8"], "cannot read '-0x1'"),
         (["show", "1", "e8m0"], "encode cannot write e8m0"),
+        (["show", "1", "mxfp4"], "show takes one number apart, got mxfp4, a format of blocks."),
+        (["show", "1", "fixed(99,2)"], "FixedPoint has no width=99: width is an int from 2 to 32."),
+        (["formats", "nf5"], "No format is named 'nf5'. Near it: nf4"),
         (["demo", "--out", "digits.gif"], "--out: digits.gif must end in one of .png, .svg, .pdf"),
         (["demo", "--out", "no/such/folder/digits.png"], "cannot be written"),
     ],
@@ -212,6 +215,24 @@ def test_formats_lists_every_row(capsys: pytest.CaptureFixture[str], monkeypatch
     assert set(formats.named()) <= set(rows)
     assert rows["posit16"] == ["16", "7.2058e+16", "1.3878e-17", "12"]
     assert rows["e5m2"] == ["8", "57344", "1.5259e-05", "3"]
+    assert rows["nf4"] == ["4", "1", "0.07958", "24"]
+
+
+@pytest.mark.parametrize("name", [*formats.named(), "fixed(8,4)", "log(16)", "dmf(4,3)", "bfp(8,16)", "mxint(4,(2,8))"])
+def test_formats_tells_of_one(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["formats", name]) == 0
+    told = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if "  " in line)
+    fmt = formats.parse(name)
+    assert {"format", "kind", "bits"} <= {key.strip() for key in told}
+    assert run(["formats", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == str(fmt)
+
+
+def test_examples_of_formats_are_formats() -> None:
+    from refnum.cli.formats import EXAMPLES
+
+    assert [str(formats.parse(name)) for name in EXAMPLES[:3]] == list(EXAMPLES[:3])
+    assert all(formats.parse(name) for name in EXAMPLES)
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,21 +267,53 @@ def test_doctor_with_a_backend_that_is_not_there(
         (["-1", "e4m3"], ["1 | 0111 | 000", "0xb8", "-1 * 2**0 = -1", "-1.0"]),
         (["inf", "float16"], ["0 | 11111 | 0000000000", "0x7c00", "Inf", "inf"]),
         (["0x7f", "e8m0"], ["01111111", "0x7f", "1 * 2**0 = 1", "1.0"]),
+        (["0.3", "fixed(8,4)"], ["0 | 000 | 0101", "0x05", "5 * 2**-4 = 0.3125", "0.3"]),
+        (["-3", "fixed(8,10)"], ["1 | 0000000", "0x80", "-1 * 2**-3 = -0.125", "-0.125"]),
+        (["0.3", "dmf(4,3)"], ["0 | 0110 | 101", "0x35", "5 * 2**-4 = 0.3125", "0.3"]),
+        (["0x24", "dmf(3,2)"], ["1 | 001 | 00", "0x24", "-0", "-0.0"]),
+        (["1.5", "log(5)"], ["0 | 1000", "0x08", "1 * 2**1 = 2", "2.0"]),
+        (["1", "log(16)"], ["0 | 011111111111111", "0x3fff", "1 * 2**0 = 1", "1"]),
+        (["3", "nf4"], ["1111", "0xf", "1 * 2**0 = 1", "1.0"]),
         (["0.5", "float64"], [f"0 | 01111111110 | {'0' * 52}", "0x3fe0000000000000", "1 * 2**-1 = 0.5", "0.5"]),
     ],
 )
 def test_show(arguments: list[str], lines: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["show", *arguments]) == 0
-    parts, _, pattern, value, decimal = capsys.readouterr().out.splitlines()
+    parts, _, pattern, value, decimal, _ = capsys.readouterr().out.splitlines()
     assert parts == lines[0]
     assert [line.split(maxsplit=1)[1] for line in (pattern, value, decimal)] == lines[1:]
 
 
-EVERY_8_BIT_FORMAT = [*(formats.Posit(n, es) for n in (2, 5, 8) for es in range(5)), *formats.scalars().values()]
+@pytest.mark.parametrize(
+    ("value", "fmt", "between"),
+    [
+        ("1", "e4m3", "0.9375 and 1.125"),
+        ("0", "e4m3", "-0.001953 and 0.001953"),
+        ("-0", "dmf(4,3)", "-0.000977 and 0.000977"),
+        ("0", "log(4,zero_code=False)", "-0.125 and 0.25"),
+        ("7.9375", "fixed(8,4)", "7.875 and nothing"),
+        ("0", "fixed(8,0,signed=False)", "nothing and 1"),
+        ("-1", "codebook(-1,0,1)", "nothing and 0"),
+        ("NaR", "posit8", "nothing and nothing"),
+    ],
+)
+def test_show_has_the_values_on_both_sides(
+    value: str, fmt: str, between: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["show", value, fmt]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"between  {between}"
+
+
+EVERY_8_BIT_FORMAT: list[formats.Scalar] = [
+    *(formats.Posit(n, es) for n in (2, 5, 8) for es in range(5)),
+    *formats.scalars().values(),
+    *map(formats.parse, ("fixed(6,2)", "fixed(5,-2,signed=False)", "fixed(5,9)", "dmf(3,3)", "log(6)", "nf4")),
+    *(formats.Logarithmic(5, zero_code=False), formats.Codebook((-1.5, 0.25, 3.0), codes=(6, 1, 4))),
+]
 
 
 @pytest.mark.parametrize("fmt", [fmt for fmt in EVERY_8_BIT_FORMAT if fmt.width <= 8], ids=str)
-def test_show_on_every_pattern(fmt: formats.Format) -> None:
+def test_show_on_every_pattern(fmt: formats.Scalar) -> None:
     """Fields are the bits, values are exact, decimals read back: all of it against `refnum.decode`."""
     for pattern in range(1 << fmt.width):
         code = torch.tensor(pattern - (pattern >> (fmt.width - 1) << fmt.width) * isinstance(fmt, formats.Posit))
@@ -273,7 +326,10 @@ def test_show_on_every_pattern(fmt: formats.Format) -> None:
         odd, _, power = facts["value"].split(" = ")[0].partition(" * 2**")
         assert int(odd) * Fraction(2) ** int(power or 0) == Fraction(value)
         if fmt != formats.e8m0:
-            assert show.read(facts["decimal"], fmt) == pattern
+            read = show.read(facts["decimal"], fmt)
+            assert read == pattern or (
+                isinstance(fmt, formats.DMF) and float(refnum.decode(torch.tensor(read), fmt)) == value
+            )
 
 
 @pytest.mark.parametrize("name", ["e2m1", "e4m3", "float16", "bfloat16", "float32"])

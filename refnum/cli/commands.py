@@ -27,7 +27,7 @@ _NUMBERS = {"ignore_unknown_options": True}
 
 COMMANDS = (
     Command("demo", "Classify real digits in posits, checked against SoftPosit, with a picture.", "demo"),
-    Command("formats", "List the formats that have a name.", "formats"),
+    Command("formats", "List the formats that have a name, or tell what there is to know of one format.", "formats"),
     Command("contracts", "List the contracts of sums of products, what they take, and what each says.", "contracts"),
     Command("show", "Take one number apart in a format: its fields, pattern and value.", "show", _NUMBERS),
     Command("gen", "Write test vectors as lines of text, for kernels in any language.", "gen"),

@@ -16,7 +16,8 @@ from rich.progress import track
 from torch import Tensor
 
 from ..boundary import INTEGERS
-from ..formats import FixedPoint, Posit, parse, parse_scalar
+from ..errors import FormatError
+from ..formats import Block, Posit, parse
 from ..testing.comparisons import compare
 from ..testing.reports import BlocksReport, Difference, Report, aligned
 from ..testing.ulp import UNSIGNED, Row
@@ -145,7 +146,12 @@ def _formats(options: list[str], pairs: dict[str, Pair]) -> Rows:
 
 def _row(text: str) -> Row:
     fmt = parse(text)
-    return fmt if isinstance(fmt, FixedPoint) else parse_scalar(text)
+    if isinstance(fmt, Block):
+        raise FormatError(
+            f"{text} is a format of blocks, not of single values. Allowed are formats of codes. Name that of the "
+            f"elements, {fmt.element}, or of the scales."
+        )
+    return fmt
 
 
 def _verdicts(pairs: dict[str, Pair], rows: Rows, packed: bool, ulp: int | None) -> Iterator[Verdict]:

@@ -141,10 +141,13 @@ class Minifloat:
 
     @property
     def name(self) -> str:
-        """The row's name, or the record spelled out."""
+        """The row's name, or else the record as `parse` reads it, without what is as usual."""
         from .rows import name_of  # rows are made of these records
 
-        return name_of(self) or repr(self)
+        usual = Minifloat(self.exponent, self.mantissa, specials="fnuz" if self.specials == "fnuz" else "fn")
+        choices = {"bias": usual.bias, "specials": "ieee", "overflow": "saturate", "signed": True, "subnormals": True}
+        options = {name: getattr(self, name) for name, choice in choices.items() if getattr(self, name) != choice}
+        return name_of(self) or spelled("Minifloat", self.exponent, self.mantissa, **options)
 
     def __str__(self) -> str:
         return self.name

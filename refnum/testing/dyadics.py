@@ -121,6 +121,42 @@ def special(code: int, fmt: Coded) -> float | None:
     return None
 
 
+def beside(code: int, fmt: Coded, step: int) -> int | None:
+    """The code of the next value above, for a step of 1, or below, for -1; None beyond the ends and of no number."""
+    if special(code, fmt) is not None:
+        return None
+    if isinstance(fmt, Codebook):
+        codes = list(_entries(fmt))  # in the order of values
+        place = codes.index(wrap(code, fmt)) + step
+        return codes[place] if 0 <= place < len(codes) else None
+    negative, magnitude = split(code, fmt)
+    signed = opposite(1, fmt) != 1
+    # 1. From 0 a step leads away from it on either side; from a negative value one up leads towards 0.
+    if not value(code, fmt).m:
+        negative, magnitude, step = step < 0, 0, 1
+    elif negative:
+        step = -step
+    # 2. Without 0 the least values of both signs are neighbours.
+    if step < 0 and magnitude == (fmt.least if isinstance(fmt, Exponent) else 0):
+        return opposite(code, fmt) if signed else None
+    magnitude = _stepped(magnitude, fmt, step)
+    last = -fmt.least if isinstance(fmt, FixedPoint) and negative else largest(fmt)
+    if magnitude > last or (negative and not signed):
+        return None
+    return opposite(magnitude, fmt) if negative else magnitude
+
+
+def _stepped(magnitude: int, fmt: Ordered, step: int) -> int:
+    """The next magnitude; of a DMF from the code that is written, whose unit the value below may halve."""
+    if not isinstance(fmt, DMF):
+        return magnitude + step
+    x = _magnitude_value(magnitude, fmt)
+    unit = _dmf_unit(below(x, fmt), fmt)
+    if step > 0 and below(x, fmt) == fmt.largest:
+        return fmt.largest + 1
+    return below(x + (Dyadic(1, unit) if step > 0 else Dyadic(-1, unit - 1)), fmt)
+
+
 # ---- values ----------------------------------------------------------------------------------------------------------
 
 
