@@ -18,19 +18,26 @@ from refnum import ContractError, DTypeError, FormatError, MissingExtraError, Sh
 from refnum.formats import (
     Minifloat,
     Posit,
+    bfp,
+    block_log,
+    block_minifloat,
     e2m1,
     e4m3,
     e5m2,
     float16,
     float64,
     mxfp4,
+    mxint,
     named,
+    nf4,
     nvfp4,
+    parse,
     posit8,
     posit16,
     posit64,
 )
 from refnum.lab import measures
+from refnum.testing.dyadics import value
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'refnum[plot]'")
 from refnum.lab import plot  # noqa: E402  needs matplotlib
@@ -74,6 +81,27 @@ def test_noise_falls_by_six_decibels_a_bit_where_that_is_so() -> None:
     noises = [measures.signal_to_noise(Minifloat(6, mantissa)) for mantissa in (3, 4, 5, 6)]
     assert np.allclose(np.diff(noises), plot.LIMIT, atol=0.3)
     assert measures.signal_to_noise(nvfp4) > measures.signal_to_noise(mxfp4) > measures.signal_to_noise(e2m1)
+
+
+NEW = [*map(parse, ("fixed(8,4)", "fixed(4,0,signed=False)", "dmf(4,3)", "log(5)", "log(8,zero_code=False)")), nf4]
+
+
+@pytest.mark.parametrize("fmt", NEW, ids=str)
+def test_values_of_other_formats_are_those_of_the_definition(fmt: Any) -> None:
+    want = {value(code, fmt) for code in range(1 << fmt.width)}
+    assert measures.values(fmt).tolist() == sorted({float(x) for x in want})
+
+
+@pytest.mark.parametrize("fmt", [*NEW, mxint(4), bfp(8, 16), block_minifloat(8, 4, 16), block_log(4, 16)], ids=str)
+def test_other_formats_are_measured_and_drawn(fmt: Any) -> None:
+    assert 0 < measures.signal_to_noise(fmt) < plot.LIMIT * measures.bits(fmt)
+    figure = plot.accuracy_against_bits(fmt, mxfp4)
+    assert figure.axes[0].get_legend_handles_labels()[1] == list(dict.fromkeys((measures.family(fmt), "blocks")))
+
+
+def test_scales_in_twos_complement_are_exponents() -> None:
+    blocks = mx.quantize(torch.tensor([[2.0**-7] * 16 + [3.0] * 16]), block_minifloat(8, 4, 16))
+    assert measures.log2_scales(blocks).tolist() == [[-7.0, 1.0]]
 
 
 @pytest.mark.parametrize("fmt", plot.COMPARED, ids=str)

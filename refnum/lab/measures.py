@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..boundary import check_format
+from ..boundary import check_scalar
 from ..codec import decode, quantize
 from ..errors import DTypeError, FormatError, ShapeError
-from ..formats import Block, Format, Minifloat
+from ..formats import DMF, Block, Codebook, Exponent, FixedPoint, Logarithmic, Minifloat, Posit, Scalar
 from ..mx import Blocks, dequantize
 from ..mx import quantize as mx_quantize
 
@@ -20,7 +20,7 @@ WIDEST = 12  #: bits of a format whose values are listed one by one
 NORMALS, SEED = 1 << 14, 0  #: numbers from N(0,1) by which formats are compared
 
 
-def values(fmt: Format) -> Tensor:
+def values(fmt: Scalar) -> Tensor:
     """All finite values of a format, each once, in ascending order, as float64.
 
     >>> from refnum.formats import e2m1
@@ -32,7 +32,7 @@ def values(fmt: Format) -> Tensor:
     FormatError
         When ``fmt`` is no scalar format, or has more than 12 bits.
     """
-    check_format("values", fmt)
+    check_scalar("values", fmt)
     if fmt.width > WIDEST:
         raise FormatError(
             f"values lists every value of a format, got {fmt} with 2**{fmt.width}. Allowed are formats of up to "
@@ -43,7 +43,7 @@ def values(fmt: Format) -> Tensor:
     return distinct
 
 
-def decimal_accuracy(fmt: Format, scales: Sequence[int] = SCALES) -> Tensor:
+def decimal_accuracy(fmt: Scalar, scales: Sequence[int] = SCALES) -> Tensor:
     """The worst decimal accuracy in each binade of ``scales``: -log10 |log10(rounded / value)|, Gustafson's measure.
 
     >>> from refnum.formats import posit16
@@ -61,7 +61,7 @@ def decimal_accuracy(fmt: Format, scales: Sequence[int] = SCALES) -> Tensor:
     return -distance.amax(1).log10()
 
 
-def signal_to_noise(fmt: Format | Block) -> float:
+def signal_to_noise(fmt: Scalar | Block) -> float:
     """Decibels between numbers from N(0,1) and what rounding them to a format changes; nearest values, ties to even.
 
     >>> from refnum.formats import e2m1, mxfp4, posit8
@@ -83,7 +83,7 @@ def signal_to_noise(fmt: Format | Block) -> float:
     return float(10 * (normal.double().square().mean() / noise).log10())
 
 
-def bits(fmt: Format | Block) -> float:
+def bits(fmt: Scalar | Block) -> float:
     """Bits that one number takes, its share of scales included.
 
     >>> from refnum.formats import mxfp4, posit8
@@ -127,11 +127,32 @@ def log2_scales(blocks: Blocks) -> Tensor:
     >>> log2_scales(mx.quantize(torch.tensor([[1.0, 12.0]]).repeat_interleave(32, 1), mxfp4))
     tensor([[-2.,  1.]], dtype=torch.float64)
     """
-    scale = blocks.fmt.scale
-    found = blocks.scales.double() if blocks.scales.is_floating_point() else decode(blocks.scales, scale)
-    return found.movedim(blocks.axis, -1).reshape(-1, found.shape[blocks.axis]).log2()
+    scale, codes = blocks.fmt.scale, blocks.scales
+    if isinstance(scale, Exponent):
+        spare = 64 - scale.width
+        found = (codes.to(torch.int64) << spare >> spare).double()
+    else:
+        found = (codes.double() if codes.is_floating_point() else decode(codes, scale)).log2()
+    return found.movedim(blocks.axis, -1).reshape(-1, found.shape[blocks.axis])
 
 
-def family(fmt: Format | Block) -> str:
-    """Posits, small floats, or blocks: what a format is compared with."""
-    return "blocks" if isinstance(fmt, Block) else "floats" if isinstance(fmt, Minifloat) else "posits"
+#: what a format is compared with
+FAMILIES: dict[type[Scalar] | type[Block], str] = {
+    Posit: "posits",
+    Minifloat: "floats",
+    DMF: "floats",
+    Block: "blocks",
+    FixedPoint: "fixed point",
+    Logarithmic: "logarithms",
+    Codebook: "tables",
+}
+
+
+def family(fmt: Scalar | Block) -> str:
+    """The name of its family.
+
+    >>> from refnum.formats import mxfp4, nf4
+    >>> family(nf4), family(mxfp4)
+    ('tables', 'blocks')
+    """
+    return FAMILIES[type(fmt)]

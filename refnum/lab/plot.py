@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..boundary import check_choice
 from ..errors import DTypeError, FormatError, MissingExtraError, ShapeError
-from ..formats import Block, Format, Posit, e2m1, e2m3, e3m2, e4m3, e5m2, mxfp4, mxfp8_e4m3, nvfp4
+from ..formats import Block, Posit, Scalar, e2m1, e2m3, e3m2, e4m3, e5m2, mxfp4, mxfp8_e4m3, nvfp4
 from ..formats import mxfp6_e2m3 as mxfp6
 from ..mx import Blocks
 from . import measures
@@ -38,7 +38,7 @@ except ImportError as error:
 SHOWN = (1e-42, 1e42)  #: of the number line
 LEAST_ERROR, LARGEST_ERROR = -52, 1  #: log2 of relative errors beyond which nothing is told apart
 LIMIT = 20 * math.log10(2)  #: decibels that a bit can buy of N(0,1), by rate-distortion theory
-COMPARED: tuple[Format | Block, ...] = (
+COMPARED: tuple[Scalar | Block, ...] = (
     *(Posit(n) for n in (6, 8, 10, 12)),
     *(e2m1, e2m3, e3m2, e4m3, e5m2),
     *(mxfp4, nvfp4, mxfp6, mxfp8_e4m3),
@@ -125,7 +125,7 @@ def _figure(axes: Axes) -> Figure:
 # Formats -------------------------------------------------------------------------------------------------------------
 
 
-def number_line(*formats: Format, spacing: str = "log", theme: str = "light") -> Figure:
+def number_line(*formats: Scalar, spacing: str = "log", theme: str = "light") -> Figure:
     """Where the values of formats lie: a tick a value, taller at the powers of two.
 
     >>> from refnum.formats import e4m3, e5m2, posit8
@@ -135,7 +135,7 @@ def number_line(*formats: Format, spacing: str = "log", theme: str = "light") ->
 
     Parameters
     ----------
-    *formats : Format
+    *formats : Posit, Minifloat, FixedPoint, DMF, Logarithmic or Codebook
         One to six formats of up to 12 bits; a line each.
     spacing : str
         ``log``: magnitudes by their logarithm, without 0. ``linear``: all values, negative ones to the left.
@@ -179,7 +179,7 @@ _SPACINGS: dict[str, tuple[str, str, Callable[[Tensor], Tensor]]] = {
 }
 
 
-def decimal_accuracy(*formats: Format, theme: str = "light") -> Figure:
+def decimal_accuracy(*formats: Scalar, theme: str = "light") -> Figure:
     """How many decimals are right along the number line: the worst of each binade, Gustafson's measure.
 
     >>> from refnum.formats import bfloat16, posit16
@@ -188,7 +188,7 @@ def decimal_accuracy(*formats: Format, theme: str = "light") -> Figure:
 
     Parameters
     ----------
-    *formats : Format
+    *formats : Posit, Minifloat, FixedPoint, DMF, Logarithmic or Codebook
         One to six.
     theme : str
         ``light`` or ``dark``.
@@ -222,7 +222,7 @@ def decimal_accuracy(*formats: Format, theme: str = "light") -> Figure:
     return _figure(axes)
 
 
-def accuracy_against_bits(*formats: Format | Block, theme: str = "light") -> Figure:
+def accuracy_against_bits(*formats: Scalar | Block, theme: str = "light") -> Figure:
     """What a number costs and what it buys: bits, scales included, against decibels of noise under N(0,1).
 
     >>> from refnum.formats import e2m1, mxfp4, nvfp4, posit8
@@ -232,7 +232,7 @@ def accuracy_against_bits(*formats: Format | Block, theme: str = "light") -> Fig
 
     Parameters
     ----------
-    *formats : Format or Block
+    *formats : Posit, Minifloat, FixedPoint, DMF, Logarithmic, Codebook or Block
         Any number; without any, a choice of common ones.
     theme : str
         ``light`` or ``dark``.
@@ -268,15 +268,18 @@ def accuracy_against_bits(*formats: Format | Block, theme: str = "light") -> Fig
         axes.set(xlim=(min(point[1] for point in points) - 1, end), xlabel="bits a number, scales included")
         axes.set(ylim=(min(point[2] for point in points) - 6, top), ylabel="signal to noise of N(0,1), dB")
         axes.grid()
-        axes.legend(loc="lower right", labelcolor=colours.ink)
+        axes.legend(loc="upper left", labelcolor=colours.ink)  # where nothing can be
     return _figure(axes)
 
 
-#: where a name stands beside its mark, so that names of three families seldom meet
+#: where a name stands beside its mark, so that names of one size seldom meet
 _BESIDE: dict[str, dict[str, Any]] = {
     "posits": {"xytext": (0, 6), "ha": "center", "va": "bottom"},
     "floats": {"xytext": (-8, 0), "ha": "right", "va": "center"},
     "blocks": {"xytext": (8, 0), "ha": "left", "va": "center"},
+    "fixed point": {"xytext": (-10, 0), "ha": "right", "va": "center"},
+    "logarithms": {"xytext": (8, 0), "ha": "left", "va": "center"},
+    "tables": {"xytext": (-8, 0), "ha": "right", "va": "center"},
 }
 
 
