@@ -157,6 +157,7 @@ def run_notebook(path: Path, folder: Path) -> str:
     import nbclient
     import nbformat
 
+    shutil.copytree(FOLDER / "rtl", folder / "rtl")  # what lies beside it, and is read
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(notebook, timeout=SECONDS, resources={"metadata": {"path": str(folder)}}).execute()
     return "\n".join(text_of(output) for cell in notebook.cells for output in cell.get("outputs", ()))
