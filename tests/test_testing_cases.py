@@ -16,10 +16,10 @@ import pytest
 import torch
 
 import refnum
-from refnum import Minifloat, Posit, formats
+from refnum import Minifloat, Posit, formats, testing
 from refnum.errors import ContractError, DTypeError, FormatError
 from refnum.testing import cases
-from refnum.testing.dyadics import Dyadic, below, exactly, midpoint, to_float, value
+from refnum.testing.dyadics import Dyadic, below, beside, exactly, midpoint, to_float, value
 
 FLOAT_ROWS = {
     torch.float16: formats.float16,
@@ -658,3 +658,98 @@ def test_cases_refuse_what_they_cannot_make(call: Callable[[], object], error: t
     with pytest.raises(error) as caught:
         call()
     assert str(caught.value) == text
+
+
+# ---- formats of other numbers ----------------------------------------------------------------------------------------
+
+OTHERS: list[formats.Scalar] = [
+    *map(
+        formats.parse,
+        ("fixed(8,4)", "fixed(6,-3)", "fixed(5,9)", "fixed(7,2,signed=False)", "fixed(6,2,overflow='wrap')"),
+    ),
+    *map(
+        formats.parse, ("dmf(4,3)", "dmf(2,5,bias=-3)", "dmf(3,1)", "log(8)", "log(5,bias=0)", "log(6,zero_code=False)")
+    ),
+    *(formats.nf4, formats.Codebook((-3.5, 0.125, 1.0, 64.0), codes=(5, 0, 2, 7), specials={"nan": 4, "inf": 6})),
+]
+
+
+@pytest.mark.parametrize("fmt", OTHERS, ids=str)
+def test_values_of_other_formats_are_those_of_decode(fmt: formats.Scalar) -> None:
+    """Two definitions that share no code: integers of Python, and tensors of the waist."""
+    for code in range(1 << fmt.width):
+        want = float(refnum.decode(torch.tensor(code), fmt))
+        got = to_float(code, fmt)
+        assert math.isnan(got) if math.isnan(want) else (got, math.copysign(1, got)) == (want, math.copysign(1, want))
+
+
+@pytest.mark.parametrize("fmt", OTHERS, ids=str)
+def test_steps_go_through_all_values_in_order(fmt: formats.Scalar) -> None:
+    numbers = {code: to_float(code, fmt) for code in range(1 << fmt.width)}
+    finite = sorted({x for x in numbers.values() if math.isfinite(x)})
+    code: int | None = next(code for code, x in numbers.items() if x == finite[0])
+    walked = []
+    while code is not None:
+        walked.append(to_float(code, fmt))
+        code = beside(code, fmt, 1)
+    assert walked == finite
+    code = next(code for code, x in numbers.items() if x == finite[-1])
+    while code is not None:
+        assert to_float(code, fmt) == walked.pop()
+        code = beside(code, fmt, -1)
+    assert not walked
+
+
+@pytest.mark.parametrize("fmt", OTHERS, ids=str)
+def test_distances_are_places_in_the_order_of_values(fmt: formats.Scalar) -> None:
+    codes = torch.arange(1 << fmt.width)
+    numbers = [to_float(code, fmt) for code in codes.tolist()]
+    line = sorted({x for x in numbers if not math.isnan(x)})
+    place = [None if math.isnan(x) else line.index(x) for x in numbers]
+    for start in range(0, 1 << fmt.width, 5):
+        got = testing.ulp_distance(codes, torch.full_like(codes, start), fmt).tolist()
+        here = place[start]
+        for distance, there in zip(got, place, strict=True):
+            if here is None or there is None:
+                assert distance == (0 if here is there else 2**63 - 1)
+            else:
+                assert distance == abs(here - there)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("fmt", OTHERS, ids=str)
+def test_ties_of_other_formats_are_where_the_nearest_value_changes(fmt: formats.Scalar, dtype: torch.dtype) -> None:
+    """Of every two neighbouring values the last float of the one is there, and the first of the other."""
+    x = cases.floats(fmt, "ties", dtype, count=6000)
+    x = x[x.isfinite()].unique()  # sorted, the zeros one
+    nearest = refnum.decode(refnum.encode(x, fmt), fmt).tolist()
+    beside_each_other = (x[1:] == x[:-1].nextafter(torch.tensor(math.inf, dtype=dtype))).tolist()
+    crossed = {pair for pair, near in zip(itertools.pairwise(nearest), beside_each_other, strict=True) if near}
+    finite = sorted({y for code in range(1 << fmt.width) if math.isfinite(y := to_float(code, fmt))})
+    held = [y for y in finite if abs(y) < torch.finfo(dtype).max / 4]
+    pairs = {(a, b) for a, b in itertools.pairwise(held) if a != -b}  # those lie about the zeros, which are one here
+    assert pairs
+    assert pairs <= crossed
+
+
+@pytest.mark.parametrize("fmt", OTHERS, ids=str)
+@pytest.mark.parametrize("kind", cases.KINDS)
+def test_codes_of_other_formats_fit_them(fmt: formats.Scalar, kind: str) -> None:
+    codes = cases.patterns(fmt, kind, count=40)
+    assert 0 < len(codes) <= 40
+    signed = isinstance(fmt, formats.FixedPoint) and fmt.signed
+    low = -(1 << (fmt.width - 1)) if signed else 0
+    assert low <= int(codes.min()) <= int(codes.max()) < low + (1 << fmt.width)
+    assert len(cases.exhaustive(fmt).unique()) == 1 << fmt.width
+
+
+def test_what_has_no_codes_of_single_values_is_refused() -> None:
+    for call in (
+        cases.exhaustive,
+        lambda fmt: cases.patterns(fmt, "edges"),
+        lambda fmt: cases.floats(fmt, "edges", torch.float32),
+    ):
+        with pytest.raises(FormatError, match="needs a format of single values, got mxfp4"):
+            call(formats.mxfp4)
+    with pytest.raises(FormatError, match="conversions needs a floating-point format, got nf4"):
+        cases.conversions(formats.nf4, Posit(8), "edges")
