@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 
-from . import inputs
-from .mutant_waist import Promise, promises
+from . import inputs, mutant_formats, mutant_waist
+from .mutant_waist import Promise
 from .operations import BY_NAME, Op, Options, canonical
 from .oracles import posit
 from .oracles.minifloat import Row
@@ -155,7 +155,7 @@ AnyCheck = Check | Defined | Promise
 
 def suite(size: int = 240) -> list[AnyCheck]:
     """All checks: small formats, what the core's functions promise, and all the rest."""
-    every, kept = [_check("every", *row) for row in _every()], list(promises())
+    every, kept = [_check("every", *row) for row in _every()], [*mutant_waist.promises(), *mutant_formats.promises()]
     more = [
         *(_check("sampled", *row) for row in (*_sampled(size), *_minifloats(size // 2))),
         *(_check("long runs", *row) for row in _special(size)),

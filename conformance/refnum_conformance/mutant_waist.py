@@ -21,8 +21,7 @@ import torch
 from torch import Tensor
 
 from .operations import scales
-from .oracles import blocks, minifloat, posit
-from .oracles.blocks import Fixed
+from .oracles import minifloat, posit
 from .oracles.minifloat import RULES, Row, Special
 from .oracles.reals import Dyadic
 
@@ -51,7 +50,7 @@ class Promise:
 
 def promises() -> Iterator[Promise]:
     """All of them."""
-    values = (_sums, _products, _quotients, _roots, _kinds, _long_sums, _integers, _roundings, _fixed_points)
+    values = (_sums, _products, _quotients, _roots, _kinds, _long_sums, _integers, _roundings)
     for some in (_words, _limbs, _shifts, *values):
         yield from some(random.Random(some.__name__))
 
@@ -90,7 +89,8 @@ def _in_mode(core: Core, mode: int, run: Callable[..., Any], operands: tuple[Any
 # Between integers and limbs ------------------------------------------------------------------------------------------
 
 
-def _tensor(values: Sequence[Any]) -> Tensor:
+def as_tensor(values: Sequence[Any]) -> Tensor:
+    """Integers of 64 bits."""
     return torch.tensor(values, dtype=torch.int64)
 
 
@@ -99,7 +99,7 @@ def _zeros(count: int) -> Tensor:
 
 
 def _split(values: Sequence[int], count: int) -> Limbs:
-    return tuple(_tensor([x >> LIMB * i & MASK for x in values]) for i in reversed(range(count)))
+    return tuple(as_tensor([x >> LIMB * i & MASK for x in values]) for i in reversed(range(count)))
 
 
 def _joined(x: Limbs) -> list[int | None]:
@@ -155,7 +155,7 @@ def _words(rng: random.Random) -> Iterator[Promise]:
 
 
 def _on_word(core: Core, name: str, x: list[int]) -> Any:
-    return getattr(core["decode"], name)(_tensor(x)).tolist()
+    return getattr(core["decode"], name)(as_tensor(x)).tolist()
 
 
 # Limbs ---------------------------------------------------------------------------------------------------------------
@@ -190,12 +190,12 @@ def _shifts(rng: random.Random) -> Iterator[Promise]:
 
 
 def _on_limbs(core: Core, name: str, x: list[int], have: int, more: int | list[int]) -> list[int | None]:
-    operand = _tensor(more) if isinstance(more, list) else more
+    operand = as_tensor(more) if isinstance(more, list) else more
     return _joined(getattr(core["exact"], name)(_split(x, have), operand))
 
 
 def _normalised(core: Core, x: list[int], have: int, exponents: list[int]) -> list[tuple[int | None, int]]:
-    significand, exponent = core["exact"].normalise(_split(x, have), _tensor(exponents))
+    significand, exponent = core["exact"].normalise(_split(x, have), as_tensor(exponents))
     # The exponent of 0 says nothing.
     return [(s, e if s else 0) for s, e in zip(_joined(significand), exponent.tolist(), strict=True)]
 
@@ -233,26 +233,26 @@ def _values(rng: random.Random, bits: int, count: int = COUNT) -> Values:
     ]
 
 
-def _exact(core: Core, values: Values, bits: int = LIMB) -> Any:
+def as_exact(core: Core, values: Values, bits: int = LIMB) -> Any:
     """Exact values with limbs for so many bits."""
     limbs = -(-bits // LIMB)
     significands = [v.significand << LIMB * limbs - v.significand.bit_length() for v in values]
-    signs, exponents = _tensor([-v.negative for v in values]), _tensor([v.exponent for v in values])
+    signs, exponents = as_tensor([-v.negative for v in values]), as_tensor([v.exponent for v in values])
     return core["decode"].Exact(signs, _split(significands, limbs), exponents, _zeros(len(values)))
 
 
 Seen = tuple[int, int, int, bool]  #: sign, exponent, leading bits, whether more follow
 
 
-def _see(m: int, unit: int, bits: int) -> Seen:
+def seen_as(m: int, unit: int, bits: int) -> Seen:
     """What a rounding to so many bits sees of the number m * 2**unit."""
     return (-(m < 0), unit + abs(m).bit_length() - 1, *_leading(abs(m), bits + 1)) if m else (0, 0, 0, False)
 
 
-def _seen(x: Any, bits: int) -> list[Seen | None]:
+def seen_of(x: Any, bits: int) -> list[Seen | None]:
     """The same of Exact values. Of 0, neither exponent nor sign say anything."""
     rows = zip(x.sign.tolist(), _joined(x.significand), x.exponent.tolist(), strict=True)
-    return [None if m is None else (s, e, *_leading(m, bits + 1)) if m else _see(0, 0, bits) for s, m, e in rows]
+    return [None if m is None else (s, e, *_leading(m, bits + 1)) if m else seen_as(0, 0, bits) for s, m, e in rows]
 
 
 # Sums ----------------------------------------------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def _sums(rng: random.Random) -> Iterator[Promise]:
         b = [_partner(rng, x, bits, result_bits) for x in a]
         a += [ZERO, ZERO, a[0], a[0], a[1]]
         b += [ZERO, a[0], ZERO, Value(not a[0].negative, a[0].significand, a[0].exponent), a[1]]
-        want = [_see(*_sum(x, y), result_bits) for x, y in zip(a, b, strict=True)]
+        want = [seen_as(*_sum(x, y), result_bits) for x, y in zip(a, b, strict=True)]
         yield Promise(f"add {bits} bits to {result_bits}", _added, (a, b, bits, result_bits), want)
 
 
@@ -289,7 +289,7 @@ def _limb_counts(core: Core) -> list[int]:
 
 def _added(core: Core, a: Values, b: Values, bits: int, result_bits: int) -> Any:
     limbs = core["exact"].limbs_for(bits, result_bits)
-    return _seen(core["exact"].add(_exact(core, a, bits), _exact(core, b, bits), limbs), result_bits)
+    return seen_of(core["exact"].add(as_exact(core, a, bits), as_exact(core, b, bits), limbs), result_bits)
 
 
 def _partner(rng: random.Random, x: Value, bits: int, result_bits: int) -> Value:
@@ -326,13 +326,13 @@ def _products(rng: random.Random) -> Iterator[Promise]:
     for bits in PRODUCTS:
         a, b = ([*_values(rng, count), ZERO] for count in bits)
         a, b = [*a, a[0]], [*b, ZERO]
-        want = [_see(x.dyadic.m * y.dyadic.m, x.unit + y.unit, sum(bits)) for x, y in zip(a, b, strict=True)]
+        want = [seen_as(x.dyadic.m * y.dyadic.m, x.unit + y.unit, sum(bits)) for x, y in zip(a, b, strict=True)]
         yield Promise(f"multiply {bits} bits", _multiplied, (a, b, bits), want)
 
 
 def _multiplied(core: Core, a: Values, b: Values, bits: tuple[int, int]) -> Any:
-    x, y = (_exact(core, values, count) for values, count in zip((a, b), bits, strict=True))
-    return _seen(core["exact"].multiply(x, y, *bits), sum(bits))
+    x, y = (as_exact(core, values, count) for values, count in zip((a, b), bits, strict=True))
+    return seen_of(core["exact"].multiply(x, y, *bits), sum(bits))
 
 
 WIDTHS = (1, 2, 12, 29, 30, 31, 32, 57, 58, 59, 60, 61, 62)
@@ -354,13 +354,13 @@ def _quotients(rng: random.Random) -> Iterator[Promise]:
 
 
 def _divided(core: Core, a: Values, b: Values, bits: int, room: int = LIMB) -> Any:
-    x = core["exact"].divide(_exact(core, a, room), _exact(core, b, room), bits)
-    return x.kind.tolist(), _seen(x, bits)
+    x = core["exact"].divide(as_exact(core, a, room), as_exact(core, b, room), bits)
+    return x.kind.tolist(), seen_of(x, bits)
 
 
 def _divided_by_0(core: Core, a: Values, bits: int) -> Any:
     """Whether the limbs are in their range, though nobody uses them, and the kinds."""
-    x = core["exact"].divide(_exact(core, a), _exact(core, [ZERO] * len(a)), bits)
+    x = core["exact"].divide(as_exact(core, a), as_exact(core, [ZERO] * len(a)), bits)
     return None not in _joined(x.significand), x.kind.tolist()
 
 
@@ -368,7 +368,7 @@ def _quotient(x: Value, y: Value, bits: int) -> Seen:
     places = 2 * bits + 8
     q, rest = divmod(x.significand << places, y.significand)
     m = 2 * q + (rest != 0)
-    return _see(-m if x.negative != y.negative else m, x.unit - y.unit - places - 1, bits)
+    return seen_as(-m if x.negative != y.negative else m, x.unit - y.unit - places - 1, bits)
 
 
 def _roots(rng: random.Random) -> Iterator[Promise]:
@@ -391,22 +391,22 @@ def _roots(rng: random.Random) -> Iterator[Promise]:
 
 
 def _rooted(core: Core, a: Values, bits: int, room: int = LIMB) -> Any:
-    return _seen(core["exact"].square_root(_exact(core, a, room), bits), bits)
+    return seen_of(core["exact"].square_root(as_exact(core, a, room), bits), bits)
 
 
 def _rooted_kind(core: Core, a: Values, bits: int) -> Any:
-    return core["exact"].square_root(_exact(core, a), bits).kind.tolist()
+    return core["exact"].square_root(as_exact(core, a), bits).kind.tolist()
 
 
 def _with_remainder(core: Core, x: list[int]) -> Any:
-    return [part.tolist() for part in core["exact"]._isqrt(_tensor(x))]
+    return [part.tolist() for part in core["exact"]._isqrt(as_tensor(x))]
 
 
 def _root(x: Value, bits: int) -> Seen:
     places = 4 * bits + 8 + (x.unit & 1)
     square = x.significand << places
     root = isqrt(square)
-    return _see(2 * root + (root * root != square), (x.unit - places) // 2 - 1, bits)
+    return seen_as(2 * root + (root * root != square), (x.unit - places) // 2 - 1, bits)
 
 
 # Kinds ---------------------------------------------------------------------------------------------------------------
@@ -429,8 +429,8 @@ def _named_kinds(core: Core) -> list[int]:
 
 
 def _result_kinds(core: Core, bits: int) -> Any:
-    one = _exact(core, [Value(False, 1, 0)] * len(KINDS) ** 2)
-    a, b = (one._replace(kind=_tensor(column)) for column in zip(*itertools.product(KINDS, repeat=2), strict=True))
+    one = as_exact(core, [Value(False, 1, 0)] * len(KINDS) ** 2)
+    a, b = (one._replace(kind=as_tensor(column)) for column in zip(*itertools.product(KINDS, repeat=2), strict=True))
     results = (
         core["exact"].add(a, b, 1),
         core["exact"].multiply(a, b, bits, bits),
@@ -440,7 +440,7 @@ def _result_kinds(core: Core, bits: int) -> Any:
 
 
 def _root_kinds(core: Core, bits: int) -> Any:
-    one = _exact(core, [Value(False, 1, 0)] * len(KINDS))._replace(kind=_tensor(KINDS))
+    one = as_exact(core, [Value(False, 1, 0)] * len(KINDS))._replace(kind=as_tensor(KINDS))
     return core["exact"].square_root(one, bits).kind.tolist()
 
 
@@ -457,7 +457,7 @@ def _long_sums(rng: random.Random) -> Iterator[Promise]:
         ]
         added += [(column, ~sign, x, position) for column, sign, x, position in added[: COUNT // 2]]
         totals = [sum((x ^ s) - s << p for c, s, x, p in added if c == column) for column in range(columns)]
-        seen = [_see(total, -70, LIMB) for total in totals]
+        seen = [seen_as(total, -70, LIMB) for total in totals]
         yield Promise(
             f"add_to_words {limbs} limbs in {words} words",
             _totals,
@@ -470,7 +470,7 @@ def _long_sums(rng: random.Random) -> Iterator[Promise]:
         x += [1, -1, -(1 << WORD * (words - 1))]
         for top, low in itertools.product(range(3, words - 1), (0, 1, 3, 4)):  # a last bit in the fourth word
             x.append((1 << WORD * top + rng.randrange(WORD)) + (1 << WORD * (top - 3) + low))
-        want = [_see(value, -70, 3 * WORD - 2) for value in x]
+        want = [seen_as(value, -70, 3 * WORD - 2) for value in x]
         for shape in ((len(x),), (len(x) // 4, 4)):
             yield Promise(f"from_words {words}, {len(shape)} axes", _from_words, (x, words, shape), want)
 
@@ -478,23 +478,23 @@ def _long_sums(rng: random.Random) -> Iterator[Promise]:
 def _totals(core: Core, added: list[Addend], limbs: int, shape: tuple[int, int]) -> Any:
     column, sign, x, position = zip(*added, strict=True)
     sums = torch.zeros(shape, dtype=torch.int64)
-    core["exact"].add_to_words(sums, _tensor(column), _split(x, limbs), _tensor(sign), _tensor(position))
+    core["exact"].add_to_words(sums, as_tensor(column), _split(x, limbs), as_tensor(sign), as_tensor(position))
     core["exact"].carry_words(sums)
     carried = all(0 <= word < 1 << WORD for word in sums[:-1].reshape(-1).tolist())
     numbers = [_number(words[::-1], WORD) for words in sums.T.tolist()]
-    return carried, numbers, _seen(core["exact"].from_words(sums, -70, _zeros(shape[1])), LIMB)
+    return carried, numbers, seen_of(core["exact"].from_words(sums, -70, _zeros(shape[1])), LIMB)
 
 
 def _from_words(core: Core, x: list[int], words: int, shape: tuple[int, ...]) -> Any:
     rows = [[*(value >> WORD * i & 0xFFFFFFFF for i in range(words - 1)), value >> WORD * (words - 1)] for value in x]
-    columns = _tensor(rows).T.reshape(words, *shape)
+    columns = as_tensor(rows).T.reshape(words, *shape)
     value = core["exact"].from_words(columns, -70, _zeros(len(x)).view(shape))
     flat = value._replace(
         sign=value.sign.view(-1),
         significand=tuple(limb.view(-1) for limb in value.significand),
         exponent=value.exponent.view(-1),
     )
-    return _seen(flat, 3 * WORD - 2)
+    return seen_of(flat, 3 * WORD - 2)
 
 
 # In and out ----------------------------------------------------------------------------------------------------------
@@ -503,7 +503,7 @@ def _from_words(core: Core, x: list[int], words: int, shape: tuple[int, ...]) ->
 def _integers(rng: random.Random) -> Iterator[Promise]:
     x = [1, (1 << 64) - 1, 1 << 63, *_magnitudes(rng, 64)]
     signs = [-rng.randrange(2) for _ in x]
-    want = [_see((value ^ sign) - sign, 0, 64) for value, sign in zip(x, signs, strict=True)]
+    want = [seen_as((value ^ sign) - sign, 0, 64) for value, sign in zip(x, signs, strict=True)]
     yield Promise("from_integer", _from_integer, (x, signs), want)
     for limbs in (1, 2, 3):
         values = [
@@ -516,12 +516,12 @@ def _integers(rng: random.Random) -> Iterator[Promise]:
 
 
 def _from_integer(core: Core, x: list[int], signs: list[int]) -> Any:
-    words = _tensor([value - (value >> 63 << 64) for value in x])
-    return _seen(core["exact"].from_integer(words, _tensor(signs), _zeros(len(x))), 64)
+    words = as_tensor([value - (value >> 63 << 64) for value in x])
+    return seen_of(core["exact"].from_integer(words, as_tensor(signs), _zeros(len(x))), 64)
 
 
 def _packed_integer(core: Core, values: Values, limbs: int) -> Any:
-    wide = core["pack"].pack_integer(_exact(core, values, LIMB * limbs))
+    wide = core["pack"].pack_integer(as_exact(core, values, LIMB * limbs))
     columns = (column.tolist() for column in (wide.sign, wide.nonzero, wide.head, wide.tail))
     return wide.tail_bits, list(zip(*columns, strict=True))
 
@@ -561,88 +561,13 @@ def _roundings(rng: random.Random) -> Iterator[Promise]:
             yield Promise(f"encode {kind} in {_name(fmt)}", _encoded_kind, (kind, fmt), _special_code(special, fmt))
 
 
-FIXED = (
-    *(Fixed(8, 6), Fixed(8, 6, symmetric=False), Fixed(2, 0, symmetric=False), Fixed(4, 2), Fixed(6, 9)),
-    *(Fixed(32, -5, symmetric=False), Fixed(32, 40), Fixed(31, 0, symmetric=False)),
-)
-FAR = (-300, -70, 61, 62, 63, 2000)  #: exponents
-
-
-def _fixed_points(rng: random.Random) -> Iterator[Promise]:
-    for fmt in FIXED:
-        top = 1 << (fmt.width - 1)
-        codes = [0, 1, -1, top - 1, -top, *(rng.randrange(-top, top) for _ in range(COUNT))]
-        wide = [code + (rng.randrange(-9, 9) << fmt.width) for code in codes]  # only the low bits are read
-        want = [_see(code, -fmt.fraction, LIMB) for code in codes]
-        yield Promise(f"decode_fixed {fmt}", _decoded_fixed, (wide, fmt), want)
-        again = [max(code, 1 - top) if fmt.symmetric else code for code in codes]
-        yield Promise(f"recode_fixed {fmt}", _recoded_fixed, (codes, fmt), again)
-        for rounding, limbs in itertools.product(RULES, (1, 2, 3)):
-            values = [ZERO, *(_near_count(rng, rng.choice(codes), fmt, LIMB * limbs) for _ in range(60))]
-            bits = [rng.choice([0, 0xFFFF, 0x7FFF, 0x8000, rng.getrandbits(40)]) for _ in values]
-            sides = zip(values, bits, strict=True)
-            want = [_count(blocks.encode(fmt, (v.negative, _size(v)), rounding, r), fmt) for v, r in sides]
-            name = f"encode_fixed {limbs} limbs in {fmt}, {rounding}"
-            yield Promise(name, _encoded_fixed, (values, limbs, fmt, rounding, bits), want)
-        for kind, special in (("NAN", Special.NAN), ("INFINITE", Special.INF)):
-            ends = [_count(blocks.encode(fmt, (negative, special)), fmt) for negative in (False, True)]
-            yield Promise(f"encode_fixed_kind {kind} in {fmt}", _encoded_fixed_kind, (kind, fmt), ends)
-
-
-def _near_count(rng: random.Random, count: int, fmt: Fixed, bits: int) -> Value:
-    """A code's value, half a unit more or less, or nearly so; or something far too large or too small."""
-    half = max(1, 2 * abs(count) + rng.choice([-1, 0, 0, 1]))
-    unit = -fmt.fraction - 1
-    if rng.random() < 0.2:
-        return Value(
-            rng.random() < 0.5, 1 << (bits - 1) | rng.getrandbits(bits), rng.choice([-300, -70, 61, 62, 63, 2000])
-        )
-    spare = bits - half.bit_length()
-    tail = rng.choice([0, 1, (1 << spare) - 1, rng.getrandbits(spare)])
-    return Value(rng.random() < 0.5, half << spare | tail, half.bit_length() - 1 + unit)
-
-
-def _size(x: Value) -> Dyadic:
-    return Dyadic(x.significand, x.unit)
-
-
-def _count(code: int, fmt: Fixed) -> int:
-    """The code, sign-extended."""
-    return code - (code >> (fmt.width - 1) << fmt.width)
-
-
-def _fixed_record(core: Core, fmt: Fixed) -> Any:
-    return core["decode"].FixedPoint(*fmt)
-
-
-def _decoded_fixed(core: Core, codes: list[int], fmt: Fixed) -> Any:
-    return _seen(core["decode"].decode(_tensor(codes), _fixed_record(core, fmt)), LIMB)
-
-
-def _recoded_fixed(core: Core, codes: list[int], fmt: Fixed) -> Any:
-    record = _fixed_record(core, fmt)
-    return core["round"].encode(core["decode"].decode(_tensor(codes), record), record).tolist()
-
-
-def _encoded_fixed(core: Core, values: Values, limbs: int, fmt: Fixed, rounding: str, bits: list[int]) -> Any:
-    exact = _exact(core, values, LIMB * limbs)
-    codes: list[int] = core["round"].encode(exact, _fixed_record(core, fmt), rounding, _tensor(bits)).tolist()
-    return codes
-
-
-def _encoded_fixed_kind(core: Core, kind: str, fmt: Fixed) -> Any:
-    ones = _exact(core, [Value(False, 1, 0), Value(True, 1, 0)])
-    ones = ones._replace(kind=ones.kind | getattr(core["decode"], kind))
-    return core["round"].encode(ones, _fixed_record(core, fmt)).tolist()
-
-
 def _encoded(core: Core, values: Values, limbs: int, fmt: Fmt, rounding: str, bits: list[int]) -> Any:
-    codes = core["round"].encode(_exact(core, values, LIMB * limbs), _record(core, fmt), rounding, _tensor(bits))
+    codes = core["round"].encode(as_exact(core, values, LIMB * limbs), _record(core, fmt), rounding, as_tensor(bits))
     return [_one_nan(code, fmt) for code in codes.tolist()]
 
 
 def _encoded_kind(core: Core, kind: str, fmt: Fmt) -> int:
-    one = _exact(core, [Value(False, 1, 0)])
+    one = as_exact(core, [Value(False, 1, 0)])
     one = one._replace(kind=one.kind | getattr(core["decode"], kind))
     return _one_nan(int(core["round"].encode(one, _record(core, fmt))), fmt)
 

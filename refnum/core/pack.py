@@ -125,10 +125,18 @@ def pack_integer(x: Exact) -> Wide:
 
 def _pack_fixed(x: Exact, fmt: FixedPoint) -> Wide:
     # A value of 2**62 units or more gets a head of about 2**61, which is beyond every format as well.
-    wide = pack_integer(x)
     if fmt.overflow == "saturate":
-        return wide
-    # Of such a value wrapping needs the low bits: it is moved up, past the point of the first limb.
+        return pack_integer(x)
+    # Of such a value wrapping needs the low bits. A first limb of multiples of 2**34 has none: where more than two
+    # limbs are left, the next ones take its place.
+    for _ in x.significand[2:]:
+        past = (LIMB + 33 - x.exponent) >> 63
+        limbs = zip(x.significand, (*x.significand[1:], torch.zeros_like(past)), strict=True)
+        x = x._replace(
+            significand=tuple(select(past, n, limb) for limb, n in limbs), exponent=x.exponent - (past & LIMB)
+        )
+    # The value is moved up, past the point of the first limb.
+    wide = pack_integer(x)
     first, second = narrow(x.significand, 2)
     up = (x.exponent - (LIMB - 1)).clamp(min=0)
     whole = (LIMB - 1 - up) >> 63  # the second limb lies before the point as a whole
