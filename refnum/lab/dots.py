@@ -18,12 +18,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..boundary import check_choice
+from ..boundary import check_choice, check_scalar
 from ..core.decode import INFINITE, LIMB, NAN, Exact, decode
 from ..core.exact import WORD, WORD_MASK, add_to_words, carry_words, from_words, multiply, product_limbs
 from ..core.round import encode
 from ..errors import FormatError
-from ..formats import Block, Codebook, Exponent, FixedPoint, Posit, Scalar, Scale, float32, unit_scale
+from ..formats import Block, Codebook, Exponent, FixedPoint, Minifloat, Posit, Scalar, Scale, float32, unit_scale
 from ..testing import cases
 from ..testing.lines import Words
 from ..testing.operations import ROUNDINGS, Codes, find
@@ -75,8 +75,11 @@ class Dot:
             raise FormatError(
                 f"golden has no k={self.k!r}: a dot product has 1 to 65536 values, or blocks. Choose one."
             )
+        if not isinstance(self.fmt, Block):
+            check_scalar("golden", self.fmt)
         if self.to is None:
             object.__setattr__(self, "to", float32 if isinstance(self.fmt, Block) else self.fmt)
+        check_scalar("golden", self.to)
         if max(self.bits, self._sum_bits) > WIDEST:
             raise FormatError(
                 f"golden cannot sum products of {self.fmt}: that takes {max(self.bits, self._sum_bits)} bits. Allowed "
@@ -177,13 +180,15 @@ class Dot:
     # ---- cases ---------------------------------------------------------------------------------------
 
     def cases(self, kind: str, count: int, seed: int) -> Codes:
-        """Operands of a kind that `refnum.testing.cases` has; ties are those of the result."""
-        if not isinstance(self.element, FixedPoint):
+        """Operands of a kind that `refnum.testing.cases` has; ties are those of the result, where a way is known."""
+        if isinstance(self.fmt, (Posit, Minifloat)):
+            return cases.dots(self.fmt, kind, count=count, length=self.k, seed=seed)
+        if isinstance(self.fmt, Block) and not isinstance(self.fmt.element, FixedPoint):
             return find("dot", str(self.fmt), k=self.k).cases(kind, count, seed)
         draw = Random(f"{kind} {count} {seed} {self}")
         terms = self.k * self.size
         elements: Codes
-        if kind == "ties":
+        if kind == "ties" and isinstance(self.element, FixedPoint):
             elements = self._ties(self.element, count, draw)
         else:
             elements = tuple(_drawn(self.element, kind, (count, terms), seed + side, draw) for side in range(2))
@@ -210,13 +215,13 @@ class Dot:
         assert self.to is not None
         if isinstance(self.to, FixedPoint):
             last = unit_scale(self.to) - self.unit  # the result's last bit, in units of the accumulator
-            kept = bits - last
+            kept = draw.getrandbits(max(bits - last, 0))
         else:
-            kept = min(self.to.significand_bits, bits - 1)
-            last = draw.randint(1, bits - kept)
-        if last < 1 or kept < 1:
-            return draw.getrandbits(bits)
-        return (2 * draw.getrandbits(kept) + 1) << (last - 1)
+            digits = self.to.significand_bits
+            last = draw.randint(1, max(bits - digits, 1))
+            kept = 1 << (digits - 1) | draw.getrandbits(digits - 1)
+        tie = (2 * kept + 1) << max(last - 1, 0)
+        return tie if 1 <= last < bits and tie.bit_length() <= bits else draw.getrandbits(bits)
 
 
 # ---- numbers -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..boundary import check_choice
 from ..core.decode import NUMBER, decode
 from ..errors import ContractError
-from ..formats import Block, Scalar, parse_scalar
+from ..formats import Block, Scalar, parse
 from ..testing import cases, operations
 from ..testing.lines import Words, unsigned
 from ..testing.operations import Codes, Operation
@@ -103,7 +103,8 @@ def golden(
 
     Exactness: bit-exact: as the functions of the same names; accumulators are exact.
     Rounding: as the operation does; results of dot products once, by name.
-    Special: with ``nan`` ports have a flag for NaN and Inf; else neither occurs.
+    Special: with ``nan`` ports have a flag for NaN and Inf; else neither occurs. A dot product that is 0 is +0: an
+        integer has no sign there.
     Standard: IEEE 1800-2017 section 21.4, ``$readmemh``.
     Cost: O(cases) time, and about 200 MB beside the codes.
     """
@@ -137,7 +138,7 @@ def _dot(fmt: Scalar | Block, options: Mapping[str, Any]) -> Dot:
             "it out."
         )
     to = options.get("to")
-    return Dot(fmt, **{**options, "to": parse_scalar(to) if isinstance(to, str) else to})
+    return Dot(fmt, **{**options, "to": parse(to) if isinstance(to, str) else to})
 
 
 def _operands(job: Operation | Dot, kinds: Sequence[str], count: int, seed: int) -> Codes:

@@ -45,7 +45,8 @@ class Port:
     bias : int
         What a scale's code exceeds its exponent by.
     nan : bool
-        Whether the circuit has a flag for NaN, so that code 255 of an E8M0 scale may stand here.
+        Whether the circuit has a flag for NaN, so that code 255 of a scale like E8M0 may stand here; or that code is no
+        NaN.
 
     Raises
     ------
@@ -106,7 +107,9 @@ class Port:
         if not signed and spare:
             codes = codes & ((1 << fmt.width) - 1)
         fraction = fmt.fraction if isinstance(fmt, FixedPoint) else 0
-        bias = fmt.bias or 0 if isinstance(fmt, Minifloat) and kind == "scale" else 0
+        bias = 0
+        if isinstance(fmt, Minifloat) and kind == "scale":
+            bias, nan = fmt.bias or 0, nan or fmt.nan is None
         return cls(name, codes, fmt.width, kind, signed=signed, fraction=fraction, bias=bias, nan=nan)
 
     @property
