@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from . import codec
 from .boundary import check_choice
-from .formats import Block, Format
-from .mx.blocks import Blocks
+from .fast.scans import is_finite
+from .formats import Block, Minifloat, Scalar
+from .mx.blocks import Blocks, from_blocks, padded, to_blocks
 from .mx.dequantizer import dequantize
+from .mx.elements import end_codes
 from .mx.quantizer import quantize as quantize_blocks
 
 
 def quantize(
     x: Tensor,
-    fmt: Format | Block,
+    fmt: Scalar | Block,
     *,
     rounding: str = "nearest_even",
     random_bits: Tensor | None = None,
@@ -33,13 +37,13 @@ def quantize(
     ----------
     x : Tensor
         float16, bfloat16, float32 or float64; the last of these not for blocks.
-    fmt : Posit, Minifloat or Block
+    fmt : Posit, Minifloat, FixedPoint, DMF, Logarithmic, Codebook or Block
         The format. The elements of a block lie along the last axis.
     rounding, random_bits
         As in `encode`; of blocks they concern the elements.
     grad : str
-        The gradient passed to x: ``identity``, or ``clipped``, which is 0 where x lies beyond the format's largest
-        value, or that of its block.
+        The gradient passed to x: ``identity``, or ``clipped``, which is 0 where x lies beyond the format's least or
+        largest value, or those of its block.
 
     Raises
     ------
@@ -52,7 +56,8 @@ def quantize(
 
     Exactness: correctly rounded; of blocks as `mx.quantize` and `mx.dequantize` in the profile ocp/v1.
     Rounding: by name, once.
-    Special: as `encode`; NaR comes out as the quiet NaN, and a posit has no -0.
+    Special: as `encode`; NaR comes out as the quiet NaN, and a posit has no -0. A block with NaN or Inf is all NaN
+        where scales are powers of two, whether they have a code for it or not.
     Standard: Posit Standard (2022) 4.1; IEEE 754-2019 section 4.3; OCP MX 1.0 section 6.
     Cost: O(numel) time, result + 5 MB.
     """
@@ -60,32 +65,50 @@ def quantize(
         return codec.quantize(x, fmt, rounding=rounding, random_bits=random_bits, grad=grad)
     check_choice("quantize", "grad", grad, ("identity", "clipped"))
     blocks = quantize_blocks(x, fmt, rounding=rounding, random_bits=random_bits)
+    lost = _lost(x.detach(), fmt)
     if x.requires_grad and torch.is_grad_enabled():
-        result: Tensor = _Straight.apply(x, blocks, grad)  # type: ignore[no-untyped-call]
+        result: Tensor = _Straight.apply(x, blocks, lost, grad)  # type: ignore[no-untyped-call]
         return result
-    return dequantize(blocks, x.dtype)
+    return _values(blocks, lost, x.dtype)
+
+
+def _values(blocks: Blocks, lost: Tensor | None, dtype: torch.dtype) -> Tensor:
+    values = dequantize(blocks, dtype)
+    return values if lost is None else values.masked_fill(lost, torch.nan)
+
+
+def _lost(x: Tensor, fmt: Block) -> Tensor | None:
+    """Whose blocks have NaN or Inf, of which scales that are powers of two without a NaN say nothing; None: none."""
+    if not fmt.by_powers or (isinstance(fmt.scale, Minifloat) and fmt.scale.nan is not None):
+        return None
+    plain = type(x) is Tensor and x.device.type == "cpu" and not torch.compiler.is_compiling()
+    if plain and is_finite(x):
+        return None
+    whole = to_blocks(padded(x, -1, fmt), -1, fmt)
+    lost = whole.isfinite().logical_not().any(-1, keepdim=True).expand(whole.shape)
+    return from_blocks(lost, x.shape, -1, fmt)
 
 
 class _Straight(torch.autograd.Function):
     """Values of blocks, with a straight-through gradient to what they were made of."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, blocks: Blocks, grad: str) -> Tensor:  # type: ignore[no-untyped-def]
+    def forward(ctx, x: Tensor, blocks: Blocks, lost: Tensor | None, grad: str) -> Tensor:  # type: ignore[no-untyped-def]
         if grad == "clipped":
-            ctx.save_for_backward(x.detach().abs() <= _largest(blocks, x.dtype))
-        return dequantize(blocks, x.dtype)
+            least, largest = (_full(blocks, code, lost, x.dtype) for code in end_codes(blocks.fmt.element))
+            ctx.save_for_backward((least <= x.detach()) & (x.detach() <= largest))
+        return _values(blocks, lost, x.dtype)
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[no-untyped-def]
         (upstream,) = grads
         for inside in ctx.saved_tensors:
             upstream = upstream * inside
-        return upstream, None, None
+        return upstream, None, None, None
 
 
-def _largest(blocks: Blocks, dtype: torch.dtype) -> Tensor:
-    """The largest value that each element could have in its block."""
-    code = blocks.fmt.element.largest
+def _full(blocks: Blocks, code: int, lost: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """The values if all elements had one code."""
     packed = code | code << 4 if blocks.fmt.packed == 2 else code
-    full = torch.full_like(blocks.elements, packed)
-    return dequantize(Blocks(full, blocks.scales, blocks.fmt, blocks.shape, blocks.axis, blocks.tensor_scale), dtype)
+    full = torch.full_like(blocks.elements, 0) + packed
+    return _values(replace(blocks, elements=full.to(blocks.elements.dtype)), lost, dtype)

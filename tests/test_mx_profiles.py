@@ -36,7 +36,8 @@ def test_names_are_versioned_and_short_ones_are_the_newest() -> None:
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda p: p.name)
 def test_rows_are_made_of_known_choices(profile: mx.profiles.Profile) -> None:
     assert profile.scale in profile.rules
-    assert set(profile.rules) <= set(RULES)
+    assert set(profile.rules) <= {*RULES, "bound"}
+    assert ("bound" in profile.rules) == (profile.name == "ocp/v1")
     assert profile.rounding in ROUNDINGS
     assert profile.tiny in ("integer", "divided")
     assert profile.infinite in ("nan", "largest")
@@ -44,10 +45,10 @@ def test_rows_are_made_of_known_choices(profile: mx.profiles.Profile) -> None:
     assert profile.halves in ("exact", "added")
     assert profile.subnormal_blocks in ("kept", "flushed")
     for form in profile.forms:
-        assert form.scale in (e8m0, e4m3, float32)
+        assert form.scale in (e8m0, e4m3, float32, None)
         assert form.zero in ("signed", "unsigned", "narrow")
         if form.formula == "rule":
-            assert form.scale == e8m0
+            assert form.scale in (e8m0, None)
             assert form.tensor is None
         else:
             assert (form.tensor is None) == (FORMULAS[form.formula].level is None)

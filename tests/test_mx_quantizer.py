@@ -284,7 +284,7 @@ REFUSED: list[tuple[Callable[[], object], type[RefnumError], str]] = [
     (
         lambda: mx.quantize(X, refnum.nvfp4, scale="floor"),
         ContractError,
-        r"no scale='floor' for nvfp4, whose scales are e4m3: rules are for those of e8m0. Leave it out",
+        r"no scale='floor' for nvfp4, whose scales are e4m3: rules are for powers of two. Leave it out",
     ),
     (
         lambda: mx.quantize(X, refnum.mxfp8_e5m2, profile="flashinfer"),

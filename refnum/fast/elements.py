@@ -1,7 +1,10 @@
 """Elements of blocks, sooner: equal to ``mx.elements``.
 
 - `element_codes`: int32 lanes, for three roundings. No branch looks at a value: it is what torch.compile fuses.
+- `logarithmic_codes`: the same for powers of two.
 - `nearest_even`: eager float32 arithmetic, which must not flush subnormal numbers.
+
+Scales are powers of two, given as exponents plus 127.
 """
 
 from __future__ import annotations
@@ -9,24 +12,39 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..formats import Element, FixedPoint, Minifloat, float32
+from ..formats import Element, FixedPoint, Logarithmic, Minifloat, float32
 
 MANTISSA = float32.mantissa
+MAGNITUDE = 0x7FFFFFFF
 HIDDEN = 1 << MANTISSA
 BIAS = 127
 INFINITY = 0xFF << MANTISSA
 FAR = 1 << 9  #: an exponent beyond all elements, under any scale
 ROUNDINGS = ("nearest_even", "nearest_away", "toward_zero")
+SUM = 22  #: bits of the longest integer that a float32 sum has in its low bits
 
 
 def serves(element: Element, rounding: str) -> bool:
     """Whether the codes can be computed here."""
     if rounding not in ROUNDINGS:
         return False
+    match element:
+        case FixedPoint():
+            return element.signed and element.overflow == "saturate" and abs(element.fraction) <= 30
+        case Minifloat():
+            plain = element.overflow == "saturate" and element.subnormals and element.signed
+            return plain and element.mantissa >= 1 and element.min_scale >= -30 and element.max_scale <= 60
+        case Logarithmic():
+            return True
+        case _:
+            return False
+
+
+def adds(element: Element) -> bool:
+    """Whether `nearest_even` serves, too."""
     if isinstance(element, FixedPoint):
-        return element.symmetric and element.width <= 8 and abs(element.fraction) <= 8
-    plain = element.overflow == "saturate" and element.subnormals and element.signed
-    return plain and 1 <= element.mantissa <= 6 and element.min_scale >= -30 and element.max_scale <= 60
+        return element.width <= SUM
+    return isinstance(element, Minifloat) and element.width <= 8
 
 
 def element_codes(
@@ -37,20 +55,26 @@ def element_codes(
     *,
     underflow: int | None = None,
     infinities: bool = False,
+    lowest: int = 0,
 ) -> Tensor:
     """Codes, in int32, of float32 patterns divided by 2**(scale - 127), both int32; NaN must not be among them.
 
     ``underflow`` is log2 of the largest scaled value that counts as 0, without sign; None: signs are kept. Inf is among
-    the values only with ``infinities``.
+    the values only with ``infinities``. No scale is less than ``lowest``.
     """
+    if isinstance(element, Logarithmic):
+        assert underflow is None
+        assert not infinities
+        return logarithmic_codes(bits, scale, element, rounding)
+    assert isinstance(element, Minifloat | FixedPoint)
     mantissa, least = _unit(element)
-    magnitude = bits & 0x7FFFFFFF
+    magnitude = bits & MAGNITUDE
     # 1. An integer significand and the exponent of its hidden bit. A subnormal number lacks that bit: it moves up, but
-    #    no further than to exponents where elements are subnormal, too, even under the scale 2**-127.
+    #    no further than to exponents where elements are subnormal, too, even under the least scale.
     field = magnitude >> MANTISSA
     significand = (magnitude & (HIDDEN - 1)) | (field.clamp(max=1) << MANTISSA)
     exponent = field.clamp(min=1) - scale
-    for step in _steps(1 - least):
+    for step in _steps(1 - least - lowest):
         up = ((significand - (1 << (MANTISSA + 1 - step))) >> 31) & step
         significand, exponent = significand << up, exponent - up
     if infinities:
@@ -65,11 +89,55 @@ def element_codes(
             significand = significand + _half(shift)
     code = significand >> shift
     # 3. The field is added, not joined: the hidden bit counts 1 where the field is not 0.
-    code = (code + ((exponent.clamp(min=least) - least) << mantissa)).clamp(max=element.largest)
+    code = code + ((exponent.clamp(least, element.max_scale + 1) - least) << mantissa)
     sign = bits >> 31
+    code = torch.minimum(code, _most(element, sign, scale))
     if underflow is not None:
         sign = sign & ((_power(scale + (underflow - BIAS)) - magnitude) >> 31)
     return _signed(code, sign, element)
+
+
+def _most(element: Minifloat | FixedPoint, sign: Tensor, scale: Tensor) -> Tensor:
+    """The largest magnitude code: in two's complement one more of negative values, unless that is worth -2**128."""
+    if not isinstance(element, FixedPoint) or element.symmetric:
+        return torch.full_like(scale, element.largest)
+    return element.largest - (sign & ((scale - (2 * BIAS - element.max_scale)) >> 31))
+
+
+def logarithmic_codes(bits: Tensor, scale: Tensor, element: Logarithmic, rounding: str) -> Tensor:
+    """`element_codes` of powers of two: the exponent of a magnitude is its code, but for a constant."""
+    assert element.bias is not None
+    pattern = normalised(bits & MAGNITUDE)
+    field = scale - element.bias
+    code = ((pattern + LOGARITHM_CARRIES[rounding]) >> MANTISSA) - field
+    if element.zero_code:  # 1 is the least number, and half of it the border
+        number = ((pattern + ZERO_CARRIES[rounding]) >> MANTISSA) - field
+        code = torch.where(number > 0, code.clamp(min=1), 0)
+    code = torch.where(bits & MAGNITUDE == 0, 0, code.clamp(0, element.largest))
+    return code | ((bits >> 31) & (1 << (element.width - 1)))
+
+
+#: what takes a fraction, that of the square root of 2 being 0x3504F3 and a bit, to the next power of two
+LOGARITHM_CARRIES = {
+    "nearest_even": HIDDEN - 0x3504F4,
+    "nearest_away": HIDDEN - 0x3504F4,
+    "toward_zero": 0,
+}
+#: what takes to twice half of the least number what is no 0: more than half of it, half or more, or all of it
+ZERO_CARRIES = {"nearest_even": HIDDEN - 1, "nearest_away": HIDDEN, "toward_zero": 0}
+
+
+def normalised(pattern: Tensor) -> Tensor:
+    """float32 magnitudes, subnormal ones as if exponents went on below; 0 far below.
+
+    The pattern of 2**e * (1 + f) is ``(e + 127 << 23) + f * 2**23`` for any e.
+    """
+    significand = (pattern & (HIDDEN - 1)) | ((pattern >> MANTISSA).clamp(max=1) << MANTISSA)
+    field = (pattern >> MANTISSA).clamp(min=1)
+    for step in _steps(MANTISSA):
+        up = ((significand - (1 << (MANTISSA + 1 - step))) >> 31) & step
+        significand, field = significand << up, field - up
+    return torch.where(pattern == 0, -(1 << 30), (field << MANTISSA) + (significand - HIDDEN))
 
 
 def _steps(count: int) -> list[int]:
@@ -88,7 +156,7 @@ def _power(exponent: Tensor) -> Tensor:
     return torch.where(exponent > -BIAS, (exponent + BIAS) << MANTISSA, subnormal)
 
 
-def _signed(code: Tensor, sign: Tensor, element: Element) -> Tensor:
+def _signed(code: Tensor, sign: Tensor, element: Minifloat | FixedPoint) -> Tensor:
     """Magnitude codes with a sign, given as 0 or -1."""
     if isinstance(element, FixedPoint):
         return ((code ^ sign) - sign) & ((1 << element.width) - 1)
@@ -97,7 +165,7 @@ def _signed(code: Tensor, sign: Tensor, element: Element) -> Tensor:
     return code | (sign & (1 << (element.width - 1)))
 
 
-def _unit(element: Element) -> tuple[int, int]:
+def _unit(element: Minifloat | FixedPoint) -> tuple[int, int]:
     """Fraction bits, and the exponent up to which the unit stays: of fixed point it always does."""
     if isinstance(element, Minifloat):
         return element.mantissa, element.min_scale
@@ -108,15 +176,17 @@ def _unit(element: Element) -> tuple[int, int]:
 
 
 def nearest_even(x: Tensor, element: Element, spare: Tensor, codes: Tensor) -> Tensor:
-    """Codes, in int32 of which the low byte counts, of float32 values that are not NaN; all memory is overwritten.
+    """Codes, in int32 of which the low bits count, of float32 values that are not NaN; all memory is overwritten.
 
     To add 2**(e + 23 - m) to a magnitude below 2**(e + 1) leaves a multiple of 2**(e - m), the unit of elements with m
     fraction bits near 2**e, and the multiple stands in the low bits of the sum.
     """
     bits = x.view(torch.int32)
     if isinstance(element, FixedPoint):
-        x.clamp_(-element.max_value, element.max_value).add_(1.5 * 2.0 ** (MANTISSA - element.fraction))
+        unit = 2.0**-element.fraction
+        x.clamp_(element.least * unit, element.max_value).add_(1.5 * 2.0**MANTISSA * unit)
         return torch.bitwise_and(bits, (1 << element.width) - 1, out=codes)
+    assert isinstance(element, Minifloat)
     mantissa, least = element.mantissa, element.min_scale
     sign = torch.bitwise_right_shift(bits, 31, out=spare)
     x.abs_().clamp_(max=element.max_value)

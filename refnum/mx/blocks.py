@@ -9,11 +9,24 @@ from torch import Tensor
 
 from ..boundary import check_block, check_tensor
 from ..errors import ContractError, DTypeError, FormatError, ShapeError
-from ..formats import Block, Element, e2m1, e4m3, e4m3fnuz, e5m2, e5m2fnuz, e8m0, float32
+from ..formats import (
+    Block,
+    Element,
+    FixedPoint,
+    Minifloat,
+    Scale,
+    e2m1,
+    e4m3,
+    e4m3fnuz,
+    e5m2,
+    e5m2fnuz,
+    e8m0,
+    float32,
+)
 from .packing import pack4, unpack4
 
 #: torch's own dtypes, which are views at the edge
-TORCH: dict[Element, torch.dtype] = {
+TORCH: dict[Element | Scale, torch.dtype] = {
     e2m1: torch.float4_e2m1fn_x2,
     e4m3: torch.float8_e4m3fn,
     e5m2: torch.float8_e5m2,
@@ -36,9 +49,9 @@ class Blocks:
     Parameters
     ----------
     elements : Tensor
-        uint8 codes in the tensor's own shape, filled up to whole blocks along the axis. Those of 4 bits are packed two
-        a byte along it, the even index in the low nibble. torch's ``float4_e2m1fn_x2``, ``float8_e4m3fn`` and
-        ``float8_e5m2`` are taken as views.
+        Codes in the tensor's own shape, filled up to whole blocks along the axis: uint8, above 8 bits int16, above 16
+        int32, of which the low bits are read. Those of 4 bits are packed two a byte along the axis, the even index in
+        the low nibble. torch's ``float4_e2m1fn_x2``, ``float8_e4m3fn`` and ``float8_e5m2`` are taken as views.
     scales : Tensor
         One a block: uint8 codes (``float8_e8m0fnu`` and ``float8_e4m3fn`` as views), or float32 values where the
         format's scales are float32.
@@ -77,7 +90,7 @@ class Blocks:
             object.__setattr__(self, name, value)
         scale_dtype = torch.float32 if self.fmt.scale == float32 else torch.uint8
         for name, dtype, row in (
-            ("elements", torch.uint8, self.fmt.element),
+            ("elements", stored_dtype(self.fmt), self.fmt.element),
             ("scales", scale_dtype, self.fmt.scale),
         ):
             object.__setattr__(self, name, _viewed(name, getattr(self, name), dtype, TORCH.get(row)))
@@ -111,7 +124,7 @@ class Blocks:
 
     @property
     def codes(self) -> Tensor:
-        """Codes of the elements, uint8, one a byte, in the tensor's shape."""
+        """Codes of the elements, one by one, in the tensor's shape and the dtype of ``elements``."""
         codes = self.elements.movedim(self.axis, -1)
         codes = (unpack4(codes) if self.fmt.packed == 2 else codes)[..., : self.shape[self.axis]]
         codes = codes.movedim(-1, self.axis)
@@ -128,14 +141,16 @@ class Blocks:
         Raises
         ------
         FormatError
-            When torch has no dtype for the elements.
+            When torch has no dtype for the elements or the scales.
         """
-        if self.fmt.element not in TORCH:
-            raise FormatError(
-                f"to_torch cannot name the elements of {self.fmt}: torch has no dtype for {self.fmt.element}. It has "
-                "for e2m1, e4m3 and e5m2. Use the codes in elements."
-            )
-        return self.elements.view(TORCH[self.fmt.element]), self.scales.view(TORCH.get(self.fmt.scale, torch.float32))
+        known = {**TORCH, float32: torch.float32}
+        for name, row in (("elements", self.fmt.element), ("scales", self.fmt.scale)):
+            if row not in known:
+                raise FormatError(
+                    f"to_torch cannot name the {name} of {self.fmt}: torch has no dtype for {row}. It has for e2m1, "
+                    f"e4m3, e5m2 and e8m0. Use the codes in {name}."
+                )
+        return self.elements.view(known[self.fmt.element]), self.scales.view(known[self.fmt.scale])
 
 
 def _viewed(name: str, x: object, dtype: torch.dtype, native: torch.dtype | None) -> Tensor:
@@ -179,6 +194,19 @@ def normalised_axis(function: str, shape: torch.Size, axis: object, fmt: Block) 
             f"axis={axis}. Transpose the tensor."
         )
     return axis
+
+
+def stored_dtype(fmt: Block) -> torch.dtype:
+    """The integers in which codes of elements are stored."""
+    width = fmt.element.width
+    return torch.uint8 if width <= 8 else torch.int16 if width <= 16 else torch.int32
+
+
+def has_kernels(fmt: Block) -> bool:
+    """Whether a backend may be asked: for formats of MX and NVFP4, and such as differ in the numbers of their rows."""
+    element = fmt.element
+    plain = isinstance(element, Minifloat) or (isinstance(element, FixedPoint) and element.symmetric)
+    return plain and element.width <= 8 and fmt.rule is None and fmt.scale in (e8m0, e4m3, float32)
 
 
 def stored_shapes(shape: torch.Size, axis: int, fmt: Block) -> tuple[torch.Size, torch.Size]:
@@ -228,7 +256,7 @@ def padded(x: Tensor, axis: int, fmt: Block) -> Tensor:
 
 
 def packed(codes: Tensor, axis: int, fmt: Block) -> Tensor:
-    """uint8 codes of whole blocks as they are stored."""
+    """Codes of whole blocks as they are stored."""
     if fmt.packed == 1:
         return codes
     return pack4(padded_even(codes.movedim(axis, -1))).movedim(-1, axis)

@@ -14,9 +14,11 @@ from ..core.decode import INFINITE, NAN, Exact, decode, nonzero
 from ..core.exact import multiply
 from ..core.round import encode
 from ..errors import DTypeError
+from ..fast import tables
+from ..fast.chunks import elementwise
 from ..fast.scans import flushes
-from ..formats import Element, Minifloat, e8m0, float32
-from .blocks import Blocks
+from ..formats import Block, Element, Exponent, FixedPoint, Minifloat, Scale, e8m0, float32, float64, unit_scale
+from .blocks import Blocks, has_kernels
 from .scales import BIAS
 
 CHUNK = 1 << 16  #: elements of a piece
@@ -41,7 +43,8 @@ def dequantize(blocks: Blocks, dtype: torch.dtype = torch.float32) -> Tensor:
     blocks : Blocks
         What `quantize` returns, or made of codes from elsewhere.
     dtype : torch.dtype
-        float16, bfloat16, float32 or float64, which holds every value of the formats that have a name.
+        float16, bfloat16, float32 or float64, which holds every value of the formats that have a name, of integers and
+        of block floating point.
 
     Returns
     -------
@@ -53,7 +56,7 @@ def dequantize(blocks: Blocks, dtype: torch.dtype = torch.float32) -> Tensor:
     DTypeError
         When the argument is not Blocks, or the dtype is none of the four.
 
-    Exactness: correctly rounded, and exact in float64.
+    Exactness: correctly rounded, and exact in float64 where that holds the value.
     Rounding: once, to nearest, ties to even.
     Special: a NaN scale or element gives NaN; overflow gives Inf; subnormal results are kept.
     Standard: OCP MX 1.0 section 6.2; what it leaves open, an overflow, is as in IEEE 754.
@@ -65,7 +68,8 @@ def dequantize(blocks: Blocks, dtype: torch.dtype = torch.float32) -> Tensor:
             "...) for codes from elsewhere."
         )
     check_float_dtype("mx.dequantize", dtype)
-    values: Tensor = (backend.kernel("mx_dequantize", blocks.elements) or values_of)(blocks, dtype)
+    kernel = backend.kernel("mx_dequantize", blocks.elements) if has_kernels(blocks.fmt) else None
+    values: Tensor = (kernel or values_of)(blocks, dtype)
     return values
 
 
@@ -89,21 +93,23 @@ def spread(scales: Tensor, blocks: Blocks) -> Tensor:
 
 
 def by_definition(blocks: Blocks, dtype: torch.dtype) -> Tensor:
-    """The definition of `dequantize`, of all elements at once."""
-    row = FLOAT_ROWS[dtype]
-    patterns = encode(exact_values(blocks), row)
-    return patterns.to(SIGNED[row.width]).view(dtype)
-
-
-def exact_values(blocks: Blocks) -> Exact:
-    """Exact values of blocks, in the shape of their tensor."""
-    fmt = blocks.fmt
+    """The definition of `dequantize`."""
+    row, fmt = FLOAT_ROWS[dtype], blocks.fmt
     scales = blocks.scales.view(torch.int32) if fmt.scale == float32 else blocks.scales
-    value = _times(blocks.codes, fmt.element, decode(spread(scales, blocks), fmt.scale), fmt.scale.significand_bits)
-    if blocks.tensor_scale is None:
+
+    def kernel(codes: Tensor, scales: Tensor) -> Tensor:
+        return encode(exact_values(codes, scales, fmt, blocks.tensor_scale), row)
+
+    return elementwise(kernel, blocks.codes, spread(scales, blocks), dtype=SIGNED[row.width]).view(dtype)
+
+
+def exact_values(codes: Tensor, scales: Tensor, fmt: Block, tensor_scale: Tensor | None) -> Exact:
+    """Exact values of elements under scales, each of its own, and a factor of all."""
+    value = _times(codes, fmt.element, decode(scales, fmt.scale), fmt.scale.significand_bits)
+    if tensor_scale is None:
         return value
     bits = fmt.element.significand_bits + 1 + fmt.scale.significand_bits
-    return _product(value, bits, decode(blocks.tensor_scale.view(torch.int32), float32), float32.significand_bits)
+    return _product(value, bits, decode(tensor_scale.view(torch.int32), float32), float32.significand_bits)
 
 
 def _times(codes: Tensor, element: Element, scale: Exact, bits: int) -> Exact:
@@ -130,12 +136,35 @@ def _serves(blocks: Blocks, dtype: torch.dtype) -> bool:
     if _tabled(blocks):
         return True
     # float64 holds elements times scales times a factor: that is rounded once, or not at all.
-    return dtype in (torch.float32, torch.float64) and not flushes()
+    held = holds_values(float64, blocks.fmt, blocks.tensor_scale is not None)
+    return held and dtype in (torch.float32, torch.float64) and not flushes() and _is_read(blocks.fmt.element)
 
 
 def _tabled(blocks: Blocks) -> bool:
-    """Whether scales are codes of 8 bits, and there is no other factor."""
-    return blocks.fmt.scale != float32 and blocks.tensor_scale is None
+    """Whether elements and scales are codes of at most 8 bits, and there is no other factor."""
+    return blocks.fmt.element.width <= 8 and blocks.fmt.scale != float32 and blocks.tensor_scale is None
+
+
+def _is_read(element: Element) -> bool:
+    """Whether `_elements` reads the codes: by table, or as the integers that they are."""
+    return element.width <= tables.WIDTH or isinstance(element, FixedPoint)
+
+
+def holds_values(row: Minifloat, fmt: Block, factor: bool) -> bool:
+    """Whether a floating-point row has all scales and values of a format, with a factor of the tensor or without."""
+    parts = (fmt.element, fmt.scale, *((float32,) if factor else ()))
+    bits = sum(part.significand_bits for part in parts)
+    least = [_ends(part)[0] for part in parts]
+    most = [_ends(part)[1] + 1 for part in parts]  # two's complement reaches the next power of two
+    ranges = min(sum(least), *least) >= unit_scale(row) and max(sum(most), *most) <= row.max_scale
+    return bits <= row.significand_bits and ranges
+
+
+def _ends(part: Element | Scale) -> tuple[int, int]:
+    """log2 of the unit of all values, and of the largest one."""
+    if isinstance(part, Exponent):
+        return part.least, part.largest
+    return unit_scale(part), part.max_scale
 
 
 def _by_table(blocks: Blocks, dtype: torch.dtype) -> Tensor:
@@ -160,7 +189,10 @@ def _by_table(blocks: Blocks, dtype: torch.dtype) -> Tensor:
 
 def _products(codes: Tensor, scales: Tensor, blocks: Blocks) -> Tensor:
     """Values in float64, which are still to be rounded."""
+    if blocks.fmt.element.width > 8:
+        return _wide_products(codes, scales, blocks)
     values = torch.empty(len(codes), blocks.fmt.tile[1], dtype=torch.float64, device="cpu")
+    scale: Scale
     if blocks.tensor_scale is None:  # scales are no codes: elements are looked up under the scale 1
         scale, unit, factor = e8m0, torch.full_like(scales, BIAS, dtype=torch.int32), scales
     else:
@@ -169,7 +201,34 @@ def _products(codes: Tensor, scales: Tensor, blocks: Blocks) -> Tensor:
     return values.mul_(factor.to(torch.float64))
 
 
-def _look_up(codes: Tensor, scales: Tensor, element: Element, scale: Minifloat, out: Tensor) -> None:
+def _wide_products(codes: Tensor, scales: Tensor, blocks: Blocks) -> Tensor:
+    values = _elements(codes, blocks.fmt.element)
+    if blocks.fmt.scale == float32:
+        values.mul_(scales.to(torch.float64))
+    else:
+        values.mul_(_scale_values(blocks.fmt.scale)[scales.to(torch.int32)])
+    return values if blocks.tensor_scale is None else values.mul_(blocks.tensor_scale.to(torch.float64))
+
+
+def _elements(codes: Tensor, element: Element) -> Tensor:
+    """Values of codes of more than 8 bits, in float64."""
+    if not isinstance(element, FixedPoint):
+        return tables.floats(codes, element, float64).view(torch.float64)
+    spare = 32 - element.width
+    wide = codes.to(torch.int32) << spare
+    integers = wide >> spare if element.signed else codes.to(torch.int32) & element.largest
+    return integers.to(torch.float64).mul_(2.0**-element.fraction)
+
+
+@lru_cache(maxsize=16)
+def _scale_values(scale: Scale) -> Tensor:
+    """Values of all bytes, in float64."""
+    with torch.inference_mode(False):
+        codes = torch.arange(256, dtype=torch.int64, device="cpu")
+        return encode(decode(codes, scale), float64).view(torch.float64)
+
+
+def _look_up(codes: Tensor, scales: Tensor, element: Element, scale: Scale, out: Tensor) -> None:
     """Values of stored elements and scales by both codes together; a byte of two elements is looked up as one."""
     table = _table(element, scale, out.dtype)
     index = codes.to(torch.int32).add_(scales.to(torch.int32) << 8)
@@ -177,7 +236,7 @@ def _look_up(codes: Tensor, scales: Tensor, element: Element, scale: Minifloat, 
 
 
 @lru_cache(maxsize=16)
-def _table(element: Element, scale: Minifloat, dtype: torch.dtype) -> Tensor:
+def _table(element: Element, scale: Scale, dtype: torch.dtype) -> Tensor:
     """Values for every scale and byte; of two elements of 4 bits side by side, as one number of twice the width."""
     row = FLOAT_ROWS[dtype]
     with torch.inference_mode(False):

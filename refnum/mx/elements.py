@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core.decode import HIDDEN, LIMB, Exact, decode
 from ..core.exact import select
 from ..core.round import encode
-from ..formats import Element, Minifloat, float32
+from ..formats import Codebook, Element, FixedPoint, Minifloat, float32, unit_scale
 from .profiles import Profile
 from .scales import BIAS, MANTISSA, logarithm_carries
 
@@ -38,6 +38,7 @@ def element_codes(
     row: Minifloat,
 ) -> Tensor:
     """Codes, as int64, of float32 patterns divided by 2**(scale - 127); ``row`` is what the values came in."""
+    scale = scale if isinstance(scale, Tensor) else torch.full_like(bits, scale)
     x = decode(bits, float32)
     x = x._replace(exponent=x.exponent - (scale - BIAS))
     if profile.halves == "added":
@@ -45,15 +46,26 @@ def element_codes(
     if profile.exponents == "rounded" and rounding == "toward_zero" and isinstance(element, Minifloat):
         x = _coarse(x, element, row)
     codes = encode(x, element, rounding, random_bits)
-    if (least := underflow(zero, row)) is not None:
+    if isinstance(element, FixedPoint) and element.least < -element.largest:
+        # Two's complement reaches a power of two; where that is -2**128, which is no float32, the next one is taken.
+        over = scale + element.max_scale + 1 >= BIAS + float32.max_scale + 1
+        codes = torch.where(over, codes.clamp(min=-element.largest), codes)
+    if (least := underflow(zero, row)) is not None and not isinstance(element, Codebook):
         half = (x.exponent == least) & (x.significand[0] == HIDDEN)
         codes = torch.where((x.exponent < least) | half, 0, codes)
     return codes & ((1 << element.width) - 1)
 
 
-def unit_scale(element: Element) -> int:
-    """log2 of the least positive element."""
-    return element.min_scale - element.mantissa if isinstance(element, Minifloat) else -element.fraction
+def end_codes(element: Element) -> tuple[int, int]:
+    """The codes of the least value that is written, and of the largest."""
+    match element:
+        case FixedPoint():
+            return element.least & ((1 << element.width) - 1), element.largest
+        case Codebook():
+            assert element.codes is not None
+            return element.codes[0], element.codes[-1]
+        case _:
+            return element.largest | 1 << (element.width - 1), element.largest
 
 
 def _lifted_halves(x: Exact, element: Element, rounding: str, row: Minifloat) -> Exact:

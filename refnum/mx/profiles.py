@@ -19,15 +19,16 @@ from typing import NamedTuple
 
 from ..boundary import check_choice
 from ..errors import ContractError
-from ..formats import Block, Element, Minifloat, e2m1, e4m3, e8m0, float32
+from ..formats import RULES as EVERY
+from ..formats import Block, Element, Scale, e2m1, e4m3, e8m0, float32
 
-RULES = ("floor", "ceil", "even", "rceil")  #: of E8M0 scales, by the formulas of ``mx.scales``
+RULES = ("floor", "ceil", "even", "rceil")  #: that libraries have, of E8M0 scales, by the formulas of ``mx.scales``
 
 
 class Form(NamedTuple):
     """Formats that a profile has, and how it makes their scales."""
 
-    scale: Minifloat  #: the format of the scales
+    scale: Scale | None  #: the format of the scales; None: any powers of two
     formula: str = "rule"  #: rule: of ``mx.scales``; else a row of ``mx.quotients.FORMULAS``
     element: Element | None = None  #: the elements; None: any
     zero: str = "signed"  #: an element that is 0: signed; unsigned: code 0 where the scaled value is 0 in float32;
@@ -36,10 +37,11 @@ class Form(NamedTuple):
 
     def has(self, fmt: Block) -> bool:
         """Whether the format is one of these."""
-        return self.scale == fmt.scale and self.element in (None, fmt.element)
+        scale = fmt.by_powers if self.scale is None else self.scale == fmt.scale
+        return scale and self.element in (None, fmt.element)
 
     def __str__(self) -> str:
-        return f"{self.element or 'any element'} with scales of {self.scale}"
+        return f"{self.element or 'any element'} with scales of {self.scale or 'powers of two'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Profile:
 
     name: str  #: with its version
     forms: tuple[Form, ...] = (Form(e8m0),)  #: what it has
-    scale: str = "floor"  #: the rule for E8M0 scales, unless another is asked for
+    scale: str = "floor"  #: the rule for scales that are powers of two, unless another is asked for
     rules: tuple[str, ...] = RULES  #: those that may be asked for
     rounding: str = "nearest_even"  #: of elements, unless another is asked for
     tiny: str = "integer"  #: a quotient of amax that is subnormal: integer: no rounding; divided: that of float32
@@ -73,7 +75,11 @@ class Profile:
 PROFILES = {
     row.name: row
     for row in (
-        Profile("ocp/v1", (Form(e8m0), Form(e4m3, "ocp", tensor="factor"), Form(float32, "ratio"))),
+        Profile(
+            "ocp/v1",
+            (Form(e8m0), Form(e4m3, "ocp", tensor="factor"), Form(float32, "ratio"), Form(None)),
+            rules=EVERY,
+        ),
         Profile("torchao/v1", (Form(e8m0), Form(e4m3, "stored", tensor="factor")), even_top=255),
         Profile(
             "aiter/v1",

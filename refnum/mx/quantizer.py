@@ -11,7 +11,7 @@ from .. import backend
 from ..boundary import FLOAT_ROWS, SIGNED, broadcast, check_block, check_floats, check_rounding
 from ..errors import ContractError, DTypeError, ShapeError
 from ..formats import Block
-from .blocks import Blocks, check_tensor_scale, from_blocks, normalised_axis, packed, padded, to_blocks
+from .blocks import Blocks, check_tensor_scale, from_blocks, has_kernels, normalised_axis, packed, padded, to_blocks
 from .profiles import PROFILES, Form, Profile, find
 from .quotients import FORMULAS, ONE, Terms
 from .recipes import Recipe, blockwise, check_half, recipe, widened
@@ -31,7 +31,7 @@ def quantize(
     tensor_scale: Tensor | None = None,
     random_bits: Tensor | None = None,
 ) -> Blocks:
-    """Round a tensor to a block format.
+    """Round a tensor to a block format: MX, NVFP4, integers, block floating point, tables of values.
 
     >>> import refnum
     >>> from refnum import mx
@@ -58,12 +58,14 @@ def quantize(
         Whose choices are made where the standard leaves one open: a row of ``refnum.mx.PROFILES``, by its full name or
         its short one, which is the newest version.
     scale : str, optional
-        How amax, the largest magnitude of a block, makes a scale that is a power of two. Default: the profile's.
+        How amax, the largest magnitude of a block, makes a scale that is a power of two. Default: the format's own, or
+        else the profile's.
 
         - floor: the largest power of two that is not above amax, over that of the largest element.
         - ceil: the least one that is not below amax, over the same.
         - even: as floor, after amax has been rounded to the elements' precision, ties up.
         - rceil: the least scale at which amax does not saturate.
+        - bound: the least scale at which amax is within the power of two that bounds the elements; in ocp only.
 
         flashinfer has its own form of rceil, and compressed_tensors of even, and no others.
     rounding : str, optional
@@ -98,10 +100,12 @@ def quantize(
     Exactness: bit-exact; profiles reproduce the bits of the library that they are named after.
     Rounding: the scale by its rule, or by float32 arithmetic step by step; then each element once, by name. Where
         scales are no powers of two, elements are scaled in float32 first. Elements saturate.
-    Special: a block with NaN has the NaN scale and elements 0. One with Inf has, too, where scales are E8M0; else the
-        largest scale, and Inf saturates. Zeros have the least scale (E8M0 code 0, E4M3 2**-6, float32 1); -0 and what
-        rounds to it keep their sign. All of this unless the profile says otherwise.
-    Standard: OCP MX 1.0 sections 5 and 6.3.
+    Special: a block with NaN has the NaN scale and elements 0, or scale code 0 where there is no NaN. One with Inf has,
+        too, where scales are powers of two; else the largest scale, and Inf saturates. Scales saturate to their codes;
+        those of float32 elements beyond 2**127 are not chosen, and of two's complement no -2**128. Zeros have scale
+        code 0 (E4M3 2**-6, float32 1); -0 and what rounds to it keep their sign. All of this unless the profile says
+        otherwise.
+    Standard: OCP MX 1.0 sections 5 and 6.3; of the other families see `refnum.formats`.
     Cost: O(numel) time; result + 5 MB, and a copy of x where a block's elements do not lie one behind the other.
     """
     check_block("mx.quantize", fmt)
@@ -239,7 +243,8 @@ def _quantized(
     x = padded(x, axis, fmt)
     random = None if random_bits is None else padded(random_bits, axis, fmt)
     choices = fmt, made.profile.name, scale, made.rounding, axis, tensor_scale, random
-    elements, scales = (backend.kernel("mx_quantize", x) or stored)(x, *choices)
+    asked = has_kernels(fmt) and scale != "bound"
+    elements, scales = ((backend.kernel("mx_quantize", x) if asked else None) or stored)(x, *choices)
     level = None if tensor_scale is None else _pattern(tensor_scale)
     return Blocks(elements, scales, fmt, shape, axis, _factor(made.form, level))
 

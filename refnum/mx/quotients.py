@@ -226,12 +226,18 @@ class Quotient:
 
     infinite: ClassVar[bool] = False  #: nothing is left to divide by: Inf is as far beyond elements as it looks
     undefined: ClassVar[bool] = True  #: a scaled value may be NaN
+    lowest: ClassVar[int] = BIAS  #: the least exponent, plus 127, of what is left to divide by
+
+    def fits(self, factors: Tensor, element: Element) -> bool:
+        """Whether float32 arithmetic has the factors."""
+        return True
 
     def share(self, amax: Tensor, level: Tensor | None, ieee: Arithmetic) -> Shared:
         """Scales of blocks, given amax as float32 patterns in int32, without sign, and the tensor scale."""
         level = None if level is None else level.to(ieee.dtype)
         terms = Terms(ieee, self.fmt.element, self.row, level)
         scales, factors = FORMULAS[self.name].scales(amax.to(ieee.dtype), terms)
+        assert isinstance(self.fmt.scale, Minifloat)
         return Shared(scales, factors.to(torch.int32), scales > LARGEST_SCALE[self.fmt.scale])
 
     def scaled(self, bits: Tensor, factors: Tensor, ieee: Arithmetic) -> tuple[Tensor, Tensor]:

@@ -20,12 +20,13 @@ from ..boundary import check_choice
 from ..errors import ContractError, DTypeError
 from ..fast import elements as fast
 from ..fast.scans import flushes
-from ..formats import Block, Minifloat, e8m0, float16, float32
+from ..formats import Block, Logarithmic, Minifloat, e8m0, float16, float32
+from .blocks import stored_dtype
 from .elements import element_codes, underflow
 from .packing import pack4
 from .profiles import Form, Profile
 from .quotients import Quotient
-from .scales import INFINITY, Rule, Shared, rule
+from .scales import INFINITY, Powers, Rule, Shared, powers, rule
 from .singles import MACHINE, MAGNITUDE, WAIST, Arithmetic
 
 CHUNK = 1 << 17  #: elements of a piece: some five temporaries of 512 KiB
@@ -39,7 +40,7 @@ class Recipe:
     fmt: Block
     profile: Profile
     form: Form
-    scaling: Rule | Quotient
+    scaling: Rule | Powers | Quotient
     rounding: str
     row: Minifloat  #: the floating-point format of the values
 
@@ -47,7 +48,9 @@ class Recipe:
     def serves(self) -> bool:
         """Whether `fast.elements` computes the elements."""
         exact = self.profile.halves == self.profile.exponents == "exact"
-        return exact and fast.serves(self.fmt.element, self.rounding)
+        plain = self.underflow is None and not self.scaling.infinite and not self.scaling.undefined
+        served = plain or not isinstance(self.fmt.element, Logarithmic)
+        return exact and served and fast.serves(self.fmt.element, self.rounding)
 
     @property
     def underflow(self) -> int | None:
@@ -70,17 +73,21 @@ def recipe(
 ) -> Recipe:
     """The recipe that these choices make."""
     form = profile.form(function, fmt)
-    if fmt.scale != e8m0 and scale is not None:
+    if not fmt.by_powers and scale is not None:
         raise ContractError(
-            f"{function} has no scale={scale!r} for {fmt}, whose scales are {fmt.scale}: rules are for those of e8m0. "
+            f"{function} has no scale={scale!r} for {fmt}, whose scales are {fmt.scale}: rules are for powers of two. "
             "Leave it out."
         )
-    name = profile.scale if scale is None else scale
+    name = scale or fmt.rule or profile.scale
     check_choice(function, "scale", name, profile.rules)
     check_half(function, profile, row)
-    by_rule = form.formula == "rule"
-    scaling = rule(name, fmt.element, profile, row) if by_rule else Quotient(form.formula, fmt, row)
-    return Recipe(fmt, profile, form, scaling, profile.rounding if rounding is None else rounding, row)
+    return Recipe(fmt, profile, form, _scaling(name, fmt, profile, form, row), rounding or profile.rounding, row)
+
+
+def _scaling(name: str, fmt: Block, profile: Profile, form: Form, row: Minifloat) -> Rule | Powers | Quotient:
+    if form.formula != "rule":
+        return Quotient(form.formula, fmt, row)
+    return rule(name, fmt.element, profile, row) if fmt.scale == e8m0 else powers(name, fmt)
 
 
 def check_half(function: str, profile: Profile, row: Minifloat) -> None:
@@ -98,7 +105,7 @@ def check_half(function: str, profile: Profile, row: Minifloat) -> None:
 def blockwise(
     recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Elements, a byte each or a byte for two that pair, and scales of float values [blocks, elements]."""
+    """Elements, one by one or a byte for two that pair, and scales of float values [blocks, elements]."""
     wide = recipe.fmt.scale == float32
     if _in_pieces(x):
         elements, scales = _pieces(recipe, level, x, random_bits)
@@ -114,20 +121,23 @@ def _in_pieces(x: Tensor) -> bool:
 
 def _pieces(recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor | None) -> tuple[Tensor, Tensor]:
     count, size = x.shape
-    elements = torch.empty(count, size // (2 if recipe.pairs else 1), dtype=torch.uint8, device="cpu")
+    dtype = stored_dtype(recipe.fmt)
+    elements = torch.empty(count, size // (2 if recipe.pairs else 1), dtype=dtype, device="cpu")
     scales = torch.empty(count, dtype=torch.int32, device="cpu")
     ieee = WAIST if flushes() else MACHINE
-    by_floats = recipe.serves and recipe.rounding == "nearest_even" and ieee is MACHINE
+    by_sums = recipe.rounding == "nearest_even" and fast.adds(recipe.fmt.element)
+    by_floats = recipe.serves and by_sums and ieee is MACHINE
     step = max(1, (CHUNK if recipe.serves else WIDE_CHUNK) // size)
     floats = Floats(recipe, level, min(step, count)) if by_floats else None
     for start in range(0, count, step):
         piece = slice(start, start + step)
-        if floats is not None:
-            codes, shared = floats(x[piece])
+        made = None if floats is None else floats(x[piece])
+        if made is not None:
+            codes, shared = made
         else:
             random = None if random_bits is None else random_bits[piece]
             (codes,), shared = _by_integers(recipe, level, [widened(x[piece])], [random], ieee)
-            codes = codes.to(torch.uint8)
+            codes = codes.to(dtype)
         elements[piece] = _paired(codes) if recipe.pairs else codes
         scales[piece] = shared.scales
     return elements, scales
@@ -146,7 +156,7 @@ def _whole(recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor 
     random = [None if random_bits is None else random_bits[:, i :: len(lanes)] for i in range(len(lanes))]
     codes, shared = _by_integers(recipe, level, lanes, random, WAIST)
     elements = codes[0] | codes[1] << 4 if recipe.pairs else codes[0]
-    return elements.to(torch.uint8), shared.scales
+    return elements.to(stored_dtype(recipe.fmt)), shared.scales
 
 
 # ---- lanes of float32 patterns -------------------------------------------------------------------
@@ -188,7 +198,10 @@ def _codes(recipe: Recipe, shared: Shared, bits: Tensor, random_bits: Tensor | N
     bits, scales = scaling.scaled(bits, shared.factors[:, None], ieee)
     if recipe.serves:
         codes = fast.element_codes(
-            bits, scales, element, recipe.rounding, underflow=recipe.underflow, infinities=scaling.infinite
+            *(bits, scales, element, recipe.rounding),
+            underflow=recipe.underflow,
+            infinities=scaling.infinite,
+            lowest=scaling.lowest,
         )
         if scaling.undefined:
             codes = torch.where((bits & MAGNITUDE) > INFINITY, recipe.nan, codes)
@@ -213,10 +226,13 @@ class Floats:
         self._recipe, self._level = recipe, level
         rows, columns = recipe.fmt.tile
         self._scratch = [torch.empty(count, rows * columns, device="cpu", dtype=torch.int32) for _ in range(3)]
-        self._codes = torch.empty(count, rows * columns, device="cpu", dtype=torch.uint8)
+        self._codes = torch.empty(count, rows * columns, device="cpu", dtype=stored_dtype(recipe.fmt))
 
-    def __call__(self, x: Tensor) -> tuple[Tensor, Shared]:
-        """Codes of at most ``count`` blocks, uint8 and overwritten by the next call, and what they share."""
+    def __call__(self, x: Tensor) -> tuple[Tensor, Shared] | None:
+        """Codes of at most ``count`` blocks, overwritten by the next call, and what they share.
+
+        None where scales are too small or too large for float32 arithmetic.
+        """
         scaling, element = self._recipe.scaling, self._recipe.fmt.element
         wide, scaled, number = (memory[: len(x)] for memory in self._scratch)
         values = x if x.dtype == torch.float32 else wide.view(torch.float32).copy_(x)
@@ -224,6 +240,8 @@ class Floats:
         torch.abs(values, out=floats)
         amax = scaled.amax(1)
         shared = scaling.share(amax, self._level, MACHINE)
+        if not scaling.fits(shared.factors, element):
+            return None
         scaling.floats(values, shared.factors[:, None], floats)
         if self._recipe.underflow is not None:
             torch.hardshrink(floats, 2.0**self._recipe.underflow, out=floats)

@@ -1,10 +1,14 @@
-"""The largest magnitude of a block -> the code of its E8M0 scale: integer arithmetic on float32 patterns.
+"""The largest magnitude of a block -> the code of its scale, a power of two: integer arithmetic on float32 patterns.
 
 Elements are divided by powers of two exactly; scales of float32 arithmetic are those of ``mx.quotients``.
 
 Every rule is one formula. With u the pattern of amax and 2**p the power of two of the largest element, the code is
 ``(u + carry >> 23) - p``: the exponent of amax, one more where its fraction exceeds a threshold, less p. The rules
 differ in the carry alone.
+
+1. `Rule` gives E8M0 scales, as libraries do: a subnormal amax counts in the units of its pattern, unless elements are
+   so small that its exponent makes a difference.
+2. `Powers` gives any other powers of two: the exponent of amax is exact, and saturates to what codes reach.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ from typing import ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from ..formats import Element, Minifloat, float32
-from .profiles import RULES, Profile
+from ..fast.elements import normalised
+from ..formats import RULES, Block, Codebook, Element, Exponent, FixedPoint, Minifloat, float32
+from .profiles import Profile
 
 T = TypeVar("T")
 
@@ -32,14 +37,14 @@ TOP = 254  #: the largest code of a number
 
 
 def _threshold(element: Element) -> int:
-    """The fraction field of the largest element: amax may be that much times a power of two."""
-    integer, _ = element.largest_exact
-    return (integer << (MANTISSA + 1 - integer.bit_length())) & FRACTION
+    """The fraction field of the largest element, rounded down: amax may be that much times a power of two."""
+    integer, _ = element.max_value.as_integer_ratio() if isinstance(element, Codebook) else element.largest_exact
+    return (integer << (MANTISSA + 1) >> integer.bit_length()) & FRACTION
 
 
 def _half_unit(element: Element) -> int:
-    """Half a unit of the elements in amax's binade."""
-    return 1 << (MANTISSA - element.significand_bits)
+    """Half a unit of the elements in amax's binade; 0 where they have more bits than amax."""
+    return (1 << MANTISSA) >> element.significand_bits
 
 
 #: what is added to the pattern of amax
@@ -48,6 +53,7 @@ CARRIES: dict[str, Callable[[Element], int]] = {
     "ceil": lambda element: FRACTION,  # the least one that is not below it
     "even": _half_unit,  # that of amax rounded to the elements' precision, ties up
     "rceil": lambda element: FRACTION - _threshold(element),  # the least scale at which amax does not saturate
+    "bound": lambda element: FRACTION,  # the least one at which amax is within the power of two that elements reach
 }
 assert tuple(CARRIES) == RULES
 
@@ -71,11 +77,35 @@ class Shared(NamedTuple):
     void: Tensor  #: elements are all code 0, whatever their values are
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """How amax becomes a code."""
+class Exact:
+    """Elements are divided by powers of two, exactly."""
 
-    power: int  #: log2 of the largest element, rounded down
+    __slots__ = ()
+
+    undefined: ClassVar[bool] = False  #: no scaled value is NaN, but in void blocks
+    most: ClassVar[int] = TOP  #: the largest exponent, plus 127, that `floats` takes
+
+    def fits(self, factors: Tensor, element: Element) -> bool:
+        """Whether `floats` has the powers, and under none of them an integer is -2**128."""
+        low, high = map(int, factors.aminmax())
+        whole = isinstance(element, FixedPoint) and not element.symmetric
+        return low >= 0 and high <= (min(self.most, TOP - 1 - element.max_scale) if whole else self.most)
+
+    def scaled(self, bits: Tensor, factors: Tensor, ieee: object) -> tuple[Tensor, Tensor]:
+        """float32 patterns, and the exponents, plus 127, of the powers by which they are still to be divided."""
+        return bits, factors
+
+    def floats(self, x: Tensor, factors: Tensor, out: Tensor) -> None:
+        """float32 values, scaled: what is 0 only in float32 is 0 as an element, too, if that is rounded to nearest."""
+        powers = ((2 * BIAS - factors) << MANTISSA).clamp(min=1 << (MANTISSA - 1))
+        torch.mul(x, powers.view(torch.float32), out=out)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Exact):
+    """How amax becomes a code of E8M0."""
+
+    power: int  #: log2 of the largest element, rounded down, or of what bounds the elements
     carry: int  #: added to amax; with ``logarithms`` a number for each exponent field instead
     least: int | None  #: the least amax whose code is not 0, where the formula alone does not say it
     overflow: int | None  #: the code where the carry takes amax to 2**128, where that has one of its own
@@ -84,25 +114,20 @@ class Rule:
     logarithms: int | None = None  #: bits of the floating-point format to which log2(amax) is rounded
     flush: bool = False  #: a block whose amax is subnormal counts as 0
 
-    undefined: ClassVar[bool] = False  #: no scaled value is NaN, but in void blocks
+    lowest: ClassVar[int] = 0  #: the least exponent of a scale, plus 127
+    most: ClassVar[int] = NAN  #: elements of blocks with NaN are 0, whatever comes of them
 
     def share(self, amax: Tensor, level: Tensor | None, ieee: object) -> Shared:
         """Scales of blocks, given amax as float32 patterns in int32, without sign."""
         codes = self.codes(amax)
         return Shared(codes, codes, self.empty(amax, codes))
 
-    def scaled(self, bits: Tensor, factors: Tensor, ieee: object) -> tuple[Tensor, Tensor]:
-        """float32 patterns, and the codes of the powers of two by which they are still to be divided."""
-        return bits, factors
-
-    def floats(self, x: Tensor, factors: Tensor, out: Tensor) -> None:
-        """float32 values, scaled: what is 0 only in float32 is 0 as an element, too, if that is rounded to nearest."""
-        powers = ((2 * BIAS - factors) << MANTISSA).clamp(min=1 << (MANTISSA - 1))
-        torch.mul(x, powers.view(torch.float32), out=out)
-
     def codes(self, amax: Tensor) -> Tensor:
         """Codes, 255 for NaN, of amax as float32 patterns in int32, without sign."""
-        field = (amax.clamp(max=INFINITY) + self._carry(amax)) >> MANTISSA
+        pattern = amax.clamp(max=INFINITY)
+        if self.power < 0 and self.logarithms is None:
+            pattern = normalised(pattern)
+        field = (pattern + self._carry(amax)) >> MANTISSA
         codes = (field - self.power).clamp(0, self.top)
         if self.least is not None:
             codes = torch.where(amax < self.least, 0, codes.clamp(min=1))
@@ -122,10 +147,39 @@ class Rule:
         return table[(amax >> MANTISSA).clamp(max=TOP)]
 
 
+@dataclass(frozen=True, slots=True)
+class Powers(Exact):
+    """How amax becomes a code of another format of powers of two."""
+
+    power: int  #: as in `Rule`
+    carry: int  #: likewise
+    least: int  #: the exponent of the least scale, plus 127
+    largest: int  #: that of the largest scale at which elements are float32s
+    zero: int  #: that of code 0
+    unit: int  #: the code of 1, but for the bits behind the mask
+    mask: int  #: the bits of a code
+    nan: int  #: the code of a block with NaN or Inf
+
+    infinite: ClassVar[bool] = False  #: Inf is none
+
+    @property
+    def lowest(self) -> int:
+        """The least exponent of a scale, plus 127."""
+        return min(self.least, self.zero)
+
+    def share(self, amax: Tensor, level: Tensor | None, ieee: object) -> Shared:
+        """Scales of blocks, given amax as float32 patterns in int32, without sign."""
+        exponents = ((normalised(amax.clamp(max=INFINITY)) + self.carry) >> MANTISSA) - self.power
+        exponents = torch.where(amax == 0, self.zero, exponents.clamp(self.least, self.largest))
+        void = amax >= INFINITY
+        codes = torch.where(void, self.nan, (exponents + (self.unit - BIAS)) & self.mask)
+        return Shared(codes, exponents, void)
+
+
 @cached
 def rule(name: str, element: Element, profile: Profile, row: Minifloat) -> Rule:
-    """The rule with this name, for amax of values of a floating-point row."""
-    power, carry = element.max_scale, CARRIES[name](element)
+    """The rule with this name, for amax of values of a floating-point row, and E8M0."""
+    power, carry = _power(name, element), CARRIES[name](element)
     even = name == "even"
     rounded = profile.exponents == "rounded"
     return Rule(
@@ -140,6 +194,32 @@ def rule(name: str, element: Element, profile: Profile, row: Minifloat) -> Rule:
     )
 
 
+@cached
+def powers(name: str, fmt: Block) -> Powers:
+    """The rule with this name, for the scales of a format that is not E8M0."""
+    element, scale = fmt.element, fmt.scale
+    if isinstance(scale, Exponent):
+        least, largest, unit, nan = scale.least, scale.largest, 0, None
+    else:
+        assert scale.bias is not None
+        least, largest, unit, nan = -scale.bias, scale.largest - scale.bias, scale.bias, scale.nan
+    return Powers(
+        power=_power(name, element),
+        carry=CARRIES[name](element),
+        least=BIAS + least,
+        largest=max(min(BIAS + largest, TOP - element.max_scale), BIAS + least),
+        zero=BIAS - unit,
+        unit=unit,
+        mask=(1 << scale.width) - 1,
+        nan=nan or 0,
+    )
+
+
+def _power(name: str, element: Element) -> int:
+    """log2 of what a scale is the quotient of amax by."""
+    return element.max_scale + (name == "bound")
+
+
 def _least(name: str, element: Element, tiny: str) -> int | None:
     """The least amax whose code is not 0, where a float32 quotient says it.
 
@@ -150,6 +230,8 @@ def _least(name: str, element: Element, tiny: str) -> int | None:
         return _first(lambda amax: round(quotient(amax) * 2.0**149) >= units)
 
     match name, tiny:
+        case "bound", _:
+            return 1
         case "rceil", "integer":  # what is above 2**-127 has code 1
             return first(lambda amax: amax / element.max_value, (1 << (MANTISSA - 1)) + 1)
         case "rceil", "divided":

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..boundary import broadcast_shape, check_device, check_floats
 from ..errors import ContractError, DTypeError, ShapeError
-from ..formats import Block, parse
+from ..formats import Block, Codebook, parse
 from ..mx.blocks import Blocks
 from . import contracts
 from .operands import placed_bias
@@ -68,7 +68,7 @@ def mx_mm(
     ShapeError
         When the blocks do not lie along the last axis, or shapes do not match or broadcast.
     ContractError
-        When there is no such contract, or it does not take the blocks.
+        When there is no such contract, or it does not take the blocks; exact/v1 takes those whose values are float64s.
 
     Exactness: bit-exact, but for unversioned/torch.mm; exact/v1 whatever the order of k, the batch or thread count.
     Rounding: by contract, to nearest, ties to even.
@@ -178,7 +178,8 @@ def flat(x: Blocks | Tensor) -> Flat:
     """The operand, flat."""
     if isinstance(x, Tensor):
         return Flat(x, None, None, "", list(x.shape))
-    return Flat(x.elements, x.scales, x.tensor_scale, str(x.fmt), list(x.shape))
+    fmt = repr(x.fmt) if isinstance(x.fmt.element, Codebook) else str(x.fmt)  # a codebook's name may be any
+    return Flat(x.elements, x.scales, x.tensor_scale, fmt, list(x.shape))
 
 
 def operand(x: Flat) -> Blocks | Tensor:

@@ -7,13 +7,12 @@ import math
 import torch
 from torch import Tensor
 
+from ..errors import ContractError
 from ..fast.slices import SURPLUS
 from ..fast.vectors import Vectors, fit_float32, power_of_2
-from ..formats import Block, Minifloat, e8m0, float32
+from ..formats import Codebook, Exponent, Minifloat, Scale, float32, float64, unit_scale
 from ..mx.blocks import Blocks
-from ..mx.dequantizer import dequantize
-from ..mx.elements import unit_scale
-from ..mx.scales import BIAS, NAN
+from ..mx.dequantizer import dequantize, holds_values
 from . import exact
 from .operands import on_cpu
 
@@ -36,24 +35,34 @@ def _exactly(x: Blocks | Tensor) -> Tensor:
     """All values, exactly: in float32 where they are float32s."""
     if isinstance(x, Tensor):
         return x.to(torch.float32)
+    if not holds_values(float64, x.fmt, x.tensor_scale is not None):
+        raise ContractError(
+            f"mx_mm under exact/v1 cannot take {x.fmt}, some of whose values are no float64. Allowed are products of "
+            "elements and scales of at most 53 bits in its range. Choose shorter elements, or another contract."
+        )
     return dequantize(x, torch.float32 if _holds(x) else torch.float64)
 
 
 def _holds(x: Blocks) -> bool:
-    """Whether float32 holds the values: significands are short, and nothing is too small; but some are too large."""
-    if x.tensor_scale is not None or x.fmt.scale == float32:
-        return False
-    # A NaN scale gives NaN, in any dtype.
-    nan = x.fmt.scale.nan
-    assert nan is not None
-    codes = torch.where(x.scales == nan, 0, x.scales)
-    return not codes.numel() or _scale_of(int(codes.amax()), x.fmt) + x.fmt.element.max_scale < float32.max_scale
+    """Whether float32 holds the values: significands are short, and no scale makes one too large or too small."""
+    element = x.fmt.element
+    if x.tensor_scale is not None or not x.fmt.by_powers:
+        return holds_values(float32, x.fmt, x.tensor_scale is not None)
+    exponents = _exponents(x.scales, x.fmt.scale)
+    if not exponents.numel() or element.significand_bits > float32.significand_bits:
+        return not exponents.numel()
+    least, most = (int(end) for end in exponents.aminmax())
+    fits = most + element.max_scale < float32.max_scale  # with room for what two's complement has more
+    return fits and least + unit_scale(element) >= float32.min_scale - float32.mantissa
 
 
-def _scale_of(code: int, fmt: Block) -> int:
-    """log2 of the scale with this code, rounded down; codes ascend with their values."""
-    assert fmt.scale.bias is not None
-    return max(int(fmt.scale.subnormals), code >> fmt.scale.mantissa) - fmt.scale.bias
+def _exponents(scales: Tensor, scale: Scale) -> Tensor:
+    """log2 of scales that are powers of two, in int64; of NaN, which is NaN in any dtype, some power."""
+    codes = scales.to(torch.int64)
+    if isinstance(scale, Exponent):
+        return codes << (64 - scale.width) >> (64 - scale.width)
+    assert scale.bias is not None
+    return (codes if scale.nan is None else torch.where(codes == scale.nan, 0, codes)) - scale.bias
 
 
 # ---- bounds from scales --------------------------------------------------------------------------
@@ -66,20 +75,19 @@ def _bounds(x: Blocks | Tensor, values: Tensor) -> Vectors | None:
     """
     if isinstance(x, Tensor) or not (x.scales.numel() and on_cpu(values)) or values.dtype != torch.float32:
         return None
-    element, rows = x.fmt.element, x.fmt.tile[0]
-    if isinstance(element, Minifloat) and element.specials != "none":
+    element, scale, rows = x.fmt.element, x.fmt.scale, x.fmt.tile[0]
+    if isinstance(element, Codebook) or (isinstance(element, Minifloat) and element.specials != "none"):
         return None
-    least, most = int(x.scales.amin()), int(x.scales.amax())
-    if not (
-        x.fmt.scale == e8m0
-        and least
-        and most < NAN
-        and _scale_of(least, x.fmt) + unit_scale(element) >= float32.min_scale
-    ):
+    if not x.fmt.by_powers or (isinstance(scale, Minifloat) and int(x.scales.amax()) == scale.nan):
         return None
-    scales = x.scales.repeat_interleave(rows, -2)[..., : x.shape[-2], :] if rows > 1 else x.scales
-    power = power_of_2(scales.to(torch.int64) - BIAS)
+    scales = _exponents(x.scales, scale)
+    least = int(scales.amin())
+    if min(least, least + unit_scale(element)) < float32.min_scale:
+        return None
+    if rows > 1:
+        scales = scales.repeat_interleave(rows, -2)[..., : x.shape[-2], :]
+    power = power_of_2(scales)
     longest = (element.max_value + 2.0 ** unit_scale(element)) * math.sqrt(x.fmt.tile[1])
     lengths = torch.linalg.vector_norm(power, dim=-1) * (longest * SURPLUS)
-    units = scales.amin(-1).to(torch.int64) + (unit_scale(element) - BIAS)
+    units = scales.amin(-1) + unit_scale(element)
     return Vectors(values, lengths, units)

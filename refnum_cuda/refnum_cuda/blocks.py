@@ -52,6 +52,7 @@ def element_of(element: formats.Element) -> Element:
         return Element(
             1, parameters.Minifloat(), element.width, element.fraction, element.symmetric, 2.0**-element.fraction
         )
+    assert isinstance(element, formats.Minifloat)
     assert element.bias is not None
     return Element(0, parameters.minifloat(element), element.width, 0, 0, 2.0 ** (127 - element.bias))
 

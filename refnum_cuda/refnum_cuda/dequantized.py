@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from refnum.formats import Block, FixedPoint, e4m3, e8m0, parse
-from refnum.mx.blocks import Blocks
+from refnum.formats import Block, FixedPoint, e4m3, e8m0, parse, unit_scale
+from refnum.mx.blocks import Blocks, has_kernels
 from refnum.mx.dequantizer import dequantize
-from refnum.mx.elements import unit_scale
 from refnum.mx.scales import BIAS
 from refnum.sums.blocks import Flat, mx_mm_reference, operand, result_shape
 from refnum.sums.dequantized import in_float32
@@ -75,6 +74,8 @@ def mx_covered(*arguments: Any) -> bool:
 def _has_room(x: Flat) -> bool:
     fmt = parse(x.fmt)
     assert isinstance(fmt, Block)
+    if not has_kernels(fmt):
+        return False
     element = fmt.element
     top = element.width - element.fraction if isinstance(element, FixedPoint) else element.max_scale + 1
     return (x.factor is None or fmt.scale == e4m3) and unit_scale(element) >= -REACH and top <= REACH

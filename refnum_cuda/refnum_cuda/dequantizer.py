@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import refnum
-from refnum.formats import Block, FixedPoint, e4m3, e8m0, float32
-from refnum.mx.blocks import Blocks
+from refnum.formats import Block, FixedPoint, Minifloat, e4m3, e8m0, float32, unit_scale
+from refnum.mx.blocks import Blocks, has_kernels
 from refnum.mx.dequantizer import values_of
 
 from . import blocks, launch
@@ -106,8 +106,7 @@ def _float32_holds_products(fmt: Block, level: bool, dtype: torch.dtype) -> bool
 
 def _finest(fmt: Block) -> int:
     """log2 of the least element."""
-    element = fmt.element
-    return -element.fraction if isinstance(element, FixedPoint) else element.min_scale - element.mantissa
+    return unit_scale(fmt.element)
 
 
 def reference(
@@ -128,8 +127,11 @@ def covered(elements: Tensor, scales: Tensor, tensor_scale: Tensor | None, fmt: 
     """Whether there is a kernel: for elements that are float32 whatever their code."""
     row = blocks.block(fmt)
     element = row.element
+    if not has_kernels(row):
+        return False
     if isinstance(element, FixedPoint):
         return abs(element.fraction) < LARGEST_POWER
+    assert isinstance(element, Minifloat)
     assert element.bias is not None
     return 0 <= element.bias < LARGEST_POWER and row.tile[1] % row.packed == 0
 

@@ -16,12 +16,12 @@ from torch import Tensor
 import refnum
 from refnum.boundary import FLOAT_ROWS
 from refnum.formats import Block, bfloat16, e8m0, float32
-from refnum.mx.blocks import stored_shapes
+from refnum.mx.blocks import has_kernels, stored_shapes
 from refnum.mx.profiles import find
 from refnum.mx.quantizer import amax_of, stored
 from refnum.mx.quotients import FORMULAS, Quotient
 from refnum.mx.recipes import Recipe, recipe
-from refnum.mx.scales import Rule
+from refnum.mx.scales import Powers, Rule
 
 from . import blocks, launch
 from .parameters import ROUNDINGS
@@ -136,12 +136,13 @@ def choices_of(made: Recipe) -> Choices:
     return Choices(blocks.element_of(element), _scaling(by, made), ROUNDINGS[made.rounding], underflow, made.nan)
 
 
-def _scaling(by: Rule | Quotient, made: Recipe) -> Scaling:
+def _scaling(by: Rule | Powers | Quotient, made: Recipe) -> Scaling:
     element = made.fmt.element
     if isinstance(by, Rule):
         overflow = min(255 - by.power, by.top) if by.overflow is None else by.overflow
         return Scaling(0, by.power, by.carry, by.least or 0, max(overflow, 0), by.infinite, by.top)
     rounds = made.row == bfloat16
+    assert isinstance(by, Quotient)  # those of Powers are the reference's
     quotient = (element.max_value, 1 / element.max_value, rounds, FORMULAS[by.name].divides)
     return Scaling(1 + [*FORMULAS].index(by.name), element.max_scale, 0, 0, 0, 0, 0, *quotient)
 
@@ -275,7 +276,7 @@ def amax_examples() -> Iterator[tuple[Any, ...]]:
 def size_of(shape: Sequence[int], axis: int, fmt: Block) -> int:
     """Bytes of the elements, filled up to whole vectors, and of the scales behind them."""
     elements, scales = map(prod, stored_shapes(torch.Size(shape), axis, fmt))
-    return -(-elements // ALIGNMENT) * ALIGNMENT + scales * fmt.scale.container_bits // 8
+    return -(-elements // ALIGNMENT) * ALIGNMENT + scales * (4 if fmt.scale == float32 else 1)
 
 
 def cut(out: Tensor, shape: Sequence[int], axis: int, fmt: Block) -> tuple[Tensor, Tensor]:
@@ -312,8 +313,14 @@ def recipe_of(fmt: str, profile: str, scale: str | None, rounding: str, dtype: t
 
 
 def covered(x: Tensor, fmt: str, profile: str, scale: str | None, rounding: str, *_: Any) -> bool:
-    """Whether there is a kernel: not for logarithms, sums in the dtype, bytes that two blocks share, vast blocks."""
+    """Whether there is a kernel: not for logarithms, sums in the dtype, bytes that two blocks share, vast blocks.
+
+    Nor where amax counts for elements of less than 1, or the rule is none of a library.
+    """
     made = recipe_of(fmt, profile, scale, rounding, x.dtype)
+    by = made.scaling
+    if not has_kernels(made.fmt) or scale == "bound" or (isinstance(by, Rule) and by.power < 0):
+        return False
     exact = made.profile.halves == made.profile.exponents == "exact"
     counted = made.fmt.tile[1] % made.fmt.packed == 0 and prod(made.fmt.tile) < LIMIT
     return exact and counted and abs(made.fmt.element.max_scale) < LARGEST_POWER
