@@ -726,8 +726,9 @@ def test_ties_of_other_formats_are_where_the_nearest_value_changes(fmt: formats.
     beside_each_other = (x[1:] == x[:-1].nextafter(torch.tensor(math.inf, dtype=dtype))).tolist()
     crossed = {pair for pair, near in zip(itertools.pairwise(nearest), beside_each_other, strict=True) if near}
     finite = sorted({y for code in range(1 << fmt.width) if math.isfinite(y := to_float(code, fmt))})
-    held = [y for y in finite if abs(y) < torch.finfo(dtype).max / 4]
-    pairs = {(a, b) for a, b in itertools.pairwise(held) if a != -b}  # those lie about the zeros, which are one here
+    unit, top = torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps, torch.finfo(dtype).max
+    inside = {y for y in finite if not y or 8 * unit < abs(y) < top / 4}
+    pairs = {(a, b) for a, b in itertools.pairwise(finite) if {a, b} <= inside and a != -b}  # the zeros are one here
     assert pairs
     assert pairs <= crossed
 
