@@ -129,7 +129,7 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
     (
         "The mask lets bit `mantissa` of the magnitude through, too: the lowest bit of its field. Where that is set "
         "the field is not 0, so that the hidden bit, which is joined by |, stands at that place already.",
-        _in("decode._decode_minifloat", ("1 << fmt.mantissa", "2 << fmt.mantissa")),
+        _in("decode.decode_minifloat", ("1 << fmt.mantissa", "2 << fmt.mantissa")),
     ),
     (
         "x[count] is joined to what begins with x[count], by |.",
