@@ -4,15 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import refnum
-from refnum import Minifloat, Posit, formats
+from refnum import FormatError, Minifloat, Posit, formats
 from refnum.boundary import container
-from refnum.formats import Format, holds, keeps, named, parse
+from refnum.formats import (
+    DMF,
+    Block,
+    Codebook,
+    FixedPoint,
+    Format,
+    Logarithmic,
+    bfp,
+    block_log,
+    block_minifloat,
+    holds,
+    keeps,
+    mxint,
+    named,
+    parse,
+)
 
 POSITS = [Posit(n, es) for n in (2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64) for es in range(5)]
 
@@ -213,3 +231,128 @@ def test_holds_and_keeps_on_the_rows_of_torch() -> None:
     assert [holds(f16, Posit(8, es)) for es in (0, 1, 2)] == [True, True, False]
     assert [keeps(f32, fmt) for fmt in (Posit(32), Posit(64), Posit(20, 3))] == [True, True, False]
     assert keeps(f64, Posit(64, 4)), "maxpos is 2**992"
+
+
+# ---- names of all records ------------------------------------------------------------------------------------------
+
+MINIFLOATS = st.builds(
+    lambda exponent, mantissa, bias, rest: Minifloat(exponent, mantissa, bias, **rest),
+    st.integers(1, 11),
+    st.integers(1, 52),
+    st.none() | st.integers(-1100, 1100),
+    st.sampled_from(
+        [
+            *({"specials": s} for s in formats.SPECIALS),
+            *({"overflow": "inf"}, {"specials": "fn", "overflow": "nan"}, {"signed": False, "specials": "none"}),
+            {"subnormals": False, "specials": "none"},
+        ]
+    ),
+)
+FIXED = st.builds(
+    lambda width, fraction, rest: FixedPoint(width, fraction, **rest),
+    st.integers(2, 32),
+    st.integers(-1000, 1000),
+    st.sampled_from([{}, {"signed": False}, {"symmetric": True}, {"overflow": "wrap"}]),
+)
+DMFS = st.builds(DMF, st.integers(1, 7), st.integers(1, 8), st.none() | st.integers(-1000, 1000))
+LOGARITHMS = st.builds(Logarithmic, st.integers(2, 16), st.none() | st.integers(-40000, 40000), st.booleans())
+CODEBOOKS = st.builds(
+    lambda values, shift, specials: Codebook(
+        tuple(sorted(values)),
+        codes=None if shift is None else tuple(range(shift, shift + len(values))),
+        specials=specials,
+    ),
+    st.sets(st.floats(allow_nan=False, allow_infinity=False, width=32).map(lambda x: x + 0.0), min_size=1, max_size=9),
+    st.none() | st.integers(1, 300),
+    st.sampled_from([{}, {"nan": 400}, {"inf": 401, "-inf": 402, "nan": 400}]),
+)
+BLOCKS = st.one_of(
+    st.builds(mxint, st.integers(2, 16), st.integers(1, 99), rule=st.sampled_from(["ocp", "ceil"])),
+    st.builds(bfp, st.integers(2, 24), st.tuples(st.integers(1, 9), st.integers(1, 9)), exponent=st.integers(2, 8)),
+    st.builds(block_minifloat, st.integers(4, 16), st.integers(1, 3), st.integers(1, 99), shared=st.integers(2, 8)),
+    st.builds(block_log, st.integers(2, 16), st.integers(1, 99), shared=st.integers(2, 8), zero_code=st.booleans()),
+    st.builds(lambda table, size: Block(table, formats.e8m0, size), CODEBOOKS, st.integers(1, 99)),
+)
+
+
+@given(st.one_of(MINIFLOATS, FIXED, DMFS, LOGARITHMS, CODEBOOKS, BLOCKS))
+@settings(max_examples=300, deadline=None)
+def test_every_record_reads_back(fmt: formats.Scalar | Block) -> None:
+    assert parse(str(fmt)) == fmt
+    assert hash(parse(str(fmt))) == hash(fmt)
+
+
+@pytest.mark.parametrize(
+    ("fmt", "name"),
+    [
+        (FixedPoint(8, 4), "fixed(8,4)"),
+        (FixedPoint(8, -3, signed=False, overflow="wrap"), "fixed(8,-3,signed=False,overflow='wrap')"),
+        (DMF(4, 3), "dmf(4,3)"),
+        (Logarithmic(8), "log(8)"),
+        (Logarithmic(8, zero_code=False), "log(8,zero_code=False)"),
+        (Minifloat(3, 3), "Minifloat(3,3)"),
+        (Minifloat(3, 3, specials="fnuz"), "Minifloat(3,3,specials='fnuz')"),
+        (Minifloat(3, 3, bias=2, overflow="inf"), "Minifloat(3,3,bias=2,overflow='inf')"),
+        (formats.nf4, "nf4"),
+        (mxint(8, symmetric=True), "mxint8"),
+        (Block(formats.nf4, formats.e8m0, (4, 8)), "block(nf4,e8m0,(4,8))"),
+    ],
+    ids=str,
+)
+def test_names_are_short(fmt: formats.Scalar | Block, name: str) -> None:
+    assert str(fmt) == name
+    assert parse(name) == fmt
+
+
+@pytest.mark.parametrize("fmt", [FixedPoint(8, 4), DMF(4, 3), Logarithmic(8), Codebook((-1, 1)), mxint(4)], ids=str)
+def test_other_records_are_frozen(fmt: formats.Scalar | Block) -> None:
+    assert not hasattr(fmt, "__dict__")
+    for field in dataclasses.fields(fmt):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(fmt, field.name, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (
+            lambda: FixedPoint(1, 0),
+            "FixedPoint has no width=1: width is an int from 2 to 32. Choose width in that range.",
+        ),
+        (lambda: FixedPoint(33, 0), "FixedPoint has no width=33: width is an int from 2 to 32."),
+        (lambda: FixedPoint(8.0, 0), "FixedPoint has no width=8.0: width is an int from 2 to 32."),  # type: ignore[arg-type]
+        (lambda: FixedPoint(8, 0, signed=1), "FixedPoint has no signed=1. Choose True or False."),  # type: ignore[arg-type]
+        (lambda: FixedPoint(8, 0, overflow="inf"), "FixedPoint has no overflow='inf'. Choose one of saturate, wrap."),
+        (lambda: FixedPoint(8, 0, signed=False, symmetric=True), "FixedPoint has no symmetric=True with signed=False"),
+        (lambda: Minifloat(0, 3), "Minifloat has no exponent=0: exponent is an int from 1 to 11."),
+        (lambda: Minifloat(3, -1), "Minifloat has no mantissa=-1: mantissa is an int from 0 to 52."),
+        (lambda: DMF(0, 3), "DMF has no exponent=0: exponent is an int from 1 to 8."),
+        (lambda: DMF(3, 0), "DMF has no mantissa=0: mantissa is an int from 1 to 14."),
+        (lambda: DMF(8, 14), "DMF has no width=23: width is an int from 2 to 16."),
+        (lambda: Logarithmic(1), "Logarithmic has no width=1: width is an int from 2 to 16."),
+        (lambda: Logarithmic(17), "Logarithmic has no width=17: width is an int from 2 to 16."),
+        (lambda: formats.Exponent(9), "Exponent has no width=9: width is an int from 2 to 8."),
+        (lambda: bfp(25, 16), "bfp has no width=25: width is an int from 2 to 24."),
+        (lambda: bfp(8, 16, rule="ocp"), "bfp has no rule='ocp'. Choose one of ceil, floor."),
+        (lambda: mxint(17), "mxint has no width=17: width is an int from 2 to 16."),
+        (lambda: mxint(8, rule="floor"), "mxint has no rule='floor'. Choose one of ocp, ceil."),
+        (lambda: mxint(8, 0), "Block has no size=0: size is an int from 1 to 1048576."),
+        (lambda: mxint(8, -2), "Block has no size=-2: size is an int from 1 to 1048576."),
+        (lambda: block_minifloat(8, 0, 16), "block_minifloat has no exponent=0: exponent is an int from 1 to 7."),
+        (lambda: block_log(1, 16), "block_log has no width=1: width is an int from 2 to 16."),
+        (lambda: Block(formats.e2m1, formats.float16, 16), "Block has no scale=float16. Choose one of e8m0, e4m3"),
+        (lambda: Block(Posit(8), formats.e8m0, 16), "Block has no element=posit8. Allowed are"),  # type: ignore[arg-type]
+        (lambda: Codebook(()), "Codebook got 0 values. Allowed are 1 to 65536."),
+        (lambda: Codebook((1, 1)), "Codebook needs values that are strictly increasing, got 1.0 behind 1.0."),
+        (lambda: Codebook((float("nan"),)), "Codebook has no value nan. Allowed are finite ints and floats."),
+        (lambda: Codebook((0, 1), codes=(1, 1)), "Codebook needs a code of its own for each of its 2 values"),
+        (lambda: Codebook((0, 1), overflow="inf"), "Codebook cannot overflow to 'inf' without a code for it"),
+        (lambda: parse("posit9x"), "No format is named 'posit9x'. Near it: posit8"),
+        (lambda: parse("exponent(8)"), "No format is named 'exponent(8)'."),
+        (lambda: formats.parse_scalar("nf4"), "nf4 is no floating-point format. Choose one of posit8"),
+    ],
+)
+def test_records_that_do_not_exist(make: Callable[[], object], text: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        make()
+    assert str(caught.value).startswith(text)
