@@ -20,11 +20,12 @@ KERNEL_BUILD: list[str] = nox.project.load_toml("refnum_cuda/pyproject.toml")["b
 CONSTRAINTS = ("--constraint", "constraints.txt")
 MINIMUMS = ("torch==2.10.*", "numpy==1.26.*")
 # what the tests can use
-TESTING = ("demo", "conformance", "exact", "pytest-xdist", "nbclient", "ipykernel", "torchao", *KERNEL_BUILD)
-# every compile, every vector, every tensor core, every pattern of functions, the whole table of the Posit Standard
+TESTING = ("demo", "search", "conformance", "exact", "pytest-xdist", "nbclient", "ipykernel", "torchao", *KERNEL_BUILD)
+# every compile, every vector, every tensor core, every pattern of functions, the whole table of the Posit Standard, every assignment of formats
 SLOW = (
     *("tests/test_compile.py", "tests/test_mx_quantizer.py", "tests/test_mx_oracle.py", "tests/test_sums_products.py"),
     *("tests/test_functions.py", "tests/test_cli_standard.py", "tests/test_cuda_build.py"),
+    "tests/test_lab_search.py",
 )
 BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome")  # any that draws pages without a screen
 SIMULATORS = {"icarus": "iverilog", "verilator": "verilator"}  # and their programs
@@ -98,7 +99,7 @@ def conformance(session: nox.Session) -> None:
 
     Arguments go to the suite alone; the long sweeps are ``-- --exhaustive``.
     """
-    install(session, "conformance", *KERNEL_BUILD)
+    install(session, "conformance", "search", *KERNEL_BUILD)
     install_conformance(session)
     session.run("python", "-m", "refnum_conformance", *session.posargs)
     if not session.posargs:
@@ -108,7 +109,7 @@ def conformance(session: nox.Session) -> None:
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
     """Measure speed and memory as ratios, one script after the other; arguments go to each of them."""
-    install(session, "cli", "conformance", "exact")
+    install(session, "cli", "conformance", "exact", "search")
     install_conformance(session)
     for script in sorted(Path("benchmarks").glob("*.py")):
         if script.stem != "harness":
