@@ -25,9 +25,9 @@ from .boundary import (
 from .core import decode as core_decode
 from .core import round as core_round
 from .errors import ShapeError
-from .fast import doubles, halves, integers, logarithms, magic, significands, tables
+from .fast import doubles, halves, integers, logarithms, magic, significands, steps, tables
 from .fast.chunks import elementwise, reinterpret
-from .formats import FixedPoint, Format, Posit, Scalar
+from .formats import Codebook, FixedPoint, Format, Posit, Scalar
 
 
 def encode(x: Tensor, fmt: Scalar, *, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
@@ -137,8 +137,8 @@ def quantize(
     rounding, random_bits
         As in `encode`.
     grad : str
-        The gradient passed to x: ``identity``, or ``clipped``, which is 0 where x lies beyond the format's largest
-        value.
+        The gradient passed to x: ``identity``, or ``clipped``, which is 0 where x lies beyond the format's least or
+        largest value.
 
     Raises
     ------
@@ -179,7 +179,7 @@ class _Quantize(torch.autograd.Function):
         ctx, x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None, grad: str
     ) -> Tensor:
         if grad == "clipped":
-            ctx.save_for_backward(x.detach().abs() <= fmt.max_value)
+            ctx.save_for_backward(_within(x.detach(), fmt))
         return _quantized(x.detach(), fmt, rounding, random)
 
     @staticmethod
@@ -193,6 +193,18 @@ class _Quantize(torch.autograd.Function):
 def _kernel(function: str, x: Tensor, fmt: Scalar) -> Callable[..., Tensor] | None:
     """What serves tensors like x instead: kernels know floating-point formats."""
     return backend.kernel(function, x) if isinstance(fmt, Format) else None
+
+
+def _within(x: Tensor, fmt: Scalar) -> Tensor:
+    """Where x lies between the least and the largest value of the format."""
+    match fmt:
+        case FixedPoint():
+            least, largest = fmt.least * 2.0**-fmt.fraction, fmt.max_value
+        case Codebook():
+            least, largest = fmt.values[0], fmt.values[-1]
+        case _:
+            least, largest = -fmt.max_value, fmt.max_value
+    return (least <= x) & (x <= largest)
 
 
 def _random_like(function: str, x: Tensor, random_bits: Tensor | None) -> Tensor | None:
@@ -210,7 +222,7 @@ def _random_like(function: str, x: Tensor, random_bits: Tensor | None) -> Tensor
 # ---- the reference, for arguments that were checked; random bits have the shape of x -------------
 
 #: twins of the waist for some formats: from patterns to codes where one `serves`, to patterns where it `serves_values`
-TWINS = (significands, logarithms)
+TWINS = (significands, logarithms, steps)
 
 
 def codes_of(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Tensor:
