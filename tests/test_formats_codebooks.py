@@ -259,7 +259,7 @@ def test_a_name_makes_no_other_format() -> None:
     assert named == Codebook((-1.0, 1.0))
     assert hash(named) == hash(Codebook((-1.0, 1.0)))
     assert named != Codebook((-1, 1), codes=(1, 0))
-    assert str(named) == repr(named) == "signs"
+    assert (str(named), repr(named)) == ("signs", "codebook(-1.0,1.0,name='signs')")
 
 
 def test_a_block_is_spelled_so_that_it_reads_anywhere() -> None:
@@ -267,7 +267,7 @@ def test_a_block_is_spelled_so_that_it_reads_anywhere() -> None:
     named = Codebook((-1, 0, 1), codes=(2, 0, 1), name="ternary")
     block = Block(named, formats.e8m0, 32)
     assert named.spelling == "codebook(-1.0,0.0,1.0,codes=(2, 0, 1),name='ternary')"
-    assert parse(str(block)) == block
+    assert parse(str(block)) == parse(repr(block)) == block
     assert str(parse(named.spelling)) == "ternary"
     assert (nf4.spelling, takum(12).spelling) == ("nf4", "takum(12)")
     assert Codebook((0, 1), name="nf4").spelling == "codebook(0.0,1.0,name='nf4')"

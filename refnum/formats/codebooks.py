@@ -132,7 +132,8 @@ class Codebook:
     def __str__(self) -> str:
         return self.name
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return self.spelling
 
 
 def _sequence(name: str, values: object) -> tuple[float, ...]:
