@@ -33,7 +33,8 @@ def serves(element: Element, rounding: str) -> bool:
             return element.signed and element.overflow == "saturate" and abs(element.fraction) <= 30
         case Minifloat():
             plain = element.overflow == "saturate" and element.subnormals and element.signed
-            return plain and element.mantissa >= 1 and element.min_scale >= -30 and element.max_scale <= 60
+            # `element_codes` moves what is 0 down by 31, from the exponent 2 under the least scale of `Exponent`.
+            return plain and element.mantissa >= 1 and element.min_scale >= -29 and element.max_scale <= 60
         case Logarithmic():
             return True
         case _:
