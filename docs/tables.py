@@ -21,6 +21,7 @@ from refnum.core.round import RULES
 from refnum.errors import RefnumError
 from refnum.formats import (
     Block,
+    Codebook,
     FixedPoint,
     Format,
     Minifloat,
@@ -32,6 +33,7 @@ from refnum.formats import (
     float16,
     holds,
     named,
+    unit_scale,
 )
 from refnum.mx.profiles import ALIASES
 from refnum.posit.standard import FUNCTIONS, SECTIONS
@@ -134,19 +136,29 @@ def value_of(public: str) -> Callable[..., Any]:
 
 
 def formats() -> str:
-    """Every format that has a name and is none of blocks."""
-    rows = [(code(name), *_numbers(fmt)) for name, fmt in named().items() if not isinstance(fmt, Block)]
+    """Every floating-point format that has a name."""
+    rows = [(code(name), *_numbers(fmt)) for name, fmt in named().items() if isinstance(fmt, Format)]
     return table(("format", "bits", "largest", "smallest", "significand bits", "what it is"), rows)
 
 
 def _numbers(fmt: Format) -> tuple[object, ...]:
-    from refnum.cli.formats import smallest_scale
-
     if isinstance(fmt, Posit):
         what = f"es = {fmt.es}; its quire has {fmt.quire_bits} bits"
     else:
         what = f"{fmt.exponent} bits of exponent, bias {fmt.bias}; specials {fmt.specials}, overflow {fmt.overflow}"
-    return fmt.width, f"{fmt.max_value:.6g}", f"2^{smallest_scale(fmt)}", fmt.significand_bits, what
+    return fmt.width, f"{fmt.max_value:.6g}", f"2^{unit_scale(fmt)}", fmt.significand_bits, what
+
+
+def codebooks() -> str:
+    """Every table of values that has a name."""
+    from refnum.cli.formats import kind, smallest
+
+    rows = [
+        (code(name), fmt.width, f"{fmt.max_value:.6g}", f"{smallest(fmt):.6g}", fmt.significand_bits, kind(fmt))
+        for name, fmt in named().items()
+        if isinstance(fmt, Codebook)
+    ]
+    return table(("format", "bits", "largest", "smallest", "significand bits", "what it is"), rows)
 
 
 def block_formats() -> str:
@@ -335,6 +347,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **{f"costs_{name}": partial(exactness, room, *LINES[3:]) for name, room in ROOMS.items()},
     **{f"standard_{section.replace('.', '_')}": partial(standard, section) for section in SECTIONS},
     "formats": formats,
+    "codebooks": codebooks,
     "block_formats": block_formats,
     "roundings": roundings,
     "profiles": profiles,
