@@ -50,8 +50,8 @@ def encode(x: Tensor, fmt: Scalar, *, rounding: str = "nearest_even", random_bit
     Returns
     -------
     Tensor
-        Posits: sign-extended patterns in the smallest signed integer dtype. Minifloats: uint8 up to 8 bits, else int16,
-        int32 or int64.
+        Posits and integers of fixed point that has a sign: sign-extended, in the smallest signed integer dtype. Others:
+        uint8 up to 8 bits, else int16, int32 or int64.
 
     Raises
     ------
@@ -66,8 +66,9 @@ def encode(x: Tensor, fmt: Scalar, *, rounding: str = "nearest_even", random_bit
 
     Exactness: correctly rounded.
     Rounding: by name; for posits every rule acts on the dropped bits of the unbounded bit string.
-    Special: NaN and Inf give NaR; posits saturate and never round to 0. Minifloats: NaN gives the NaN code, or 0
-        without one; Inf and overflow follow ``fmt.overflow``; subnormals are exact, never flushed.
+    Special: NaN and Inf give NaR; posits saturate and never round to 0. Others: NaN gives the NaN code, without one
+        that of 0, or of what a codebook has nearest to 0; Inf and overflow follow ``fmt.overflow``, and saturate where
+        there is none; subnormals are exact, never flushed.
     Standard: Posit Standard (2022) 4.1 and 6.5; IEEE 754-2019 section 4.3.
     Cost: O(numel) time, result + 4 MB.
     """
@@ -149,7 +150,8 @@ def quantize(
 
     Exactness: correctly rounded.
     Rounding: by name, once.
-    Special: as `encode`; NaR comes out as the quiet NaN, and a posit has no -0.
+    Special: as `encode`; NaR comes out as the quiet NaN, and a posit has no -0. NaN stays NaN, but for minifloats with
+        no NaN code, which give 0.
     Standard: Posit Standard (2022) 4.1; IEEE 754-2019 section 4.3.
     Cost: O(numel) time, result + 4 MB.
     """
