@@ -56,8 +56,9 @@ def quantize(
 
     Exactness: correctly rounded; of blocks as `mx.quantize` and `mx.dequantize` in the profile ocp/v1.
     Rounding: by name, once.
-    Special: as `encode`; NaR comes out as the quiet NaN, and a posit has no -0. A block with NaN or Inf is all NaN
-        where scales are powers of two, whether they have a code for it or not.
+    Special: as `encode`; NaR comes out as the quiet NaN, and a posit has no -0. NaN stays NaN, but for minifloats with
+        no NaN code, which give 0. A block with NaN or Inf is all NaN where scales are powers of two, whether they have
+        a code for it or not.
     Standard: Posit Standard (2022) 4.1; IEEE 754-2019 section 4.3; OCP MX 1.0 section 6.
     Cost: O(numel) time, result + 5 MB.
     """
