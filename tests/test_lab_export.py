@@ -61,7 +61,7 @@ def test_words_are_what_python_writes_and_come_back(bits: int, signed: bool, tmp
 
 
 def test_vectors_longer_than_what_is_in_hand_at_once(tmp_path: Path) -> None:
-    depth = 2 * hexadecimal.ROWS + 1
+    depth = 2 * hexadecimal.Layout(2, 12, signed=False).rows + 1
     rows = [[i % 4096, i // 4096] for i in range(depth)]
     manifest = export_readmemh(tmp_path, "long", [Port("a", tensor(rows, 12), 12, signed=False)])
     assert read_readmemh(manifest)["a"].tolist() == rows

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LIMB = 64  #: bits
-ROWS = 1 << 15  #: that are in hand at once
+HAND = 1 << 17  #: codes in hand at once, which a cache holds
 ZERO, NEWLINE = b"0\n"
 
 Codes = NDArray[np.int64]  #: [rows, lanes, limbs]: of a code of 64 bits or more the bits, whatever they mean
@@ -54,6 +54,11 @@ class Layout:
         """Of a lane."""
         return -(-self.lane_bits // LIMB)
 
+    @property
+    def rows(self) -> int:
+        """How many are in hand at once."""
+        return max(1, HAND // (self.lanes * self.limbs))
+
     def _bytes(self) -> int:
         """Of the integers that words are made of."""
         return next(size for size in (1, 2, 4, 8) if 8 * size >= min(self.bits, LIMB))
@@ -82,8 +87,9 @@ class Layout:
     def text(self, codes: Codes) -> bytes:
         """The lines of some rows."""
         words = np.zeros((-(-self.bits // LIMB), len(codes)), dtype=np.uint64)
+        columns = np.ascontiguousarray(codes.transpose(1, 2, 0)).view(np.uint64)
         for lane, limb, place, shift, width in self._pieces():
-            bits = np.ascontiguousarray(codes[:, lane, limb]).view(np.uint64)
+            bits = columns[lane, limb]
             if width < LIMB:
                 bits = bits & np.uint64((1 << width) - 1)
             words[place] |= bits << np.uint64(shift)
@@ -107,15 +113,15 @@ class Layout:
         rest = self.bits % LIMB
         if words is None or (rest and (words[-1] >> np.uint64(rest)).any()):
             return None
-        codes = np.empty((len(page), self.lanes, self.limbs), dtype=np.int64)
+        columns = np.empty((self.lanes, self.limbs, len(page)), dtype=np.int64)
         for lane, limb, place, shift, width in self._pieces():
             bits = words[place] >> np.uint64(shift)
             if shift + width > LIMB:
                 bits = bits | words[place + 1] << np.uint64(LIMB - shift)
             spare = LIMB - width
             bits = bits << np.uint64(spare)
-            codes[:, lane, limb] = bits.view(np.int64) >> spare if self.signed else bits >> np.uint64(spare)
-        return codes
+            columns[lane, limb] = bits.view(np.int64) >> spare if self.signed else bits >> np.uint64(spare)
+        return columns.transpose(2, 0, 1)
 
     def _words(self, digits: Page) -> NDArray[np.uint64] | None:
         """[limbs, rows] of digits; None where one is no digit."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import FormatError, MismatchError
 from . import manifests
-from .hexadecimal import ROWS, Layout
+from .hexadecimal import Layout
 from .manifests import NAME, VALUE, VERSION
 from .ports import Port, check_name, check_ports
 
@@ -169,8 +169,8 @@ def _written(folder: Path, name: str, port: Port) -> dict[str, object]:
     path = folder / manifests.file_name(name, port.name)
     layout, codes, digest = port.layout, port.codes.numpy(), hashlib.sha256()
     with _own(path).open("wb") as file:
-        for start in range(0, port.depth, ROWS):
-            text = layout.text(codes[start : start + ROWS])
+        for start in range(0, port.depth, layout.rows):
+            text = layout.text(codes[start : start + layout.rows])
             digest.update(text)
             file.write(text)
     return {
@@ -226,8 +226,8 @@ def _read(folder: Path, depth: int, entry: Mapping[str, Any]) -> Port:
 def _parts(path: Path, layout: Layout) -> Iterator[tuple[int, bytes]]:
     """The lines of a file, some at a time, with the number of the first."""
     with path.open("rb") as file:
-        for start in range(0, path.stat().st_size // layout.line, ROWS):
-            yield start, file.read(ROWS * layout.line)
+        for start in range(0, path.stat().st_size // layout.line, layout.rows):
+            yield start, file.read(layout.rows * layout.line)
 
 
 def _own(path: Path) -> Path:
