@@ -378,7 +378,8 @@ def few_specials(dtype: torch.dtype, seed: int) -> Tensor:
 
 def _gemms() -> list[Call]:
     calls = []
-    for row in (find("calls", name) for name in (*CONTRACTS, *FAMILIES)):
+    narrow = ("int/v1(acc=8, overflow=wrap)", "int/v1(acc=8, overflow=saturate)")
+    for row in (find("calls", name) for name in (*CONTRACTS, *FAMILIES, *narrow)):
         if row.multiply is None or row.name.startswith("unversioned"):
             continue
         kind = row.operands[0]

@@ -263,7 +263,7 @@ def attention(*operands: Any, **options: Any) -> object:
 
 ERRORS = [
     (lambda: attention(X.double(), X, X), DTypeError, "no torch.float64 for query|float32, bfloat16, float16|Convert"),
-    (lambda: attention(X, X.half(), X), DTypeError, "of one dtype, got torch.float32 and torch.float16 for key|Convert"),
+    (lambda: attention(X, X.half(), X), DTypeError, "one dtype, got torch.float32 and torch.float16 for key|Convert"),
     (lambda: attention(X, X, X.int()), DTypeError, "floating-point values for value|got torch.int32"),
     (lambda: attention(X[0], X, X), ShapeError, "two axes or more for query, got (8,)|Reshape it"),
     (lambda: attention(X, X[:, :4], X), ShapeError, "query (4, 8), key (4, 4), value (4, 8)|[.., S, E]|Transpose"),
