@@ -1,4 +1,4 @@
-"""Fast twins of the waist for fixed point, DMF, logarithms, codebooks and minifloats: against the definition in ``core``.
+"""Fast twins of the waist, for fixed point, DMF, logarithms, codebooks and minifloats: against the definition.
 
 The definition in turn is compared with an oracle in Python's integers.
 """
