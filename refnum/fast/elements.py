@@ -2,7 +2,7 @@
 
 - `element_codes`: int32 lanes, for three roundings. No branch looks at a value: it is what torch.compile fuses.
 - `logarithmic_codes`: the same for powers of two.
-- `nearest_even`: eager float32 arithmetic, which must not flush subnormal numbers.
+- `nearest_even`: eager float32 arithmetic, which must not flush subnormal numbers. `nearest_power` for powers of two.
 
 Scales are powers of two, given as exponents plus 127.
 """
@@ -42,9 +42,11 @@ def serves(element: Element, rounding: str) -> bool:
 
 
 def adds(element: Element) -> bool:
-    """Whether `nearest_even` serves, too."""
+    """Whether `nearest_even` serves, too, or `nearest_power`."""
     if isinstance(element, FixedPoint):
         return element.width <= SUM
+    if isinstance(element, Logarithmic):
+        return True
     return isinstance(element, Minifloat) and element.width <= 8
 
 
@@ -126,6 +128,27 @@ LOGARITHM_CARRIES = {
 }
 #: what takes to twice half of the least number what is no 0: more than half of it, half or more, or all of it
 ZERO_CARRIES = {"nearest_even": HIDDEN - 1, "nearest_away": HIDDEN, "toward_zero": 0}
+
+
+def nearest_power(bits: Tensor, magnitude: Tensor, scale: Tensor, element: Logarithmic, codes: Tensor) -> Tensor | None:
+    """`logarithmic_codes` rounded to nearest even, in memory that is given; None where a subnormal number matters."""
+    assert element.bias is not None
+    field = scale - element.bias
+    # Under larger scales all of them are less than half of the least number, as 0 is.
+    least = _least if element.zero_code else torch.amin
+    if int(field.amin()) < 1 and int(least(magnitude)) < HIDDEN - int(element.zero_code):
+        return None
+    torch.add(magnitude, LOGARITHM_CARRIES["nearest_even"], out=codes).bitwise_right_shift_(MANTISSA).sub_(field)
+    codes.clamp_(int(element.zero_code), element.largest)
+    if element.zero_code:
+        codes.mul_(magnitude > (field.clamp(0, INFINITY >> MANTISSA) << MANTISSA))
+    sign = magnitude.copy_(bits).bitwise_right_shift_(31).bitwise_and_(1 << (element.width - 1))
+    return codes.bitwise_or_(sign)
+
+
+def _least(magnitude: Tensor) -> Tensor:
+    """The least pattern that is not 0, less 1, which makes that of 0 the largest."""
+    return ((magnitude - 1) & MAGNITUDE).amin()
 
 
 def normalised(pattern: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from .layouts import (
     unshuffle_scale,
     unshuffle_weight,
 )
+from .mase import pack_mxint8, unpack_mxint8
 from .packing import pack4, pack6, unpack4, unpack6
 from .philox import random_bits
 from .profiles import PROFILES
@@ -28,6 +29,7 @@ __all__ = [
     "hadamard",
     "pack4",
     "pack6",
+    "pack_mxint8",
     "quantize",
     "random_bits",
     "shuffle",
@@ -37,6 +39,7 @@ __all__ = [
     "to_blocked",
     "unpack4",
     "unpack6",
+    "unpack_mxint8",
     "unshuffle",
     "unshuffle_scale",
     "unshuffle_weight",

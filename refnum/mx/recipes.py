@@ -240,6 +240,10 @@ class Floats:
         torch.abs(values, out=floats)
         amax = scaled.amax(1)
         shared = scaling.share(amax, self._level, MACHINE)
+        if isinstance(element, Logarithmic):
+            bits, scales = values.view(torch.int32), shared.factors[:, None]
+            made = fast.nearest_power(bits, scaled, scales, element, number)
+            return None if made is None else (self._stored(made, shared, None), shared)
         if not scaling.fits(shared.factors, element):
             return None
         scaling.floats(values, shared.factors[:, None], floats)
@@ -247,9 +251,12 @@ class Floats:
             torch.hardshrink(floats, 2.0**self._recipe.underflow, out=floats)
         special = int(torch.maximum(amax, shared.factors).amax()) >= INFINITY
         nan = floats.isnan() if special else None
-        codes = self._codes[: len(x)].copy_(fast.nearest_even(floats, element, wide, number))
+        return self._stored(fast.nearest_even(floats, element, wide, number), shared, nan), shared
+
+    def _stored(self, number: Tensor, shared: Shared, nan: Tensor | None) -> Tensor:
+        codes = self._codes[: len(number)].copy_(number)
         if nan is not None:
             codes.masked_fill_(nan, self._recipe.nan)
         if bool(shared.void.any()):
             codes[shared.void] = 0
-        return codes, shared
+        return codes
