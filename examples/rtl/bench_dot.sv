@@ -33,12 +33,12 @@ module bench_dot #(
   always #5 clk = ~clk;
 
   initial begin
-    $readmemh("mxint_dot.a_elements.hex", ma_words);
-    $readmemh("mxint_dot.b_elements.hex", mb_words);
-    $readmemh("mxint_dot.a_scale.hex", ea_words);
-    $readmemh("mxint_dot.b_scale.hex", eb_words);
-    $readmemh("mxint_dot.accumulator.hex", mo_words);
-    $readmemh("mxint_dot.exponent.hex", eo_words);
+    $readmemh("mxint_dot.a_elements.hex", ma_words, 0, DEPTH - 1);
+    $readmemh("mxint_dot.b_elements.hex", mb_words, 0, DEPTH - 1);
+    $readmemh("mxint_dot.a_scale.hex", ea_words, 0, DEPTH - 1);
+    $readmemh("mxint_dot.b_scale.hex", eb_words, 0, DEPTH - 1);
+    $readmemh("mxint_dot.accumulator.hex", mo_words, 0, DEPTH - 1);
+    $readmemh("mxint_dot.exponent.hex", eo_words, 0, DEPTH - 1);
     // Drive and sample on the falling edge: a result is there one rising edge behind its operands.
     @(negedge clk);
     @(negedge clk);

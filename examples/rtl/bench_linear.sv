@@ -86,13 +86,13 @@ module bench_linear #(
   endtask
 
   initial begin
-    $readmemh("mxint_linear_weights.mw.hex", mw_words);
-    $readmemh("mxint_linear_weights.ew.hex", ew_words);
-    $readmemh("mxint_linear_weights.bias.hex", bias_words);
-    $readmemh("mxint_linear.mx.hex", mx_words);
-    $readmemh("mxint_linear.ex.hex", ex_words);
-    $readmemh("mxint_linear.y.hex", y_words);
-    $readmemh("mxint_linear.outside.hex", outside_words);
+    $readmemh("mxint_linear_weights.mw.hex", mw_words, 0, SETS * OUT - 1);
+    $readmemh("mxint_linear_weights.ew.hex", ew_words, 0, SETS * OUT - 1);
+    $readmemh("mxint_linear_weights.bias.hex", bias_words, 0, SETS * OUT - 1);
+    $readmemh("mxint_linear.mx.hex", mx_words, 0, DEPTH - 1);
+    $readmemh("mxint_linear.ex.hex", ex_words, 0, DEPTH - 1);
+    $readmemh("mxint_linear.y.hex", y_words, 0, DEPTH - 1);
+    $readmemh("mxint_linear.outside.hex", outside_words, 0, DEPTH - 1);
     @(negedge clk);
     @(negedge clk);
     rst = 1'b0;
