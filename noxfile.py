@@ -21,7 +21,7 @@ CONSTRAINTS = ("--constraint", "constraints.txt")
 MINIMUMS = ("torch==2.10.*", "numpy==1.26.*")
 # what the tests can use
 TESTING = ("demo", "search", "conformance", "exact", "pytest-xdist", "nbclient", "ipykernel", "torchao", *KERNEL_BUILD)
-# every compile, every vector, every tensor core, every pattern of functions, the whole table of the Posit Standard, every assignment of formats
+# every compile, vector and tensor core, every pattern of functions, the Posit Standard, every assignment of formats
 SLOW = (
     *("tests/test_compile.py", "tests/test_mx_quantizer.py", "tests/test_mx_oracle.py", "tests/test_sums_products.py"),
     *("tests/test_functions.py", "tests/test_cli_standard.py", "tests/test_cuda_build.py"),

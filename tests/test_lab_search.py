@@ -162,6 +162,25 @@ def test_tied_weights_and_attention() -> None:
             assert not torch.equal(output, tied(tokens))
 
 
+@pytest.mark.parametrize("fmt", [mxfp4, Plan(weight=Posit(5), input=mxint8)], ids=str)
+def test_encoders_stay_off_their_native_paths(fmt: Choice) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        encoder = nn.TransformerEncoder(layer, 2).eval()
+        x, padding, outputs = torch.randn(2, 3, 8), torch.tensor([[False, False, True], [False] * 3]), []
+
+    def evaluate(model: nn.Module) -> float:
+        with torch.no_grad():
+            outputs.append(model(x, src_key_padding_mask=padding))
+        return 0.0
+
+    (trial,) = search.uniform(encoder, [fmt], evaluate)
+    evaluate(convert(encoder, trial.plans))
+    assert trial.state == "complete", trial.reason
+    assert_bit_equal(*outputs)
+
+
 def test_the_model_and_the_generators_are_left_alone(model: nn.Module) -> None:
     model.train()
     state = copy.deepcopy(model.state_dict())
@@ -430,12 +449,12 @@ def test_a_file_of_other_trials_is_refused(model: nn.Module, tmp_path: Path, cha
 
 
 def test_a_file_of_something_else_is_refused_and_kept(model: nn.Module, tmp_path: Path) -> None:
-    for text in ("my notes", "my notes\nand more", '{"a": 1}\n', "[]\n"):
+    for content in (b"my notes", b"my notes\nand more", b'{"a": 1}\n', b"[]\n", b"\x89PNG\r\n\xff"):
         path = tmp_path / "notes"
-        path.write_text(text)
+        path.write_bytes(content)
         with pytest.raises(FormatError, match="it is no file of trials"):
             search.uniform(model, FORMATS, lambda _: 1.0, path=path)
-        assert path.read_text() == text
+        assert path.read_bytes() == content
     path = tmp_path / "study"
     search.uniform(model, FORMATS, lambda _: 1.0, path=path)
     head, first, *others = path.read_text().splitlines()

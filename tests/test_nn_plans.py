@@ -87,7 +87,7 @@ def test_blocks_of_inputs_lie_along_the_channels(kind: type[nn.Module], fmt: Blo
     channels = x if isinstance(layer, (nn.Linear, nn.MultiheadAttention)) else x.movedim(1, -1)
     rounded = torch.stack([by_hand(row, fmt) for row in channels.flatten(0, -2)]).reshape(channels.shape)
     if channels is not x:
-        rounded = rounded.movedim(-1, 1)
+        rounded = rounded.movedim(-1, 1).contiguous()
     assert not torch.equal(rounded, x)
     planned = convert(layer, {"_default": Plan(input=fmt)})
     if isinstance(layer, nn.MultiheadAttention):

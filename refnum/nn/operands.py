@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -46,7 +46,7 @@ def round_input(x: Tensor, fmt: Scalar | Block, behind: int) -> Tensor:
     """The input rounded; blocks lie along its channels, and the last of them is filled up with zeros."""
     if not isinstance(fmt, Block):
         return quantize(x, fmt)
-    return _round_rows(x.movedim(-1 - behind, -1), fmt).movedim(-1, -1 - behind)
+    return _round_rows(x.movedim(-1 - behind, -1), fmt).movedim(-1, -1 - behind).contiguous()
 
 
 def round_weight(module: nn.Module, weight: Tensor, fmt: Scalar | Block) -> Tensor:
@@ -56,16 +56,20 @@ def round_weight(module: nn.Module, weight: Tensor, fmt: Scalar | Block) -> Tens
     rows = output_rows(module, weight)
     rounded = _round_rows(rows.flatten(1), fmt).reshape(rows.shape)
     if isinstance(module, _ConvTransposeNd):
-        groups = rounded.unflatten(0, (module.groups, -1))
-        return groups.transpose(1, 2).reshape(weight.shape)
+        return _grouped(rounded, module.groups).transpose(1, 2).reshape(weight.shape)
     return rounded
 
 
 def output_rows(module: nn.Module, weight: Tensor) -> Tensor:
     """The weight as [outputs, ...]: the other axes are those of the terms of one output."""
     if isinstance(module, _ConvTransposeNd):  # [inputs, outputs of a group, ...]
-        return weight.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
+        return _grouped(weight, module.groups).transpose(1, 2).flatten(0, 1)
     return weight
+
+
+def _grouped(x: Tensor, groups: int) -> Tensor:
+    """The first axis as two: groups, and what is in them."""
+    return x.reshape(groups, x.shape[0] // groups, *x.shape[1:])
 
 
 def _round_rows(x: Tensor, fmt: Block) -> Tensor:
@@ -73,4 +77,7 @@ def _round_rows(x: Tensor, fmt: Block) -> Tensor:
     rows, columns = fmt.tile
     ends = x.shape[-1:] if rows == 1 else x.shape[-2:]
     fill = [end for size, n in zip((columns, rows), reversed(ends), strict=False) for end in (0, -n % size)]
-    return quantize(functional.pad(x, fill), fmt)[(..., *map(slice, ends))]
+    whole: tuple[Any, ...] = (..., *map(slice, ends))
+    return quantize(functional.pad(x, fill), fmt)[
+        whole
+    ].contiguous()  # torch's products add in an order that goes by the layout, too

@@ -78,11 +78,10 @@ class Bench:
         for name, choice in formats.items():
             plan = plan_of(choice)
             if plan is not None:
-                places = weights_in(layers[name])
                 for path, weight in self._weights_of(name, plan).items():
-                    module, old = places[path]
-                    fresh = nn.Parameter(weight.clone(), requires_grad=old.requires_grad)
-                    module._parameters[path.rpartition(".")[2]] = fresh
+                    module = layers[name].get_submodule(path.rpartition(".")[0])
+                    # As convert's under no_grad: torch multiplies by weights that want gradients in another way.
+                    module._parameters[path.rpartition(".")[2]] = nn.Parameter(weight.clone(), requires_grad=False)
                 give(layers[name], plan.remainder)
         leave_native_paths(model)
         return model

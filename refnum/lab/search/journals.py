@@ -40,9 +40,9 @@ class Journal:
     def _open(self, path: Path, head: dict[str, Any]) -> None:
         """Read what is there. A line without an end is what was being written when a study was killed."""
         first = json.dumps(head) + "\n"
-        text = path.read_text() if path.exists() else ""
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         if first.startswith(text):
-            path.write_text("")
+            path.write_text("", encoding="utf-8")
             self._append(path, first.rstrip("\n"))
             return
         lines = text.splitlines(keepends=True)
@@ -55,7 +55,7 @@ class Journal:
             self._known[_key(trial.formats)] = trial
 
     def _append(self, path: Path, line: str) -> None:
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
             os.fsync(file.fileno())

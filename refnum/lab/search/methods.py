@@ -61,8 +61,9 @@ def sensitivity(
         as they are.
     evaluate : callable
         ``evaluate(model) -> score`` or ``(score, loss)``: numbers; a higher score, a lower loss is better. The weights
-        of the model that it gets are rounded already, not in each forward pass. Where it raises an exception, or
-        returns a number that is not finite, the trial is ``failed``, with the reason, and the study goes on.
+        of the model that it gets are rounded already, not in each forward pass, and have no gradients. Where it raises
+        an exception, or returns a number that is not finite, the trial is ``failed``, with the reason, and the study
+        goes on.
     nominal : bool
         Count bits as if all blocks were whole: a format's ``bits``. By default the scales that are stored are counted;
         they are more where a row is no whole number of blocks.
@@ -89,7 +90,7 @@ def sensitivity(
     DTypeError
         When ``model`` is no module, ``evaluate`` no function, or what it returns no number; or blocks are for float64.
 
-    Exactness: bit-exact: the outputs of the models are those of ``nn.convert(model, trial.plans)``.
+    Exactness: bit-exact: under torch.no_grad() outputs of the models are those of ``nn.convert(model, trial.plans)``.
     Rounding: to nearest, ties to even.
     Special: layers that are not searched, and those with None, count the bits of their dtype, 32 in float32. Bits of
         inputs do not count; a weight that several layers share counts in each.
