@@ -10,14 +10,27 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from refnum import DMF, Block, FixedPoint, Logarithmic, Posit, gemm, mx, quantize
-from refnum.formats import Scalar, e2m1, e8m0, mxfp4, mxint8, nf4, nvfp4
+from refnum.formats import (
+    Scalar,
+    bfp,
+    block_log,
+    block_minifloat,
+    e2m1,
+    e8m0,
+    mxfp4,
+    mxint,
+    mxint8,
+    nf4,
+    nvfp4,
+)
 from refnum.nn import Plan, convert, deterministic
 from refnum.nn.operands import PLANNABLE, round_input, round_weight
 from refnum.testing import assert_bit_equal
 
 F32 = torch.float32
 TILES = Block(e2m1, e8m0, (4, 8))
-BLOCKS = (mxfp4, mxint8, nvfp4, TILES)
+FAMILIES = (mxint(4, 16, rule="ceil"), bfp(6, 16), block_minifloat(6, 3, 16), block_log(5, 16))
+BLOCKS = (mxfp4, mxint8, nvfp4, TILES, *FAMILIES)
 
 
 def values(seed: int, *shape: int) -> Tensor:
@@ -51,8 +64,11 @@ def by_hand(row: Tensor, fmt: Block) -> Tensor:
 # ---- where blocks lie ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", PLANNABLE)
-@pytest.mark.parametrize("fmt", [mxfp4, mxint8, nvfp4], ids=str)
+@pytest.mark.parametrize(
+    ("kind", "fmt"),
+    [*((kind, fmt) for kind in PLANNABLE for fmt in (mxfp4, nvfp4)), *((nn.Linear, fmt) for fmt in FAMILIES)],
+    ids=str,
+)
 def test_blocks_of_weights_lie_along_the_terms_of_one_output(kind: type[nn.Module], fmt: Block) -> None:
     """Not from shapes: the terms of an output are those weights that have a gradient from it."""
     layer, x = layer_of(kind)
