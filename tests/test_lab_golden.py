@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from lab_bridge import Array, differ, floats, format_of, numbers, tensor
 from refnum_conformance import mase_vectors
 from refnum_conformance.known_deviations import mase
@@ -161,21 +162,34 @@ def test_mxint_of_the_hardware_model(tag: str) -> None:
 
 @pytest.mark.parametrize("group", [16, 32])
 @pytest.mark.parametrize("kind", mase_vectors.KINDS)
-def test_the_oracle_packs_as_mase_cuda(group: int, kind: str) -> None:
+def test_mase_cuda_packs_as_the_oracle_and_refnum(group: int, kind: str) -> None:
     recorded, stem = mase_vectors.arrays("block"), f"masecuda_mxint8_g{group}__{kind}__"
-    packed = [mase_cuda.pack(x) for x in recorded[f"x_bits__{kind}"].reshape(-1, group).tolist()]
-    mantissas, scales = zip(*packed, strict=True)
-    assert (np.concatenate(mantissas) == recorded[f"{stem}mant_i8"]).all()
-    assert (np.array(scales) == recorded[f"{stem}scale_u8"]).all()
-    values = [mase_cuda.unpack(q, scale) << 16 for mantissa, scale in packed for q in mantissa]
-    assert (np.array(values) == recorded[f"{stem}out_bits"]).all()
+    want = [recorded[f"{stem}{name}"] for name in ("mant_i8", "scale_u8", "out_bits")]
+    x = recorded[f"x_bits__{kind}"]
+    packed = [mase_cuda.pack(numbers) for numbers in x.reshape(-1, group).tolist()]
+    values = [mase_cuda.unpack(q, scale) << 16 for mantissas, scale in packed for q in mantissas]
+    mantissas, scales = (np.array(part) for part in zip(*packed, strict=True))
+    for part, right in zip((mantissas.reshape(-1), scales, np.array(values)), want, strict=True):
+        assert (part == right).all()
+
+    found = mx.pack_mxint8(tensor(x), group)
+    out = mx.unpack_mxint8(*found, group).float().view(torch.int32)
+    for part, right in zip((*found, out), (*want[:2], want[2].view(np.int32)), strict=True):
+        assert (part.numpy() == right).all()
 
 
-def test_the_oracle_unpacks_as_the_kernel() -> None:
+@pytest.mark.parametrize("kernel", [False, True])
+def test_every_integer_under_every_scale(kernel: bool) -> None:
+    """What was recorded of the kernel is the oracle's, and refnum is the oracle's everywhere."""
+    integers, scales = torch.arange(-128, 128, dtype=torch.int8), torch.arange(256, dtype=torch.uint8)
+    found = mx.unpack_mxint8(integers.repeat(256), scales, 256, kernel=kernel).float().reshape(256, 256).numpy()
+    way = mase_cuda.kernel if kernel else mase_cuda.unpack
+    bits = [[way(q, scale) << 16 for q in range(-128, 128)] for scale in range(256)]
+    right = _values(np.array(bits, np.uint32))
+    assert not differ(found, right).any()
+    assert (np.signbit(found) == np.signbit(right))[:255].all()
+
     recorded = mase_vectors.arrays("block")
-    scales, table = (
-        recorded[f"masecuda_dequant_table__{key}"] for key in ("scale_u8", "mant_i8_x_scale_u8__bf16_bits")
-    )
-    found = [[mase_cuda.kernel(q, scale) << 16 for q in range(-128, 128)] for scale in scales.tolist()]
-    want = table.astype(np.uint32) << 16
-    assert not differ(_values(np.array(found, np.uint32)), _values(want)).any()
+    table = recorded["masecuda_dequant_table__mant_i8_x_scale_u8__bf16_bits"].astype(np.uint32) << 16
+    wrong = differ(right[recorded["masecuda_dequant_table__scale_u8"]], _values(table))
+    assert wrong.sum() == (0 if kernel else mase.KERNEL)

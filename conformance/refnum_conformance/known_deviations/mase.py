@@ -140,6 +140,10 @@ TRITON_SCALES = {
     "triton_OCP_MXFP4_E2M1": (0, 0, 13, 0, 0, 0, 0, 0),
 }
 
+#: the kernel of mase-cuda against the numbers, in 154 scales: under 0 it loses the leading one, -128 becomes 0 under
+#: all, and under 255 two integers are no NaN
+KERNEL = 409
+
 #: mxint_hardware against its own formula, in pow2 alone
 HARDWARE = {"mxint_hardware_w8e8_p1x16": 256, "mxint_hardware_w8e4_p1x16": 104, "mxint_hardware_w4e4_p4x4": 71}
 
