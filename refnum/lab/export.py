@@ -79,7 +79,7 @@ def golden(
     seed : int
         Of what is drawn at random: the same arguments give the same files, byte for byte.
     kinds : sequence of str
-        edges, ties, spaced and random, in the order in which they come. Edges begin with operands of one code
+        edges, ties, spaced and random, in the order in which they come. With edges, the first are operands of one code
         throughout: the code 0, 1, the last one of the first half, the first one of the second half, the last one, and
         that of the largest value, in all combinations; so there are blocks of zeros, and of the least integers.
     nan : bool
@@ -108,7 +108,7 @@ def golden(
     Standard: IEEE 1800-2017 section 21.4, ``$readmemh``.
     Cost: O(cases) time, and about 200 MB beside the codes.
     """
-    for kind in kinds:
+    for kind in kinds or ("none",):
         check_choice("golden", "kind", kind, cases.KINDS)
     check_choice("golden", "nan", nan, (True, False))
     job = _dot(fmt, options) if operation == "dot" else operations.find(operation, str(fmt), **options)
@@ -143,11 +143,8 @@ def _dot(fmt: Scalar | Block, options: Mapping[str, Any]) -> Dot:
 
 def _operands(job: Operation | Dot, kinds: Sequence[str], count: int, seed: int) -> Codes:
     """Cases of each kind, one behind the other; edges begin with corners."""
-    parts = []
-    for kind in kinds:
-        if kind == "edges":
-            parts.append(_corners(job.operands))
-        parts.append(job.cases(kind, count, seed))
+    parts = [_corners(job.operands)] if "edges" in kinds else []
+    parts += [job.cases(kind, count, seed) for kind in kinds]
     return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))
 
 
