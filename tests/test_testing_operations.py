@@ -28,6 +28,11 @@ SPELLED = [
     f"{fmt}_{name}"
     for fmt in ("fixed(8,4)", "fixed(12,-3,signed=False,overflow='wrap')", "dmf(4,3)", "log(5)", "codebook(-1.0,0.5)")
     for name in ("encode", "decode", "quantize")
+] + [
+    f"{fmt}_{name}"
+    for fmt in ("mxint(12,16)", "bfp(8,16)", "block_minifloat(8,4,(2,4))", "block_log(4,16)", "block(nf4,e8m0,8)")
+    for name in ("quantize", "dequantize", "dot")
+    if (fmt, name) != ("block_minifloat(8,4,(2,4))", "dot")
 ]
 
 
@@ -210,6 +215,12 @@ def test_a_format_without_a_name_has_no_space_in_it() -> None:
             "fixed(8,4)",
             {},
             "fixed(8,4) has no function 'add'. Allowed are encode, decode, quantize. Choose one.",
+        ),
+        (
+            "block_minifloat(8,4,(2,4))_dot",
+            None,
+            {},
+            "block_minifloat(8,4,(2,4))_dot has no row to multiply: blocks of",
         ),
         ("log(16)_decode", None, {}, "decode cannot return log(16) as float64"),
         ("add", "e4m3", {}, "e4m3 has no function 'add'. Allowed are encode, decode, quantize, dot, gemm. Choose one."),

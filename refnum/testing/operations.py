@@ -37,7 +37,7 @@ from ..formats import (
 )
 from ..formats.rows import NAMES
 from ..mx import Blocks, dequantize, quantize
-from ..mx.blocks import TORCH, packed
+from ..mx.blocks import TORCH, packed, stored_dtype
 from ..ops import gemm, mx_mm, quire_dot
 from . import cases
 from .lines import Words, unsigned
@@ -192,6 +192,11 @@ def _dequantize_block(name: str, fmt: Block, *, dtype: str) -> Operation:
 
 
 def _block_dot(name: str, fmt: Block, *, contract: str, dtype: str, k: int) -> Operation:
+    if fmt.tile[0] > 1:
+        raise FormatError(
+            f"{name} has no row to multiply: blocks of {fmt} have {fmt.tile[0]} of them. Allowed are formats of which a "
+            "block is one. Choose one, or quantize and dequantize."
+        )
     row, length = _float_row(name, dtype), k * prod(fmt.tile)
 
     def compute(a_scales: Tensor, a: Tensor, b_scales: Tensor, b: Tensor) -> Codes:
@@ -216,7 +221,7 @@ def _blocks(scales: Tensor, elements: Tensor, fmt: Block) -> Blocks:
     """A tensor [cases, rows of a tile, elements] of the codes of one tile, or of blocks one behind the other."""
     count, blocks = scales.shape
     stored = _floats(scales, float32) if fmt.scale == float32 else scales.to(torch.uint8)
-    codes = elements.to(torch.uint8).view(count, fmt.tile[0], -1)
+    codes = elements.to(stored_dtype(fmt)).view(count, fmt.tile[0], -1)
     return Blocks(packed(codes, -1, fmt), stored.view(count, 1, blocks), fmt, codes.shape)
 
 

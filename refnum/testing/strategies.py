@@ -15,7 +15,7 @@ from torch import Tensor
 from ..boundary import check_block, check_choice
 from ..errors import MissingExtraError
 from ..formats import Block, Exponent, Format, Minifloat, Posit, Scalar, Scale, float32, scalars
-from ..mx.blocks import Blocks, stored_shapes
+from ..mx.blocks import Blocks, stored_dtype, stored_shapes
 from . import cases, hazards
 from .codes import corners
 from .dyadics import to_float, wrap
@@ -111,14 +111,16 @@ def matrices(
 
 def _blocks(fmt: Block, shape: torch.Size) -> st.SearchStrategy[Blocks]:
     stored, scales = stored_shapes(shape, -1, fmt)
-    mask = 255 if fmt.packed == 2 else (1 << fmt.element.width) - 1
+    stored_as = stored_dtype(fmt)
+    whole = fmt.packed == 2 or fmt.element.width == 8 * stored_as.itemsize
+    mask = -1 if whole else (1 << fmt.element.width) - 1
     dtype = torch.float32 if fmt.scale == float32 else torch.uint8
 
     def made(data: bytes, factors: list[float]) -> Blocks:
-        elements = (torch.frombuffer(bytearray(data), dtype=torch.uint8) & mask).view(stored)
+        elements = (torch.frombuffer(bytearray(data), dtype=stored_as) & mask).view(stored)
         return Blocks(elements, torch.tensor(factors, dtype=dtype, device="cpu").view(scales), fmt, shape)
 
-    size, count = stored.numel(), scales.numel()
+    size, count = stored.numel() * stored_as.itemsize, scales.numel()
     return st.builds(
         made,
         st.binary(min_size=size, max_size=size),
