@@ -194,7 +194,7 @@ def _dequantize_block(name: str, fmt: Block, *, dtype: str) -> Operation:
 def _block_dot(name: str, fmt: Block, *, contract: str, dtype: str, k: int) -> Operation:
     if fmt.tile[0] > 1:
         raise FormatError(
-            f"{name} has no row to multiply: blocks of {fmt} have {fmt.tile[0]} of them. Allowed are formats of which a "
+            f"{name} has no row to multiply: blocks of {fmt} have {fmt.tile[0]}. Allowed are formats of which a "
             "block is one. Choose one, or quantize and dequantize."
         )
     row, length = _float_row(name, dtype), k * prod(fmt.tile)
