@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..boundary import check_choice
 from ..errors import ContractError, DTypeError
-from ..fast.chunks import pieces
+from ..fast.chunks import CHUNK, pieces
 from ..fast.hardware import multiplies_in_float32
 from ..formats import float32, float64
 from .operands import on_cpu, product_shape
@@ -159,14 +159,27 @@ def _may_saturate(start: Tensor, x: Tensor, y: Tensor, row: Integers, largest: i
 
 
 def _saturated(sums: Tensor, x: Tensor, y: Tensor, row: Integers) -> Tensor:
-    for k in range(x.shape[-1]):
-        product = x[..., k, None].to(torch.int64) * y[..., k, None, :].to(torch.int64)
-        total = sums + product
-        # What an int64 cannot hold comes out with the sign that neither term has.
-        lost = ((sums ^ total) & (product ^ total)) < 0
-        end = (sums >> 63) ^ row.largest  # the least value is the complement of the largest
-        sums = torch.where(lost, end, total.clamp(-row.largest - 1, row.largest))
+    """The definition, of so few results at a time that they stay in the cache."""
+    add = _add_to_64_bits if row.acc == 64 else _add_to_fewer
+    x, y = x.to(torch.int64), y.to(torch.int64)
+    for place in pieces(sums.shape[:-1], max(1, CHUNK // sums.shape[-1])):
+        part, left, right = sums[place], x[place], y[place[: sums.dim() - 2]]
+        for k in range(x.shape[-1]):
+            add(part, left[..., k, None], right[..., k, None, :], row)
     return sums
+
+
+def _add_to_fewer(sums: Tensor, x: Tensor, y: Tensor, row: Integers) -> None:
+    sums.addcmul_(x, y).clamp_(-row.largest - 1, row.largest)
+
+
+def _add_to_64_bits(sums: Tensor, x: Tensor, y: Tensor, row: Integers) -> None:
+    # What an int64 cannot hold comes out with the sign that neither term has.
+    product = x * y
+    total = sums + product
+    lost = ((sums ^ total) & (product ^ total)) < 0
+    end = (sums >> 63) ^ row.largest  # the least value is the complement of the largest
+    sums.copy_(torch.where(lost, end, total))
 
 
 # ---- checks --------------------------------------------------------------------------------------
