@@ -556,3 +556,12 @@ def test_values_are_exact_fractions() -> None:
     """posit16 near 1/3: 11 fraction bits and two of exponent."""
     got = Fraction(refnum.quantize(f64(1 / 3), P16).item())
     assert got == Fraction(2731, 8192)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_decode_leaves_its_codes_alone(dtype: torch.dtype) -> None:
+    """Long tensors are looked up in tables."""
+    codes = torch.arange(600).to(dtype)
+    kept = codes.clone()
+    refnum.decode(codes, refnum.formats.e4m3)
+    assert torch.equal(codes, kept)

@@ -28,7 +28,7 @@ def floats(bits: Tensor, fmt: Scalar, row: Minifloat) -> Tensor:
     table, mask = _table(fmt, row), (1 << fmt.width) - 1
 
     def kernel(codes: Tensor) -> Tensor:
-        index = codes.to(torch.int32).bitwise_and_(mask)
+        index = codes.to(torch.int32) & mask  # never in place: it may be the caller's tensor
         return table.index_select(0, index.reshape(-1)).reshape(codes.shape)
 
     return elementwise(kernel, bits, dtype=table.dtype, chunk=CHUNK)
