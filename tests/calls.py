@@ -17,6 +17,7 @@ from torch import Tensor
 import refnum
 from refnum import Minifloat, Posit, Quire, functions, mx, posit
 from refnum.boundary import FLOAT_ROWS, SIGNED, container
+from refnum.formats import parse
 from refnum.sums.contracts import CONTRACTS, FAMILIES, find
 from refnum.sums.operands import FP8
 from refnum.testing import cases
@@ -106,6 +107,15 @@ def _scalar_formats() -> list[Call]:
         Call("quantize posit32 float64", lambda x: refnum.quantize(x, P32), (f64,)),
         Call("quantize minifloat", lambda x: refnum.quantize(x, wide), (f32,)),
         Call("quantize to_odd", lambda x: refnum.quantize(x, P16, rounding="to_odd"), (f32,)),
+        *(
+            call
+            for fmt in map(parse, ("fixed(8,4)", "fixed(20,9,overflow='wrap')", "dmf(4,3)", "log(6)", "nf4"))
+            for call in (
+                Call(f"encode {fmt}", lambda x, fmt=fmt: refnum.encode(x, fmt), (f32,)),
+                Call(f"decode {fmt}", lambda x, fmt=fmt: refnum.decode(x, fmt), (counted(-60, COUNT - 60),)),
+                Call(f"quantize {fmt}", lambda x, fmt=fmt: refnum.quantize(x, fmt), (f32,)),
+            )
+        ),
     ]
 
 
@@ -333,6 +343,14 @@ def _blocks() -> list[Call]:
         Call("mx.unpack4", mx.unpack4, (bytes_,), False),
         Call("mx.pack6", mx.pack6, (bytes_,), False),
         Call("mx.unpack6", mx.unpack6, (bytes_[:, :255],), False),
+        Call("mx.pack_mxint8", lambda x: mx.pack_mxint8(x, 16)[0], (b16,), False),
+        Call(
+            "mx.unpack_mxint8",
+            lambda c: mx.unpack_mxint8(c.view(torch.int8)[0], c[1, :8], c.shape[1] // 8),
+            (bytes_,),
+            False,
+        ),
+        Call("quantize block_log", lambda x: refnum.quantize(x, refnum.formats.block_log(8, 16)), (x,), False),
         Call("mx.shuffle_weight", mx.shuffle_weight, (bytes_,), False),
         Call("mx.unshuffle_weight", mx.unshuffle_weight, (bytes_,), False),
         Call("mx.shuffle_scale", mx.shuffle_scale, (scales,), False),

@@ -16,7 +16,7 @@ from refnum import Quire, functions, lab, mx, nn, posit, testing
 #: Others' checks call these, so they stay.
 NAMES = """
 __version__ formats functions lab mx nn posit testing
-Posit Minifloat FixedPoint Block posit8 posit16 posit32 posit64
+Posit Minifloat DMF FixedPoint Logarithmic Codebook Block posit8 posit16 posit32 posit64 nf4 takum8 takum16
 e2m1 e2m3 e3m2 e4m3 e5m2 e4m3fnuz e5m2fnuz e8m0 float16 bfloat16 tf32
 mxfp4 mxfp6_e2m3 mxfp6_e3m2 mxfp8_e4m3 mxfp8_e5m2 mxint8 nvfp4
 encode decode quantize Quire quire_dot posit_mm mx_mm scaled_mm status use_backend
@@ -43,7 +43,7 @@ hypot pow atan2 atan2pi compoundn rootn sigmoid silu gelu softmax_exp
 QUIRE_NAMES = "from_posit to_posit negate abs add_posit sub_posit add sub mul_add mul_sub".split()
 
 MX_NAMES = """
-Blocks PROFILES LAYOUTS quantize dequantize pack4 unpack4 pack6 unpack6 random_bits
+Blocks PROFILES LAYOUTS quantize dequantize pack4 unpack4 pack6 unpack6 pack_mxint8 unpack_mxint8 random_bits
 shuffle_weight unshuffle_weight shuffle_scale unshuffle_scale to_blocked from_blocked shuffle unshuffle
 """.split()
 
@@ -81,6 +81,8 @@ SIGNATURES = {
     "mx.unpack4": "(packed)",
     "mx.pack6": "(codes)",
     "mx.unpack6": "(packed)",
+    "mx.pack_mxint8": "(x, group=32)",
+    "mx.unpack_mxint8": "(mantissas, scales, group=32, *, kernel=False)",
     "mx.random_bits": "(seed, offset, shape, *, device='cpu')",
     "mx.shuffle_weight": "(x, layout=(16, 16))",
     "mx.unshuffle_weight": "(x, layout=(16, 16))",
