@@ -55,6 +55,7 @@ WITHOUT_A_ROW = {
     **{f"mx.{way}{name}": "test_mx_layouts" for name in SHUFFLES for way in ("", "un")},
     **dict.fromkeys(("mx.to_blocked", "mx.from_blocked"), "test_mx_layouts"),
     "mx.random_bits": "test_mx_philox",
+    **dict.fromkeys(("mx.pack_mxint8", "mx.unpack_mxint8"), "test_mx_families"),
     **dict.fromkeys(("mx.tensor_scale", "mx.hadamard"), "test_mx_dialects"),
     "scaled_mm": "test_sums_scaled",  # mx_mm with other arguments
     **dict.fromkeys(("row_parallel_mm", "column_parallel_mm"), "worlds"),

@@ -33,8 +33,7 @@ def serves(element: Element, rounding: str) -> bool:
             return element.signed and element.overflow == "saturate" and abs(element.fraction) <= 30
         case Minifloat():
             plain = element.overflow == "saturate" and element.subnormals and element.signed
-            # `element_codes` moves what is 0 down by 31, from the exponent 2 under the least scale of `Exponent`.
-            return plain and element.mantissa >= 1 and element.min_scale >= -29 and element.max_scale <= 60
+            return plain and element.mantissa >= 1 and element.min_scale >= -30 and element.max_scale <= 60
         case Logarithmic():
             return True
         case _:
@@ -80,6 +79,8 @@ def element_codes(
     for step in _steps(1 - least - lowest):
         up = ((significand - (1 << (MANTISSA + 1 - step))) >> 31) & step
         significand, exponent = significand << up, exponent - up
+    if lowest < 0:  # 0 has moved down, too, but under such scales not to where elements are subnormal
+        exponent = torch.where(magnitude == 0, least, exponent)
     if infinities:
         exponent = exponent + ((INFINITY - 1 - magnitude) >> 31 & FAR)
     # 2. It is shifted right to where the element's last bit is, and rounded there; 26 places leave nothing of it. A
