@@ -9,6 +9,8 @@ import itertools
 import random
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import cache
+from math import isqrt
 from typing import Any
 
 from .mutant_waist import COUNT, LIMB, ZERO, Core, Promise, Value, Values, as_exact, as_tensor, seen_as, seen_of
@@ -87,10 +89,30 @@ def _near(rng: random.Random, fmt: Scalar, code: int, bits: int) -> Value:
     if rng.random() < 0.2:
         far = rng.choice([-300, -70, 61, 62, 63, 64, 100, 122, 123, 124, 125, 190, 2000])
         return Value(negative, 1 << (bits - 1) | rng.getrandbits(bits), far)
+    if isinstance(fmt, Log) and bits <= 2 * LIMB and rng.random() < 0.5:  # the core has the roots in two limbs
+        return Value(negative, _root_of_two(rng, bits) + rng.randrange(2), a.e)
     half = max(1, 4 * a.m + rng.choice([-2, -1, 0, 0, 1, 2]))
     spare = bits - half.bit_length()
     tail = rng.choice([0, 1, (1 << spare) - 1, rng.getrandbits(spare)]) if spare > 0 else 0
     return Value(negative, half << max(spare, 0) | tail, half.bit_length() - 3 + a.e)
+
+
+@cache
+def _roots_of_two() -> list[int]:
+    """2**(1 / 2), 2**(1 / 4), ... 2**(2**-16) in 400 bits, rounded down."""
+    roots = [2 << 400]
+    for _ in range(16):
+        roots.append(isqrt(roots[-1] << 400))
+    return roots[1:]
+
+
+def _root_of_two(rng: random.Random, bits: int) -> int:
+    """2**(j / 2**16) in so many bits, rounded down, for any j, or for half of all."""
+    power = 1 << 400
+    for root in _roots_of_two()[: rng.choice([1, 16])]:
+        if root == _roots_of_two()[0] or rng.random() < 0.5:
+            power = power * root >> 400
+    return power >> (401 - bits)
 
 
 def _last_up(x: Value, fmt: Scalar) -> tuple[int, ...]:
@@ -98,7 +120,7 @@ def _last_up(x: Value, fmt: Scalar) -> tuple[int, ...]:
     if not isinstance(fmt, Log) or not x.significand:
         return ()
     found = lab.log_fraction(_size(x)) >> 1
-    return max(found - 1, 0), found
+    return max(found - 1, 0), found, min(found + 1, 0xFFFF)
 
 
 def _size(x: Value) -> Dyadic:
