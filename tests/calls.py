@@ -343,7 +343,7 @@ def _blocks() -> list[Call]:
         Call("mx.unpack4", mx.unpack4, (bytes_,), False),
         Call("mx.pack6", mx.pack6, (bytes_,), False),
         Call("mx.unpack6", mx.unpack6, (bytes_[:, :255],), False),
-        Call("mx.pack_mxint8", lambda x: mx.pack_mxint8(x, 16)[0], (b16,), False),
+        Call("mx.pack_mxint8", lambda x: mx.pack_mxint8(x, 1)[1], (b16,), False),
         Call(
             "mx.unpack_mxint8",
             lambda c: mx.unpack_mxint8(c.view(torch.int8)[0], c[1, :8], c.shape[1] // 8),
