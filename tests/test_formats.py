@@ -348,6 +348,7 @@ def test_other_records_are_frozen(fmt: formats.Scalar | Block) -> None:
         (lambda: Codebook((0, 1), codes=(1, 1)), "Codebook needs a code of its own for each of its 2 values"),
         (lambda: Codebook((0, 1), overflow="inf"), "Codebook cannot overflow to 'inf' without a code for it"),
         (lambda: parse("posit9x"), "No format is named 'posit9x'. Near it: posit8"),
+        (lambda: parse("fixd(8,4)"), "No format is named 'fixd(8,4)'. Near it: fixed(...). Choose one of posit8"),
         (lambda: parse("exponent(8)"), "No format is named 'exponent(8)'."),
         (lambda: formats.parse_scalar("nf4"), "nf4 is no floating-point format. Choose one of posit8"),
     ],

@@ -169,7 +169,7 @@ def _shown(wrong: Wrong) -> str:
             rows += [(name, f"got   {got_row}"), ("", f"want  {want_row}"), ("", f"      {''.join(marks)}")]
     width = max(len(name) for name, _ in rows)
     texts = (f"  {name:{width}}  {text}".rstrip() for name, text in rows)
-    apart = _apart(wrong.ulp) if wrong.ulp else "0 ULP: a zero of the other sign"
+    apart = _apart(wrong.ulp) if wrong.ulp else "0 ULP: another code of the same value"
     return "\n".join((f"line {wrong.line}  {apart}", *texts, ""))
 
 

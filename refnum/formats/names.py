@@ -59,6 +59,9 @@ def parse(text: str) -> Scalar | Element | Block:
     if isinstance(fmt, Scalar | Block):
         return fmt
     near = difflib.get_close_matches(str(text).lower(), NAMES, cutoff=0.5)
+    name, spelled, _ = str(text).partition("(")
+    if spelled and name not in _RECORDS:
+        near = [f"{record}(...)" for record in difflib.get_close_matches(name, _RECORDS)]
     hint = f"Near it: {', '.join(near)}. " if near else ""
     raise FormatError(f"No format is named {text!r}. {hint}Choose one of {', '.join(NAMES)}, or {SPELLED}.")
 
