@@ -21,9 +21,10 @@ from refnum import Block, Codebook, FixedPoint, Logarithmic, Posit, posit16, qua
 from refnum.errors import ContractError, DTypeError, FormatError, MissingExtraError, RefnumError, UncoveredError
 from refnum.formats import e2m1, e8m0, mxfp4, mxint, mxint8, named, nf4, nvfp4
 from refnum.lab import search
-from refnum.lab.search import Trial
+from refnum.lab.search import Trial, benches
 from refnum.lab.search.trials import Choice
-from refnum.nn import Plan, convert
+from refnum.nn import Plan, convert, plans
+from refnum.nn.operands import round_weight
 from refnum.testing import assert_bit_equal
 
 FORMATS = [Posit(4), mxfp4, mxint8]
@@ -206,12 +207,26 @@ def test_the_model_and_the_generators_are_left_alone(model: nn.Module) -> None:
 
 
 def test_weights_are_rounded_once_for_all_trials(model: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
-    from refnum.lab.search import benches
-
-    calls = []
-    monkeypatch.setattr(benches, "round_weight", lambda module, x, fmt: calls.append(fmt) or quantize(x, Posit(8)))
-    search.exhaustive(model, FORMATS, lambda _: 0.0)
+    calls, in_forward = [], []
+    monkeypatch.setattr(
+        benches, "round_weight", lambda module, x, fmt: calls.append(fmt) or round_weight(module, x, fmt)
+    )
+    monkeypatch.setattr(plans, "round_weight", lambda module, x, fmt: in_forward.append(fmt) or x)
+    search.exhaustive(model, FORMATS, against(model))
     assert len(calls) == 3 * len(FORMATS)
+    assert not in_forward
+
+
+def test_no_evaluator_reaches_the_kept_weights(model: nn.Module) -> None:
+    def spoil(other: nn.Module) -> float:
+        found = float(other.fc.weight.detach().double().sum())
+        other.fc.weight.data.zero_()
+        return found
+
+    trials = search.exhaustive(model, {"conv": FORMATS, "fc": FORMATS}, spoil)
+    by_format = [{trial.score for trial in trials if trial.formats["fc"] == fmt} for fmt in FORMATS]
+    assert [len(scores) for scores in by_format] == [1, 1, 1]
+    assert len(set.union(*by_format) - {0.0}) == 3
 
 
 # ---- methods -------------------------------------------------------------------------------------
