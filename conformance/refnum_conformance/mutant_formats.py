@@ -90,7 +90,7 @@ def _near(rng: random.Random, fmt: Scalar, code: int, bits: int) -> Value:
         far = rng.choice([-300, -70, 61, 62, 63, 64, 100, 122, 123, 124, 125, 190, 2000])
         return Value(negative, 1 << (bits - 1) | rng.getrandbits(bits), far)
     if isinstance(fmt, Log) and bits <= 2 * LIMB and rng.random() < 0.5:  # the core has the roots in two limbs
-        return Value(negative, _root_of_two(rng, bits) + rng.randrange(2), a.e)
+        return Value(negative, _root_of_two(rng, bits) + rng.choice([-1, 0, 1, 2, 3]), a.e)
     half = max(1, 4 * a.m + rng.choice([-2, -1, 0, 0, 1, 2]))
     spare = bits - half.bit_length()
     tail = rng.choice([0, 1, (1 << spare) - 1, rng.getrandbits(spare)]) if spare > 0 else 0
@@ -108,7 +108,7 @@ def _roots_of_two() -> list[int]:
 
 def _root_of_two(rng: random.Random, bits: int) -> int:
     """2**(j / 2**16) in so many bits, rounded down, for any j, or for half of all."""
-    power = 1 << 400
+    power = 1 << 400  # times a root at least, so that a little less lies in the same binade
     for root in _roots_of_two()[: rng.choice([1, 16])]:
         if root == _roots_of_two()[0] or rng.random() < 0.5:
             power = power * root >> 400

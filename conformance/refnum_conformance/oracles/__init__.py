@@ -14,6 +14,8 @@
 `blocks`            blocks that share a scale, in every profile, and exact sums of their products
 `block_rows`        the same, and products of matrices, as rows of the operations table
 `lab`               fixed point, minifloats without a hidden bit, logarithms; blocks of these, and of integers
+`lab_rows`          the same by refnum's names, as rows of the operations table
+`mase_cuda`         MXInt8 as mase-cuda packs it, and its kernel's way of unpacking
 `codebooks`         tables of values, with takums and the formats of IEEE P3109
 `float_orders`      products of matrices of floats under each contract: exact, chains, trees, replays; of integers
 ==================  ==================================================================================
