@@ -125,6 +125,13 @@ class Recipe:
     contract: str
 
     @property
+    def element(self) -> Minifloat | FixedPoint:
+        """What is scaled: one of `ELEMENTS`."""
+        element = self.fmt.element
+        assert isinstance(element, (Minifloat, FixedPoint))
+        return element
+
+    @property
     def promises(self) -> bool:
         """Whether the contract of products says what their bits are."""
         return not self.contract.startswith("unversioned")
@@ -195,7 +202,7 @@ def _chosen(template: str, flags: set[str]) -> str:
 
 
 def _flags(recipe: Recipe) -> set[str]:
-    element, rule = recipe.fmt.element, recipe.rule
+    element, rule = recipe.element, recipe.rule
     quantizes, dequantizes, multiplies = (name in recipe.functions for name in FUNCTIONS)
     values, minifloat = dequantizes or multiplies, isinstance(element, Minifloat)
     flags = {
@@ -250,7 +257,7 @@ def _header(recipe: Recipe) -> dict[str, object]:
 
 
 def _constants(recipe: Recipe) -> dict[str, object]:
-    element, rule = recipe.fmt.element, recipe.rule
+    element, rule = recipe.element, recipe.rule
     match element:
         case Minifloat():
             name, mantissa, least = str(element), element.mantissa, element.min_scale
@@ -383,7 +390,7 @@ def _scale(recipe: Recipe, amax: int) -> int:
 
 def _ties(recipe: Recipe) -> list[int]:
     """The largest element, and ties between elements: the least, where the unit begins to grow, and the largest."""
-    element = recipe.fmt.element
+    element = recipe.element
     x = decode(torch.arange(element.largest + 1, device="cpu"), element)
     terms = zip(x.significand[0].tolist(), x.exponent.tolist(), strict=True)
     magnitudes = [significand * 2.0 ** (exponent - LIMB + 1) for significand, exponent in terms]
