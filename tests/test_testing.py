@@ -596,8 +596,8 @@ ALLOWED = (
         (
             lambda: ulp_distance(torch.zeros(3), torch.zeros(3), refnum.mxint8.element),
             DTypeError,
-            "ulp_distance needs fixed(8,6,symmetric=True) patterns for got, got torch.float32. Allowed are uint8, int8, "
-            "int16, int32, int64. Use refnum.encode to turn floating-point values into patterns.",
+            "ulp_distance needs fixed(8,6,symmetric=True) patterns for got, got torch.float32. Allowed are uint8, "
+            "int8, int16, int32, int64. Use refnum.encode to turn floating-point values into patterns.",
         ),
         (
             lambda: assert_bit_equal(_BLOCKS, torch.zeros(32)),
