@@ -25,8 +25,9 @@ TESTING = ("demo", "search", "conformance", "exact", "pytest-xdist", "nbclient",
 SLOW = (
     *("tests/test_compile.py", "tests/test_mx_quantizer.py", "tests/test_mx_oracle.py", "tests/test_sums_products.py"),
     *("tests/test_functions.py", "tests/test_cli_standard.py", "tests/test_cuda_build.py"),
-    *("tests/test_lab_search.py", "tests/test_lab_golden.py", "tests/test_mx_families.py", "tests/test_nn_attention.py"),
+    *("tests/test_lab_search.py", "tests/test_lab_golden.py", "tests/test_mx_families.py"),
     *("tests/test_formats_codebooks.py", "tests/test_formats_p3109.py", "tests/test_fast_scalars.py"),
+    "tests/test_nn_attention.py",
 )
 BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome")  # any that draws pages without a screen
 SIMULATORS = {"icarus": "iverilog", "verilator": "verilator"}  # and their programs
