@@ -12,13 +12,34 @@ from torch import Tensor
 
 import refnum
 from refnum import Block, mx
-from refnum.formats import mxfp4, mxfp6_e2m3, mxfp6_e3m2, mxfp8_e4m3, mxfp8_e5m2, mxint8, nvfp4
+from refnum.formats import (
+    bfp,
+    block_log,
+    block_minifloat,
+    mxfp4,
+    mxfp6_e2m3,
+    mxfp6_e3m2,
+    mxfp8_e4m3,
+    mxfp8_e5m2,
+    mxint,
+    mxint8,
+    nvfp4,
+)
 from refnum.mx import Blocks
 
 SIDE = 4096
 ROWS = (mxfp4, mxfp8_e4m3, mxfp8_e5m2, mxfp6_e2m3, mxfp6_e3m2, mxint8, nvfp4)
 #: dtype -> what a quantization to mxfp4 may cost, in copies: eager, its goal, compiled, its goal
 MXFP4 = {torch.float32: (13, 8, 12, 6), torch.bfloat16: (26, 15, 32, 12)}
+FAMILIES = {
+    "MXInt8": mxint(8),
+    "MXInt4": mxint(4),
+    "MXInt8, rule ceil": mxint(8, rule="ceil"),
+    "BFP8": bfp(8, 16),
+    "block minifloat 8": block_minifloat(8, 4, 16),
+    "block logarithm 8": block_log(8, 16),
+}
+FAMILIES_COST, COMPILED_COST = {torch.float32: 25, torch.bfloat16: 45}, 12  #: clones, on one thread
 FASTER = 3.5  #: times torchao's eager form
 DEQUANTIZE, WEIGHT, SCALES = 4, 6, 3  #: copies of the result, of the weight, of the weight that scales belong to
 
@@ -85,6 +106,28 @@ def _other_rows() -> Iterator[Figure]:
     times = medians({"copy": _copy(x), **names})
     for name in names:
         yield Figure(f"quantize {name}, eager", f"{SIDE}^2, float32, N(0,1)", "copy", times[name] / times["copy"])
+
+
+def _families() -> Iterator[Figure]:
+    """What `refnum.quantize` costs beside a clone, and `mx.quantize` beside it: eager in two dtypes, and compiled."""
+    for dtype, must in FAMILIES_COST.items():
+        x, where = _values(dtype), f"{SIDE}^2, {_name(dtype)}, N(0,1)"
+        for name, fmt in FAMILIES.items():
+            calls: Candidates = {
+                "clone": x.clone,
+                "codes": partial(_bytes, x, fmt),
+                "values": partial(refnum.quantize, x, fmt),
+            }
+            if dtype == torch.float32:
+                by_inductor = torch.compile(_bytes, fullgraph=True)
+                for got, want in zip(by_inductor(x, fmt), _bytes(x, fmt), strict=True):
+                    must_equal(f"{name} compiled", got, want)
+                calls["compiled"] = partial(by_inductor, x, fmt)
+            times = medians(calls)
+            for call, way in (("codes", "eager"), ("values", "and back, eager"), ("compiled", "compiled")):
+                if call in times:
+                    limit = COMPILED_COST if call == "compiled" else must
+                    yield Figure(f"quantize {name}, {way}", where, "clone", times[call] / times["clone"], limit)
 
 
 # ---- dequantize, layouts ---------------------------------------------------------------------------
@@ -163,6 +206,7 @@ def measure() -> Iterator[Figure]:
     for dtype in MXFP4:
         yield from _quantize(dtype)
     yield from _other_rows()
+    yield from _families()
     yield from _dequantize()
     yield from _layouts()
     yield from _products()

@@ -95,17 +95,18 @@ def element_codes(
     # 3. The field is added, not joined: the hidden bit counts 1 where the field is not 0.
     code = code + ((exponent.clamp(least, element.max_scale + 1) - least) << mantissa)
     sign = bits >> 31
-    code = torch.minimum(code, _most(element, sign, scale))
+    code = torch.minimum(code, _most(element, sign, scale, magnitude))
     if underflow is not None:
         sign = sign & ((_power(scale + (underflow - BIAS)) - magnitude) >> 31)
     return _signed(code, sign, element)
 
 
-def _most(element: Minifloat | FixedPoint, sign: Tensor, scale: Tensor) -> Tensor:
-    """The largest magnitude code: in two's complement one more of negative values, unless that is worth -2**128."""
+def _most(element: Minifloat | FixedPoint, sign: Tensor, scale: Tensor, magnitude: Tensor) -> Tensor:
+    """The largest magnitude code: in two's complement one more of negative values, unless that is a finite -2**128."""
     if not isinstance(element, FixedPoint) or element.symmetric:
         return torch.full_like(scale, element.largest)
-    return element.largest - (sign & ((scale - (2 * BIAS - element.max_scale)) >> 31))
+    beyond = (INFINITY - 1 - magnitude) >> 31
+    return element.largest - (sign & (beyond | (scale - (2 * BIAS - element.max_scale)) >> 31))
 
 
 def logarithmic_codes(bits: Tensor, scale: Tensor, element: Logarithmic, rounding: str) -> Tensor:

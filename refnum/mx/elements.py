@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..core.decode import HIDDEN, LIMB, Exact, decode
+from ..core.decode import HIDDEN, LIMB, NUMBER, Exact, decode
 from ..core.exact import select
 from ..core.round import encode
 from ..formats import Codebook, Element, FixedPoint, Minifloat, float32, unit_scale
@@ -49,7 +49,7 @@ def element_codes(
     if isinstance(element, FixedPoint) and element.least < -element.largest:
         # Two's complement reaches a power of two; where that is -2**128, which is no float32, the next one is taken.
         over = scale + element.max_scale + 1 >= BIAS + float32.max_scale + 1
-        codes = torch.where(over, codes.clamp(min=-element.largest), codes)
+        codes = torch.where(over & (x.kind == NUMBER), codes.clamp(min=-element.largest), codes)
     if (least := underflow(zero, row)) is not None and not isinstance(element, Codebook):
         half = (x.exponent == least) & (x.significand[0] == HIDDEN)
         codes = torch.where((x.exponent < least) | half, 0, codes)

@@ -213,7 +213,8 @@ def _codes(recipe: Recipe, shared: Shared, bits: Tensor, random_bits: Tensor | N
 def definition(recipe: Recipe, bits: Tensor, scales: Tensor, random_bits: Tensor | None) -> Tensor:
     """Codes of patterns over scales that are left, by the waist."""
     zero, element = recipe.form.zero, recipe.fmt.element
-    return element_codes(bits, scales, element, recipe.rounding, random_bits, recipe.profile, zero, recipe.row)
+    how = recipe.rounding, random_bits, recipe.profile, zero, recipe.row
+    return element_codes(bits, scales, element, *how)
 
 
 class Floats:

@@ -82,6 +82,7 @@ class Exact:
 
     __slots__ = ()
 
+    infinite: bool  #: Inf is an amax like another, and overflows
     undefined: ClassVar[bool] = False  #: no scaled value is NaN, but in void blocks
     most: ClassVar[int] = TOP  #: the largest exponent, plus 127, that `floats` takes
 
@@ -160,7 +161,7 @@ class Powers(Exact):
     mask: int  #: the bits of a code
     nan: int  #: the code of a block with NaN or Inf
 
-    infinite: ClassVar[bool] = False  #: Inf is none
+    infinite: bool = False  #: Inf is none
 
     @property
     def lowest(self) -> int:

@@ -321,9 +321,17 @@ def scaled(x: Number, byte: int) -> Number:
     return negative, magnitude if isinstance(magnitude, Special) else Dyadic(magnitude.m, magnitude.e + 127 - byte)
 
 
+def _finite(element: Element, x: Number, byte: int) -> Element:
+    """The element without its least code where that is -2**128, which is no float32; Inf may become it."""
+    if isinstance(element, Row) or isinstance(x[1], Special):
+        return element
+    reach = byte - 127 + element.width - 1 - element.fraction
+    return element._replace(symmetric=element.symmetric or reach == 128)
+
+
 def exact_code(x: Number, byte: int, element: Element, rounding: Rounding) -> int:
     """Rounds once; a zero keeps its sign."""
-    return encode(element, scaled(x, byte), rounding.name, rounding.random_bits)
+    return encode(_finite(element, x, byte), scaled(x, byte), rounding.name, rounding.random_bits)
 
 
 def positive_zero_code(x: Number, byte: int, element: Element, rounding: Rounding) -> int:
@@ -331,7 +339,7 @@ def positive_zero_code(x: Number, byte: int, element: Element, rounding: Roundin
     negative, magnitude = scaled(x, byte)
     if isinstance(magnitude, Dyadic) and magnitude.compare(Dyadic(1, -150)) <= 0:
         return 0
-    return encode(element, (negative, magnitude), rounding.name, rounding.random_bits)
+    return encode(_finite(element, x, byte), (negative, magnitude), rounding.name, rounding.random_bits)
 
 
 def microxcaling_code(x: Number, byte: int, element: Element, rounding: Rounding) -> int:
@@ -342,7 +350,7 @@ def microxcaling_code(x: Number, byte: int, element: Element, rounding: Rounding
         return exact_code(x, byte, element, rounding)
     unit = _microxcaling_unit(magnitude, element, rounding.precision)
     count = MICROXCALING[rounding.name](Dyadic(magnitude.m, magnitude.e - unit), rounding.precision)
-    return encode(element, (negative, Dyadic(count, unit)))
+    return encode(_finite(element, x, byte), (negative, Dyadic(count, unit)))
 
 
 def _microxcaling_unit(x: Dyadic, element: Element, precision: int) -> int:
