@@ -224,7 +224,7 @@ def _random_like(function: str, x: Tensor, random_bits: Tensor | None) -> Tensor
 # ---- the reference, for arguments that were checked; random bits have the shape of x -------------
 
 #: twins of the waist for some formats: from patterns to codes where one `serves`, to patterns where it `serves_values`
-TWINS = (significands, logarithms, steps)
+TWINS = (significands, logarithms)
 
 
 def codes_of(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Tensor:
@@ -232,6 +232,8 @@ def codes_of(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Te
     x, row = x.resolve_neg(), FLOAT_ROWS[x.dtype]
     if halves.serves(x, fmt, rounding):
         return halves.codes(x, row, fmt, rounding, container(fmt))
+    if isinstance(fmt, Codebook) and steps.serves(x, fmt, rounding):
+        return steps.codes(x, row, fmt, rounding, container(fmt))
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
         for twin in TWINS:
@@ -250,6 +252,8 @@ def rounded(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Ten
         return magic.quantize(x, fmt, row, wide)
     if halves.serves(x, fmt, rounding):
         return halves.floats(x, row, fmt, rounding)
+    if isinstance(fmt, Codebook) and steps.serves(x, fmt, rounding):
+        return steps.floats(x, row, fmt, rounding)
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
         for twin in TWINS:

@@ -6,6 +6,7 @@ The definition in turn is compared with an oracle in Python's integers.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,6 +38,8 @@ from refnum.formats import (
     float64,
     keeps,
     nf4,
+    p3109,
+    takum,
     tf32,
 )
 
@@ -57,8 +60,29 @@ FLOATS = (
     *(e4m3, tf32, float16, Minifloat(4, 3, bias=10), Minifloat(2, 0, specials="none"), Minifloat(8, 5, overflow="inf")),
     *(Minifloat(4, 3, specials="fnuz", overflow="nan"), Minifloat(3, 2, signed=False), Minifloat(5, 9, overflow="nan")),
 )
-SOME = 6_000  #: edges out of some 30,000
-FORMATS: tuple[Scalar, ...] = (*INTEGERS, *WITHOUT_HIDDEN, *LOGARITHMS, *TABLES, *FLOATS)
+SOME = 3_000  #: edges out of some 30,000
+FORMATS: tuple[Scalar, ...] = (*INTEGERS, *WITHOUT_HIDDEN, *LOGARITHMS, *FLOATS)
+#: so many runs begin within 2**16 patterns of float32 as cells have room for, and one more
+CROWDED = tuple(Codebook(tuple(1 + place * 2.0**-12 for place in range(count))) for count in (9, 10))
+LARGEST = sys.float_info.max
+BOOKS = (
+    *(*TABLES, *CROWDED, takum(8), p3109(8, 3), p3109(8, 8, signed=False), Codebook((-1.0, -1e-300, 0.0, 1e-300, 1.0))),
+    *(Codebook((-LARGEST, LARGEST)), Codebook((-LARGEST, -5e-324, 5e-324, 1e-323, LARGEST)), Codebook((0,))),
+    Codebook((-5, -2, -1), specials={"-inf": 3, "nan": 9}, overflow="nan"),
+    Codebook((1, 2, 5), specials={"inf": 3, "nan": 9}, overflow="nan"),
+    Codebook((1 - 2**-53, 1, 1 + 2**-52), specials={"inf": 4}, overflow="inf"),
+    Codebook((1, 2), specials={"nan": 2}, overflow="nan", beyond=(-5, 1e6)),
+)
+#: patterns of both zeros, infinities, and what is next to them, with NaNs of all payloads of one bit
+ENDS = {
+    row: [
+        magnitude - (sign << (row.width - 1))
+        for sign in (0, 1)
+        for magnitude in (0, 1, 2, top - 1, top, top + 1, *(top | 1 << place for place in range(row.mantissa)))
+    ]
+    for row in FLOAT_ROWS.values()
+    for top in [((1 << row.exponent) - 1) << row.mantissa]
+}
 
 
 def edges(row: Minifloat) -> Tensor:
@@ -73,13 +97,12 @@ def edges(row: Minifloat) -> Tensor:
     return torch.cat([found, found | -(1 << (row.width - 1))])
 
 
-def near(fmt: Scalar, row: Minifloat) -> Tensor:
-    """Every value of a codebook, every middle, and two ulps about them, as patterns."""
-    if not isinstance(fmt, Codebook):
-        return torch.zeros(0, dtype=torch.int64)
-    points = torch.tensor(fmt.values, dtype=torch.float64)
+def near(fmt: Codebook, row: Minifloat) -> Tensor:
+    """Every value of a codebook and beyond, every middle, and two ulps about them, as patterns."""
+    assert fmt.beyond is not None
+    points = torch.tensor((fmt.beyond[0], *fmt.values, fmt.beyond[1]), dtype=torch.float64)
     dtype = next(dtype for dtype, found in FLOAT_ROWS.items() if found == row)
-    points = torch.cat([points, (points[1:] + points[:-1]) / 2]).to(dtype).view(SIGNED[row.width]).to(torch.int64)
+    points = torch.cat([points, points[1:] / 2 + points[:-1] / 2]).to(dtype).view(SIGNED[row.width]).to(torch.int64)
     return torch.cat([points + ulp for ulp in range(-2, 3)]).to(SIGNED[row.width]).to(torch.int64)
 
 
@@ -88,7 +111,7 @@ def near(fmt: Scalar, row: Minifloat) -> Tensor:
 def test_twins_give_the_bits_of_the_definition(fmt: Scalar, row: Minifloat) -> None:
     bits = edges(row)
     some = torch.randperm(len(bits), generator=torch.Generator().manual_seed(0))[:SOME]
-    bits = torch.cat([bits[some], near(fmt, row)])
+    bits = bits[some]
     narrow, x = bits.to(SIGNED[row.width]), decode(bits, row)
     for rounding in ROUNDINGS:
         for twin in TWINS:
@@ -99,16 +122,45 @@ def test_twins_give_the_bits_of_the_definition(fmt: Scalar, row: Minifloat) -> N
                 assert torch.equal(got, rounded_floats(bits, row, fmt, rounding).to(narrow.dtype)), rounding
 
 
+@pytest.mark.parametrize("row", [float16, bfloat16, float32, float64], ids=str)
+@pytest.mark.parametrize("fmt", BOOKS, ids=str)
+def test_steps_lie_where_the_definition_has_them(fmt: Codebook, row: Minifloat) -> None:
+    """Found by each of the ways, where it can be gone."""
+    bits = edges(row)
+    some = torch.randperm(len(bits), generator=torch.Generator().manual_seed(0))[:200]
+    bits = torch.cat([bits[some], near(fmt, row), torch.tensor(ENDS[row])])
+    x = bits.to(SIGNED[row.width]).view(next(dtype for dtype, found in FLOAT_ROWS.items() if found == row))
+    for rounding in ROUNDINGS:
+        want = encode(decode(bits, row), fmt, rounding)
+        assert torch.equal(steps.codes(x, row, fmt, rounding, torch.int64), want), rounding
+        runs, links = (find(fmt, row, rounding, "codes") for find in (steps.runs, steps.chain))
+        assert torch.equal(steps._searched(bits, *runs).long(), want), rounding
+        assert (links is None) == (len(runs.starts) > steps.CHAIN)
+        if links is not None:
+            assert torch.equal(steps._chained(x.view(SIGNED[row.width]), links).long(), want), rounding
+        got = steps.floats(x, row, fmt, rounding).view(SIGNED[row.width])
+        assert torch.equal(got, rounded_floats(bits, row, fmt, rounding).to(got.dtype)), rounding
+
+
+def test_where_steps_are_looked_for() -> None:
+    """Tables are made where they are soon worth while; cells serve where few runs begin in one."""
+    x = torch.zeros(steps.LEAST)
+    assert steps.serves(x, nf4, "to_odd")
+    assert not steps.serves(x, nf4, "stochastic")
+    assert not steps.serves(x[1:], nf4, "nearest_even")
+    assert not steps.serves(x, Codebook(tuple(range(steps.LEAST + 1))), "nearest_even")
+    inside = {fmt: steps._cells(fmt, float32, "nearest_even", "codes") for fmt in (nf4, takum(8), *CROWDED)}
+    assert [found and len(found.starts) for found in inside.values()] == [1, 2, steps.INSIDE, None]
+
+
 def test_which_formats_have_twins() -> None:
     """The common ones do, in float32; those whose exclusion is explained do not."""
 
     def served(fmt: Scalar, rounding: str = "nearest_even") -> bool:
         return any(twin.serves(fmt, float32, rounding) for twin in TWINS)
 
-    assert all(map(served, (FixedPoint(8, 4), FixedPoint(32, 16), DMF(4, 3), Logarithmic(8), nf4, e4m3, tf32)))
+    assert all(map(served, (FixedPoint(8, 4), FixedPoint(32, 16), DMF(4, 3), Logarithmic(8), e4m3, tf32)))
     assert not any(map(served, (DMF(4, 1), FixedPoint(8, 150), Logarithmic(9), refnum.posit16)))
-    assert not served(Codebook((-1, 1)), "toward_zero")
-    assert not served(Codebook(tuple(range(steps.MOST + 1))))
     assert not served(FixedPoint(8, 4), "stochastic")
 
 
@@ -240,7 +292,7 @@ def test_the_definition_is_the_oracle(fmt: Any) -> None:
         assert torch.equal(low, want_low), [(found[i], rounding) for i in (low != want_low).nonzero()[:3, 0].tolist()]
 
 
-@given(st.floats(-300, 300, width=32), st.floats(-300, 300, width=32), st.sampled_from(FORMATS))
+@given(st.floats(-300, 300, width=32), st.floats(-300, 300, width=32), st.sampled_from((*FORMATS, *TABLES)))
 def test_rounding_is_monotone_and_directions_mirror(a: float, b: float, fmt: Scalar) -> None:
     x = torch.tensor(sorted((a, b)))
     jumps = getattr(fmt, "overflow", "") in ("wrap", "nan") or (isinstance(fmt, Minifloat) and not fmt.signed)

@@ -1,117 +1,173 @@
-"""Codebooks by the places of their steps: equal to ``core.round`` of ``core.decode``.
+"""Codebooks by the steps of their rounding: equal to what ``core.round`` makes of what ``core.decode`` reads.
 
-A rounding is a step function. As integers that increase with their values the floats of a row are searched for the
-least that reaches each code; what the waist makes of them decides. A value's code is then that of the last step at or
-below it, which one binary search finds, and no floating-point number is computed.
+S1. As signed integers the patterns of a row are a line: from -0 down to -Inf, then NaN, from 0 up to Inf, then NaN.
+    A rounding cuts it into runs of one result, and a pattern's result is that of the last run that has begun.
+S2. A run begins with a part of the line, or where a value passes a value of the table, or the middle of two, or meets
+    it. So it begins at one of two patterns next to each other: the one that such a value is cut to, and the next.
+S3. What these patterns become the waist says. No floating-point number is computed.
+
+Which run has begun a search tells. For float32 there is something faster: the upper half of a pattern picks a cell of
+the line, and comparisons with the few beginnings inside decide, mostly with one. In compiled code a chain of
+comparisons has no look-up at all, if it is short.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..core.books import book
 from ..core.decode import decode
-from ..core.round import RULES, encode
-from ..formats import Codebook, Minifloat, Scalar, holds
+from ..core.round import encode, rounded_floats
+from ..formats import Codebook, Minifloat, float64
+from .chunks import elementwise, reinterpret
 
-MOST = 1 << 10  #: values of the longest table: to search for the steps of more takes seconds
-
-
-class Steps(NamedTuple):
-    """The tables, on the CPU: one more result than steps, the last one of NaN."""
-
-    keys: Tensor  #: of the least floats at or past each step
-    codes: Tensor
-    patterns: Tensor  #: of the row, sign-extended; meaningless where it does not hold the value
-
-
-def serves(fmt: Scalar, row: Minifloat, rounding: str) -> bool:
-    """Whether values of the row can be rounded to the format here."""
-    if not isinstance(fmt, Codebook) or rounding not in RULES or rounding == "stochastic":
-        return False
-    if len(fmt.values) > MOST:
-        return False
-    # Across a 0 that is no value these two are no step functions: each side goes on to the other.
-    across = fmt.values[0] < 0 < fmt.values[-1] and 0.0 not in fmt.values
-    return not (across and rounding in ("toward_zero", "to_odd"))
+LEAST = 1 << 12  #: elements from which on tables, made once, are soon worth while
+CHUNK = 1 << 16  #: elements of a piece
+CHAIN = 40  #: runs of the longest chain of comparisons
+INSIDE = 8  #: runs that begin inside a cell
+_HALF = 16  #: bits of what a cell holds
+Key = tuple[Codebook, Minifloat, str, str]  #: format, row, rounding, and which result: codes or floats
+_INTEGER = {16: torch.int16, 32: torch.int32, 64: torch.int64}
+_UNIT = float64.min_scale - float64.mantissa - 1  #: log2 of half the least float64: middles are multiples of it
 
 
-def serves_values(fmt: Scalar, row: Minifloat, rounding: str) -> bool:
-    """Whether the row has all rounded values, too."""
-    return serves(fmt, row, rounding) and holds(row, fmt)
+class Runs(NamedTuple):
+    """Runs of patterns with one result, on the CPU."""
+
+    starts: Tensor  #: their first patterns, sign-extended and increasing
+    results: Tensor
 
 
-def codes(bits: Tensor, fmt: Codebook, row: Minifloat, rounding: str) -> Tensor:
-    """Codes, in int32, of float patterns of the row."""
-    table = steps(fmt, row, rounding)
-    return _at(table.codes, _place(bits, table, row))
+class Cells(NamedTuple):
+    """For every upper half, where the last few runs begin that do so in it or before."""
+
+    starts: tuple[Tensor, ...]
+    places: Tensor  #: of the run before these
 
 
-def values(bits: Tensor, fmt: Codebook, row: Minifloat, rounding: str) -> Tensor:
-    """Patterns of the row, in 32 or 64 bits, of its values rounded to the format."""
-    table = steps(fmt, row, rounding)
-    return _at(table.patterns, _place(bits, table, row))
+def serves(x: Tensor, fmt: Codebook, rounding: str) -> bool:
+    """Whether the rounding has steps, and tables are worth while."""
+    worth = torch.compiler.is_compiling() or (type(x) is Tensor and x.numel() >= max(LEAST, len(fmt.values)))
+    return worth and rounding != "stochastic"
 
 
-def _at(table: Tensor, place: Tensor) -> Tensor:
-    return table.to(place.device).index_select(0, place.reshape(-1)).reshape(place.shape)
+def codes(x: Tensor, row: Minifloat, fmt: Codebook, rounding: str, dtype: torch.dtype) -> Tensor:
+    """Codes of values of a row, in an integer dtype that holds them."""
+    return _looked_up(x, (fmt, row, rounding, "codes"), dtype)
 
 
-def _place(bits: Tensor, table: Steps, row: Minifloat) -> Tensor:
-    key = _ordered(bits.to(table.keys.dtype), row).contiguous()
-    nan = (bits & _magnitude(row)) > _infinity(row)
-    place = torch.bucketize(key, table.keys.to(bits.device), right=True, out_int32=True)
-    return torch.where(nan, len(table.keys) + 1, place)
+def floats(x: Tensor, row: Minifloat, fmt: Codebook, rounding: str) -> Tensor:
+    """Values of a row rounded to the format, in the dtype they came in, which holds them."""
+    return reinterpret(_looked_up(x, (fmt, row, rounding, "floats"), _INTEGER[row.width]), x.dtype)
+
+
+def _looked_up(x: Tensor, key: Key, dtype: torch.dtype) -> Tensor:
+    bits = reinterpret(x, _INTEGER[key[1].width])
+    return elementwise(_kernel(bits, key, dtype), bits, dtype=dtype, chunk=CHUNK)
+
+
+def _kernel(bits: Tensor, key: Key, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    if torch.compiler.is_compiling():
+        links = chain(*key)
+        if links is not None:
+            return lambda piece: _chained(piece, links)
+    elif bits.device.type == "cpu" and bits.dtype == torch.int32:
+        cells, results = _cells(*key), _runs(*key).results.to(dtype)
+        if cells is not None:
+            return lambda piece: _compared(piece, cells, results)
+    starts, results = (table.to(bits.device) for table in runs(*key))
+    results = results.to(dtype)
+    return lambda piece: _searched(piece, starts, results)
+
+
+def _chained(bits: Tensor, links: tuple[tuple[int, int], ...]) -> Tensor:
+    found = torch.full_like(bits, links[0][1], dtype=torch.int64 if bits.dtype == torch.int64 else torch.int32)
+    for start, result in links[1:]:
+        found = torch.where(bits >= start, result, found)
+    return found
+
+
+def _compared(bits: Tensor, cells: Cells, results: Tensor) -> Tensor:
+    flat = bits.reshape(-1)
+    cell = torch.bitwise_right_shift(flat, _HALF).add_(1 << (_HALF - 1))
+    place = cells.places.index_select(0, cell)
+    for starts in cells.starts:
+        place.add_(flat >= starts.index_select(0, cell))
+    return results.index_select(0, place).reshape(bits.shape)
+
+
+def _searched(bits: Tensor, starts: Tensor, results: Tensor) -> Tensor:
+    place = torch.bucketize(bits.to(starts.dtype).contiguous(), starts, right=True, out_int32=True) - 1
+    return results.index_select(0, place.reshape(-1)).reshape(bits.shape)
+
+
+# ---- tables, made once -------------------------------------------------------------------------------------------
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def steps(fmt: Codebook, row: Minifloat, rounding: str) -> Steps:
-    """The tables of a codebook; constants of compiled code."""
-    return _steps(fmt, row, rounding)
+def runs(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> Runs:
+    """The runs; constants of compiled code."""
+    return _runs(fmt, row, rounding, result)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def chain(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> tuple[tuple[int, int], ...] | None:
+    """Starts and results of few runs, as integers; constants of compiled code."""
+    starts, results = _runs(fmt, row, rounding, result)
+    return tuple(zip(starts.tolist(), results.tolist(), strict=True)) if len(starts) <= CHAIN else None
 
 
 @lru_cache(maxsize=64)
-def _steps(fmt: Codebook, row: Minifloat, rounding: str) -> Steps:
-    assert fmt.codes is not None
-    specials, lane = dict(fmt.specials), torch.int64 if row.width == 64 else torch.int32
-    # 1. The results in the order of values, with those of the ends, and last that of NaN. `ranks` is the way back.
-    low, high = {"saturate": ("", ""), "inf": ("-inf", "inf"), "nan": ("nan", "nan")}[fmt.overflow]
-    results = [specials.get(low, fmt.codes[0]), *fmt.codes, specials.get(high, fmt.codes[-1])]
+def _runs(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> Runs:
+    lane = torch.int64 if row.width == 64 else torch.int32
     with torch.inference_mode(False):
-        ranks = torch.full((1 << fmt.width,), -1, dtype=torch.int64, device="cpu")
-        ranks[torch.tensor(fmt.codes, dtype=torch.int64, device="cpu")] = torch.arange(
-            1, len(results) - 1, dtype=torch.int64, device="cpu"
-        )
-        # 2. The least key of each rank, by bisection: below `first` no key has it, from `last` on all have it.
-        wanted = torch.arange(1, len(results), dtype=torch.int64, device="cpu")
-        first, last = (torch.full_like(wanted, end) for end in (~_infinity(row), _infinity(row) + 1))
-        for _ in range(row.width):
-            middle = (first & last) + ((first ^ last) >> 1)
-            code = encode(decode(_ordered(middle, row), row), fmt, rounding)
-            rank = ranks[code]
-            rank = torch.where(rank < 0, torch.where(middle < 0, 0, len(results) - 1), rank)
-            reached = rank >= wanted
-            first, last = torch.where(reached, first, middle + 1), torch.where(reached, middle, last)
-            first = torch.minimum(first, last)
-        # 3. What the results are worth in the row.
-        nan = torch.full((1,), _infinity(row) + 1, dtype=torch.int64, device="cpu")
-        table = torch.tensor([*results, int(encode(decode(nan, row), fmt))], dtype=torch.int64, device="cpu")
-        patterns = encode(decode(table, fmt), row)
-        patterns[-1] = _infinity(row) | (1 << (row.mantissa - 1))
-        return Steps(last.to(lane), table.to(torch.int32), patterns.to(lane))
+        bits = torch.tensor(sorted(_beginnings(fmt, row)), dtype=torch.int64, device="cpu")
+        found = (
+            encode(decode(bits, row), fmt, rounding) if result == "codes" else rounded_floats(bits, row, fmt, rounding)
+        ).to(_INTEGER[row.width])
+        first = torch.ones_like(bits, dtype=torch.bool)
+        first[1:] = found[1:] != found[:-1]
+        return Runs(bits[first].to(lane), found[first].to(lane))
 
 
-def _ordered(bits: Tensor, row: Minifloat) -> Tensor:
-    """Sign-extended patterns as integers that increase with the value, and back; -0 lies next below 0."""
-    return bits ^ ((bits >> (8 * bits.dtype.itemsize - 1)) & _magnitude(row))
+def _beginnings(fmt: Codebook, row: Minifloat) -> Iterator[int]:
+    """Sign-extended patterns, among them all at which a run begins."""
+    assert row.infinity is not None
+    steps = [_multiple(pattern) for pattern in book(fmt).steps.tolist()]
+    passed = {*steps, *((low + high) // 2 for low, high in pairwise(steps))}
+    cuts = {0, row.infinity, *(min(_cut(abs(number), row), row.infinity) for number in passed)}
+    for magnitude in {pattern + up for pattern in cuts for up in (0, 1)}:
+        yield from (magnitude, magnitude - (1 << (row.width - 1)))
 
 
-def _magnitude(row: Minifloat) -> int:
-    return (1 << (row.width - 1)) - 1
+def _multiple(pattern: int) -> int:
+    """The value of a float64 in units of 2**_UNIT; of Inf, which may lie beyond the ends, 2**1024."""
+    field = pattern >> float64.mantissa & 0x7FF
+    significand = (pattern & (1 << float64.mantissa) - 1) | (field > 0) << float64.mantissa
+    return (-significand if pattern < 0 else significand) << max(field, 1)
 
 
-def _infinity(row: Minifloat) -> int:
-    return ((1 << row.exponent) - 1) << row.mantissa
+def _cut(magnitude: int, row: Minifloat) -> int:
+    """The pattern of the row at or below so many units of 2**_UNIT, as if exponents had no end."""
+    above = max(magnitude.bit_length() - 1 + _UNIT - row.min_scale, 0)  # binades above the first
+    return (above << row.mantissa) + (magnitude >> above + row.min_scale - row.mantissa - _UNIT)
+
+
+@lru_cache(maxsize=32)
+def _cells(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> Cells | None:
+    """For rows of 32 bits; None where too many runs begin inside a cell."""
+    starts, _ = _runs(fmt, row, rounding, result)
+    with torch.inference_mode(False):
+        first = torch.arange(-1 << (_HALF - 1), 1 << (_HALF - 1), dtype=torch.int32, device="cpu") << _HALF
+        before, last = (torch.bucketize(end, starts, right=True, out_int32=True) - 1 for end in (first, first | 0xFFFF))
+        most = max(int((last - before).max()), 1)
+        if most > INSIDE:
+            return None
+        # Before the first run there is none: its start, which all have passed, stands for those.
+        return Cells(tuple(starts[(last - back).clamp(min=0)] for back in range(most)), last - most)
