@@ -28,6 +28,7 @@ from ..formats import Codebook, Minifloat, float64
 from .chunks import elementwise, reinterpret
 
 LEAST = 1 << 12  #: elements from which on tables, made once, are soon worth while
+OFTEN = 8  #: and so many times as many as the format has values
 CHUNK = 1 << 16  #: elements of a piece
 CHAIN = 40  #: runs of the longest chain of comparisons
 INSIDE = 8  #: runs that begin inside a cell
@@ -53,7 +54,7 @@ class Cells(NamedTuple):
 
 def serves(x: Tensor, fmt: Codebook, rounding: str) -> bool:
     """Whether the rounding has steps, and tables are worth while."""
-    worth = torch.compiler.is_compiling() or (type(x) is Tensor and x.numel() >= max(LEAST, len(fmt.values)))
+    worth = torch.compiler.is_compiling() or (type(x) is Tensor and x.numel() >= max(LEAST, OFTEN * len(fmt.values)))
     return worth and rounding != "stochastic"
 
 
