@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..boundary import broadcast_shape, check_device, check_floats
 from ..errors import ContractError, DTypeError, ShapeError
-from ..formats import Block, Codebook, parse
+from ..formats import Block, parse
 from ..mx.blocks import Blocks
 from . import contracts
 from .operands import placed_bias
@@ -178,8 +178,7 @@ def flat(x: Blocks | Tensor) -> Flat:
     """The operand, flat."""
     if isinstance(x, Tensor):
         return Flat(x, None, None, "", list(x.shape))
-    fmt = repr(x.fmt) if isinstance(x.fmt.element, Codebook) else str(x.fmt)  # a codebook's name may be any
-    return Flat(x.elements, x.scales, x.tensor_scale, fmt, list(x.shape))
+    return Flat(x.elements, x.scales, x.tensor_scale, str(x.fmt), list(x.shape))
 
 
 def operand(x: Flat) -> Blocks | Tensor:
