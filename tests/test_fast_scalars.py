@@ -237,12 +237,16 @@ def test_the_clipped_gradient_knows_both_ends(fmt: Scalar, inside: list[bool]) -
 @pytest.mark.parametrize(
     "fmt", [FixedPoint(8, 4), FixedPoint(16, 8), DMF(4, 3), Logarithmic(8), nf4, p3109(8, 3)], ids=str
 )
-def test_compiled_is_eager(fmt: Scalar) -> None:
-    x = edges(float32)[:1003].to(torch.int32).view(torch.float32)
-    codes = torch.compile(lambda t: refnum.encode(t, fmt), fullgraph=True)(x)
-    values = torch.compile(lambda t: refnum.quantize(t, fmt), fullgraph=True)(x)
-    assert torch.equal(codes, refnum.encode(x, fmt))
-    assert torch.equal(values.view(torch.int32), refnum.quantize(x, fmt).view(torch.int32))
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_compiled_is_the_definition(fmt: Scalar, dtype: torch.dtype) -> None:
+    torch._dynamo.reset()  # it compiles one function but so often
+    row = FLOAT_ROWS[dtype]
+    x = edges(row)[::7].to(SIGNED[row.width]).view(dtype)
+    codes, values = by_definition(x, fmt)
+    assert torch.equal(torch.compile(lambda t: refnum.encode(t, fmt), fullgraph=True)(x), codes)
+    if keeps(row, fmt):
+        got = torch.compile(lambda t: refnum.quantize(t, fmt), fullgraph=True)(x)
+        assert torch.equal(got.view(values.dtype), values)
 
 
 # ---- the definition against the oracle ----------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def reinterpret(x: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if x.device.type != "cpu" or not torch.compiler.is_compiling():
         return x.view(dtype)
-    return x.reshape(-1).view(torch.uint8).view(dtype).view(x.shape)
+    return x.contiguous().view(-1).view(torch.uint8).view(dtype).view(x.shape)
 
 
 def pieces(shape: torch.Size, limit: int) -> Iterator[tuple[int | slice, ...]]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..core.decode import decode
 from ..core.round import encode, rounded_floats
 from ..formats import Codebook, Logarithmic, Minifloat, Posit, Scalar, bfloat16, unit_scale
-from .chunks import elementwise
+from .chunks import elementwise, reinterpret
 
 LEAST = 1 << 12  #: elements from which on a table, made once, is soon worth while
 CHUNK = 1 << 17  #: elements of a piece
@@ -29,11 +29,13 @@ _EVEN = bfloat16.min_scale - bfloat16.mantissa + 1  #: log2 of the least bfloat1
 
 
 def serves(x: Tensor, fmt: Scalar, rounding: str) -> bool:
-    """Whether a table can be used, on eager CPU tensors, and is worth while."""
-    plain = not torch.compiler.is_compiling() and type(x) is Tensor and x.device.type == "cpu"
-    if not plain or x.numel() < LEAST or rounding == "stochastic":
+    """Whether a table can be used, on CPU tensors, and is worth while."""
+    if x.device.type != "cpu" or rounding == "stochastic":
         return False
-    return x.dtype.itemsize == 2 or (x.dtype == torch.float32 and decided(fmt))
+    if torch.compiler.is_compiling():  # where arithmetic is as fast for float32
+        return x.dtype.itemsize == 2
+    plain = type(x) is Tensor and x.numel() >= LEAST
+    return plain and (x.dtype.itemsize == 2 or (x.dtype == torch.float32 and decided(fmt)))
 
 
 def decided(fmt: Scalar) -> bool:
@@ -48,12 +50,12 @@ def decided(fmt: Scalar) -> bool:
 
 def codes(x: Tensor, row: Minifloat, fmt: Scalar, rounding: str, dtype: torch.dtype) -> Tensor:
     """Codes of values of a row, in an integer dtype that holds them."""
-    return _looked_up(x, row, _codes(fmt, row, rounding, dtype))
+    return _looked_up(x, row, code_table(fmt, row, rounding, dtype))
 
 
 def floats(x: Tensor, row: Minifloat, fmt: Scalar, rounding: str) -> Tensor:
     """Values of a row rounded to the format, in the dtype they came in, which holds them."""
-    return _looked_up(x, row, _floats(fmt, row, rounding)).view(x.dtype)
+    return reinterpret(_looked_up(x, row, float_table(fmt, row, rounding)), x.dtype)
 
 
 def upper_half(bits: Tensor, out: Tensor | None = None) -> Tensor:
@@ -67,7 +69,19 @@ def _looked_up(x: Tensor, row: Minifloat, table: Tensor) -> Tensor:
         index = upper_half(bits) if row.width == 32 else bits.to(torch.int32).bitwise_and_(0xFFFF)
         return table.index_select(0, index.reshape(-1)).reshape(bits.shape)
 
-    return elementwise(kernel, x.view(_INTEGER[row.width]), dtype=table.dtype, chunk=CHUNK)
+    return elementwise(kernel, reinterpret(x, _INTEGER[row.width]), dtype=table.dtype, chunk=CHUNK)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def code_table(fmt: Scalar, row: Minifloat, rounding: str, dtype: torch.dtype) -> Tensor:
+    """Codes of all halves; a constant of compiled code."""
+    return _codes(fmt, row, rounding, dtype)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def float_table(fmt: Scalar, row: Minifloat, rounding: str) -> Tensor:
+    """Rounded patterns of all halves; a constant of compiled code."""
+    return _floats(fmt, row, rounding)
 
 
 @lru_cache(maxsize=32)

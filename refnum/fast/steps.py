@@ -74,16 +74,15 @@ def _looked_up(x: Tensor, key: Key, dtype: torch.dtype) -> Tensor:
 
 
 def _kernel(bits: Tensor, key: Key, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    if torch.compiler.is_compiling():
-        links = chain(*key)
-        if links is not None:
-            return lambda piece: _chained(piece, links)
-    elif bits.device.type == "cpu" and bits.dtype == torch.int32:
-        cells, results = _cells(*key), _runs(*key).results.to(dtype)
-        if cells is not None:
-            return lambda piece: _compared(piece, cells, results)
+    links = chain(*key) if torch.compiler.is_compiling() else None
+    if links is not None:
+        return lambda piece: _chained(piece, links)
     starts, results = (table.to(bits.device) for table in runs(*key))
     results = results.to(dtype)
+    if bits.device.type == "cpu" and bits.dtype == torch.int32:
+        inside = cells(*key)
+        if inside is not None:
+            return lambda piece: _compared(piece, inside, results)
     return lambda piece: _searched(piece, starts, results)
 
 
@@ -94,11 +93,11 @@ def _chained(bits: Tensor, links: tuple[tuple[int, int], ...]) -> Tensor:
     return found
 
 
-def _compared(bits: Tensor, cells: Cells, results: Tensor) -> Tensor:
+def _compared(bits: Tensor, inside: Cells, results: Tensor) -> Tensor:
     flat = bits.reshape(-1)
     cell = torch.bitwise_right_shift(flat, _HALF).add_(1 << (_HALF - 1))
-    place = cells.places.index_select(0, cell)
-    for starts in cells.starts:
+    place = inside.places.index_select(0, cell)
+    for starts in inside.starts:
         place.add_(flat >= starts.index_select(0, cell))
     return results.index_select(0, place).reshape(bits.shape)
 
@@ -122,6 +121,12 @@ def chain(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> tuple[tu
     """Starts and results of few runs, as integers; constants of compiled code."""
     starts, results = _runs(fmt, row, rounding, result)
     return tuple(zip(starts.tolist(), results.tolist(), strict=True)) if len(starts) <= CHAIN else None
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def cells(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> Cells | None:
+    """The cells; constants of compiled code."""
+    return _cells(fmt, row, rounding, result)
 
 
 @lru_cache(maxsize=64)
