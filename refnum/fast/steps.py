@@ -6,9 +6,9 @@ S2. A run begins with a part of the line, or where a value passes a value of the
     it. So it begins at one of two patterns next to each other: the one that such a value is cut to, and the next.
 S3. What these patterns become the waist says. No floating-point number is computed.
 
-Which run has begun a search tells. For float32 there is something faster: the upper half of a pattern picks a cell of
-the line, and comparisons with the few beginnings inside decide, mostly with one. In compiled code a chain of
-comparisons has no look-up at all, if it is short.
+Which run has begun a search tells. For float32 on the CPU there is something faster: the upper half of a pattern picks
+a cell of the line, and comparisons with the few beginnings inside decide, mostly with one. In compiled code few runs
+are a chain of comparisons, which looks nothing up.
 """
 
 from __future__ import annotations
