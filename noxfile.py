@@ -27,7 +27,7 @@ SLOW = (
     *("tests/test_functions.py", "tests/test_cli_standard.py", "tests/test_cuda_build.py"),
     *("tests/test_lab_search.py", "tests/test_lab_golden.py", "tests/test_mx_families.py"),
     *("tests/test_formats_codebooks.py", "tests/test_formats_p3109.py", "tests/test_fast_scalars.py"),
-    "tests/test_nn_attention.py",
+    *("tests/test_nn_attention.py", "tests/test_mx_dequantizer_fast.py"),
 )
 BROWSERS = ("chromium", "chromium-headless-shell", "google-chrome")  # any that draws pages without a screen
 SIMULATORS = {"icarus": "iverilog", "verilator": "verilator"}  # and their programs

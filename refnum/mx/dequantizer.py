@@ -136,7 +136,7 @@ def _by_integers(blocks: Blocks) -> Tensor:
     return reinterpret(patterns, torch.float32)
 
 
-# ---- and by table ---------------------------------------------------------------------------------
+# ---- and by table --------------------------------------------------------------------------------
 
 
 def _serves(blocks: Blocks, dtype: torch.dtype) -> bool:
