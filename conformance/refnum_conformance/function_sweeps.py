@@ -210,7 +210,7 @@ def _ready() -> tuple[bool, str]:
 
 
 SOURCES = (
-    *("formats.py", "boundary.py", "core/*.py", "fast/*.py", "reals/*.py", "functions/*.py"),
+    *("formats/*.py", "boundary.py", "core/*.py", "fast/*.py", "reals/*.py", "functions/*.py"),
     *("posit/_functions.py", "posit/_patterns.py", "posit/arithmetic.py"),
     *("posit/elementary.py", "posit/powers.py", "posit/trigonometry.py"),
 )

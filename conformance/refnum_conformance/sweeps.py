@@ -203,7 +203,7 @@ PEERS = {
         softposit.compiled,
         lambda: softposit.available()[1],
         (
-            *("formats.py", "boundary.py", "codec.py", "core/*.py", "fast/chunks.py"),
+            *("formats/*.py", "boundary.py", "codec.py", "core/*.py", "fast/chunks.py"),
             *("posit/_patterns.py", "posit/arithmetic.py"),
         ),
         (
@@ -216,7 +216,7 @@ PEERS = {
         "ml_dtypes",
         ml_dtypes.available,
         lambda: f"{ml_dtypes.available()[1]}, numpy {np.__version__}",
-        ("formats.py", "boundary.py", "codec.py", "core/*.py", "fast/chunks.py", "fast/halves.py"),
+        ("formats/*.py", "boundary.py", "codec.py", "core/*.py", "fast/chunks.py", "fast/halves.py"),
         tuple(
             MinifloatSweep(fmt, dtype)
             for dtype in ("bfloat16", "float32")
