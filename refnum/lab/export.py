@@ -84,7 +84,7 @@ def golden(
         that of the largest value, in all combinations; so there are blocks of zeros, and of the least integers.
     nan : bool
         Whether cases come with NaN or Inf in an operand or a result; else they are left out.
-    **options
+    options : optional
         Of the operation: dtype, rounding, profile, scale, contract, to, m, n as in ``refnum gen``. Of a dot product
         ``k``, its values, or blocks, 4; ``to``, the format of the result, by default that of the operands, and float32
         for blocks; and ``rounding``.
