@@ -248,8 +248,12 @@ def codes_of(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Te
 def rounded(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Tensor:
     """Floating-point values rounded to the format, in their dtype."""
     x, row = x.resolve_neg(), FLOAT_ROWS[x.dtype]
+    if x.dtype.itemsize == 2 and halves.serves(x, fmt, rounding):
+        return halves.floats(x, row, fmt, rounding)
     if rounding == "nearest_even" and isinstance(fmt, Posit) and (wide := magic.lane(fmt, row)):
         return magic.quantize(x, fmt, row, wide)
+    if isinstance(fmt, FixedPoint) and integers.rounds(x, fmt, row, rounding):
+        return integers.rounded(x, fmt, rounding)
     if halves.serves(x, fmt, rounding):
         return halves.floats(x, row, fmt, rounding)
     if isinstance(fmt, Codebook) and steps.serves(x, fmt, rounding):

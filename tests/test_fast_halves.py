@@ -153,7 +153,7 @@ def test_bits_are_the_same_on_either_side_of_the_limit(fmt: Format, dtype: torch
         assert torch.equal(long[0], short[0])
         assert long[0].dtype == container(fmt)
         assert torch.equal(long[1].view(SIGNED[dtype.itemsize * 8]), short[1].view(SIGNED[dtype.itemsize * 8]))
-    magic = isinstance(fmt, Posit)  # which quantize to nearest even goes by
+    magic = isinstance(fmt, Posit) and dtype == torch.float32  # which quantize to nearest even goes by
     served = dtype != torch.float64
     assert gone == Counter(codes=len(ROUNDINGS) * served, floats=(len(ROUNDINGS) - magic) * served)
 
