@@ -42,6 +42,7 @@ from refnum.formats import (
     takum,
     tf32,
 )
+from refnum.testing import cases
 
 ROUNDINGS = tuple(rule for rule in RULES if rule != "stochastic")
 INTEGERS: tuple[FixedPoint, ...] = (
@@ -209,6 +210,22 @@ def test_tensors_of_every_kind(fmt: Scalar, dtype: torch.dtype, flush: bool) -> 
                 assert torch.equal(refnum.quantize(x, fmt).contiguous().view(values.dtype), values)
     finally:
         torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize("rounding", integers.INTEGERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_floats_become_fixed_point(dtype: torch.dtype, rounding: str) -> None:
+    row, bits = FLOAT_ROWS[dtype], SIGNED[8 * dtype.itemsize]
+    formats = [FixedPoint(8, 4), FixedPoint(5, 5, signed=False), FixedPoint(6, 4, symmetric=True), FixedPoint(24, 20)]
+    for fmt in (*formats, FixedPoint(4, 126), FixedPoint(2, 0)):
+        x = torch.cat([cases.floats(fmt, kind, dtype, count=500) for kind in cases.KINDS])
+        assert integers.rounds(x, fmt, row, rounding)
+        want = rounded_floats(x.view(bits), row, fmt, rounding).to(bits)
+        assert torch.equal(integers.rounded(x, fmt, rounding).view(bits), want), fmt
+    x = torch.ones(3, dtype=dtype)
+    assert not integers.rounds(x, FixedPoint(8, -1), row, rounding)
+    assert not integers.rounds(x, FixedPoint(8, 4, overflow="wrap"), row, rounding)
+    assert not integers.rounds(x, FixedPoint(8, 4), row, "stochastic")
 
 
 def test_int32_saturates_at_its_largest() -> None:
