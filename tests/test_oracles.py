@@ -17,7 +17,8 @@ from refnum_conformance.oracles import minifloat, posit, posit_literal, posit_st
 from refnum_conformance.oracles.reals import Dyadic, OracleError, Quotient, Root
 
 ROUNDINGS = tuple(posit_literal.RULES)
-EVERY_FIFTH = 5  #: of the golden vectors here; the conformance run takes all
+EVERY_FIFTH = 5  #: of the golden vectors here, and no matrices of so many results; the conformance run takes all
+MANY = 500
 
 
 def _pattern(x: int, n: int) -> int:
@@ -58,7 +59,7 @@ GOLDEN = list(vectors.golden())
 def test_golden_vectors_are_reproduced_by_both_roundings(row: str) -> None:
     # posit.rounded and minifloat.encode round twice and raise OracleError unless both agree.
     wrong = []
-    for g in (g for g in GOLDEN if g.row == row):
+    for g in (g for g in GOLDEN if g.row == row and (g.want.ndim == 1 or g.want.size < MANY)):
         columns = [operand[::EVERY_FIFTH].tolist() for operand in g.operands]
         op = BY_NAME[row]
         for case, want in zip(zip(*columns, strict=True), g.want[::EVERY_FIFTH].tolist(), strict=True):
