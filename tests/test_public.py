@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import refnum
-from refnum import Quire, functions, lab, mx, nn, posit, testing
+from refnum import Quire, formats, functions, lab, mx, nn, posit, testing
 
 #: Others' checks call these, so they stay.
 NAMES = """
@@ -172,6 +172,14 @@ def test_every_name_is_there_and_only_those(module: object) -> None:
 def test_a_name_is_the_thing_in_its_room() -> None:
     for name, home in refnum._HOMES.items():
         assert getattr(refnum, name) is getattr(importlib.import_module(f"refnum.{home}"), name)
+
+
+def test_a_row_is_one_object_however_many_of_its_family_are_made() -> None:
+    takum8, k8p3se = refnum.takum8, formats.p3109_k8p3se
+    formats.takum.cache_clear()
+    formats.p3109.cache_clear()
+    assert formats.takum8 is takum8
+    assert formats.p3109_k8p3se is k8p3se
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 
 from .blocks import Block
 from .codebooks import Codebook
@@ -59,12 +59,12 @@ FLOATING: Mapping[str, Format] = {
         *("e8m0", "float16", "bfloat16", "tf32", "float32", "float64"),
     )
 }
-#: codebooks are made when they are asked for, since some have many values
+#: codebooks are made when they are asked for, since some have many values, and kept: a row is one object
 CODEBOOKS: Mapping[str, Callable[[], Codebook]] = {
     "nf4": lambda: nf4,
-    "takum8": partial(takum, 8),
-    "takum16": partial(takum, 16),
-    **{p3109_name(*row): partial(p3109, *row[:2], signed=row[2], extended=row[3]) for row in LISTED},
+    "takum8": cache(partial(takum, 8)),
+    "takum16": cache(partial(takum, 16)),
+    **{p3109_name(*row): cache(partial(p3109, *row[:2], signed=row[2], extended=row[3])) for row in LISTED},
 }
 BLOCKS: Mapping[str, Block] = {
     row: globals()[row] for row in ("mxfp4", "mxfp6_e2m3", "mxfp6_e3m2", "mxfp8_e4m3", "mxfp8_e5m2", "mxint8", "nvfp4")
