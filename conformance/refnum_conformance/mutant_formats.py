@@ -1,17 +1,17 @@
 """What the waist promises of formats that are no floating-point ones: each code is its number, and is rounded to.
 
-Operands have one limb, two or three, and lie around the values of the format, half-way between them, and far beyond.
+Operands have one limb or more, and lie around the values of the format, half-way between them, and far beyond.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
 from math import isqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 from .mutant_waist import COUNT, LIMB, ZERO, Core, Promise, Value, Values, as_exact, as_tensor, seen_as, seen_of
 from .oracles import codebooks, lab
@@ -42,43 +42,74 @@ LOGS = tuple(
 FORMATS: tuple[Scalar, ...] = (*FIXED, *DMFS, *LOGS)
 RECORDS = {Fixed: "FixedPoint", Dmf: "DMF", Log: "Logarithmic"}
 
-#: in quarters: without 0, with 0, with gaps of all lengths, permuted codes, and special ones
-TABLES = (
-    ((-4, 0, 4), (0, 1, 2), {}),
-    ((-5, -1, 3), (2, 0, 1), {"nan": 3}),
-    ((1, 2, 3, 1 << 40), (3, 1, 2, 0), {}),
-    ((-(1 << 50), -7, 0, 1, 2, 6, 1 << 30), (8, 6, 0, 1, 3, 5, 9), {"nan": 7, "inf": 2, "-inf": 4}),
-    ((3,), (1,), {}),
+#: zeros of both signs, with exponents that say nothing
+ZEROS = [ZERO, Value(True, 0, -1000), *(Value(False, 0, exponent) for exponent in (0, 500, 2000))]
+
+
+class Book(NamedTuple):
+    """A table: its values between the steps beyond the ends, in units of 2**unit."""
+
+    steps: tuple[int, ...]
+    codes: tuple[int, ...]
+    specials: Mapping[str, int] = {}
+    unit: int = 0
+
+
+ALL_SPECIAL = {"nan": 7, "inf": 2, "-inf": 4}
+LONG = (1 << 53) - 1  #: as many bits as a float64 has
+LARGEST = LONG << 971  #: what lies beyond may be Inf, which counts 2**1024
+#: without 0, with 0, with gaps of all lengths, permuted codes, and special ones
+BOOKS = (
+    Book((-7, -4, 0, 4, 9), (0, 1, 2), unit=-2),
+    Book((-8, -5, -1, 3, 8), (2, 0, 1), {"nan": 3}, -2),
+    Book((-2, 1, 2, 3, 1 << 40, (1 << 40) + 5), (3, 1, 2, 0), unit=-2),
+    Book((-(1 << 50) - 3, -(1 << 50), -7, 0, 1, 2, 6, 1 << 30, 1 << 31), (8, 6, 0, 1, 3, 5, 9), ALL_SPECIAL, -2),
+    Book((0, 3, 8), (1,), unit=-2),
+    # float64s next to each other, and the least of them
+    Book((-LONG, 1 - LONG, LONG - 1, LONG, LONG + 1), (3, 0, 1), ALL_SPECIAL, -3),
+    Book((-2, 0, 1, 3, 4), (3, 0, 1), {}, -1074),
+    # Two neighbours fill their limbs but for 17 bits, so that 16 bits behind them need one more limb: the upper one
+    # does, the lower one, their difference.
+    Book((1 << 43, (1 << 43) + 1, (1 << 44) + (1 << 40), (1 << 44) + (1 << 41)), (3, 0), ALL_SPECIAL, -7),
+    Book((-(1 << 44) - (1 << 41), -(1 << 44) - (1 << 40), -(1 << 43) - 1, -(1 << 43)), (0, 3), ALL_SPECIAL, 7),
+    Book((-(1 << 43) - 2, -(1 << 43) - 1, (1 << 43) + (1 << 40), (1 << 43) + (1 << 41)), (0, 3), ALL_SPECIAL, -9),
+    # So do a value and what lies beyond it, at either end, or two values.
+    Book((-2, -1, 1, LONG << 54), (3, 0), ALL_SPECIAL, -300),
+    Book((-LONG << 54, -1, 2, 4), (0, 3), ALL_SPECIAL, 100),
+    Book((-4, -3, LONG << 54, LONG << 55), (0, 3), ALL_SPECIAL, -30),
+    # 2**1024 and 2**-12 do.
+    Book((-1 << 1036, -LARGEST << 12, 1, 1 << 1036), (0, 3), {"inf": 2, "-inf": 4}, -12),
+    Book((-1 << 1036, -1, LARGEST << 12, 1 << 1036), (0, 3), {"nan": 2}, -12),
 )
 
 
 def promises() -> Iterator[Promise]:
     """All of them."""
-    for some in (_numbers, _tables):
+    for some in (numbers, exponents, tables):
         yield from some(random.Random(some.__name__))
 
 
 # By formulas ---------------------------------------------------------------------------------------------------------
 
 
-def _numbers(rng: random.Random) -> Iterator[Promise]:
+def numbers(rng: random.Random) -> Iterator[Promise]:
+    """Of fixed point, minifloats without a hidden bit and logarithms."""
     for fmt in FORMATS:
         codes = [0, 1, (1 << fmt.width) - 1, 1 << (fmt.width - 1), (1 << (fmt.width - 1)) - 1]
         codes += [rng.getrandbits(fmt.width) for _ in range(COUNT)]
         wide = [code + (rng.randrange(-9, 9) << fmt.width) for code in codes]  # only the low bits are read
-        numbers = [fmt.decode(code) for code in codes]
-        yield Promise(f"decode {fmt}", _decoded, (wide, fmt), [_as_seen(x) for x in numbers])
-        again = [_low(fmt.encode(x), fmt) for x in numbers]
-        yield Promise(f"recode {fmt}", _recoded, (wide, fmt), again)
+        meant = [fmt.decode(code) for code in codes]
+        yield Promise(f"decode {fmt}", _decoded, (wide, fmt), ([_as_seen(x) for x in meant], True))
+        yield Promise(f"recode {fmt}", _recoded, (wide, fmt), [fmt.encode(x) for x in meant])
         for rounding, limbs in itertools.product(RULES, (1, 2, 3)):
-            values = [ZERO, *(_near(rng, fmt, rng.choice(codes), LIMB * limbs) for _ in range(60))]
+            values = [*ZEROS, *(_near(rng, fmt, rng.choice(codes), LIMB * limbs) for _ in range(60))]
             bits = [rng.choice([0, 0xFFFF, 0x7FFF, 0x8000, rng.getrandbits(40), *_last_up(v, fmt)]) for v in values]
             sides = zip(values, bits, strict=True)
-            want = [_low(fmt.encode((v.negative, _size(v)), rounding, r), fmt) for v, r in sides]
+            want = [fmt.encode((v.negative, _size(v)), rounding, r) for v, r in sides]
             name = f"encode {limbs} limbs in {fmt}, {rounding}"
             yield Promise(name, _encoded, (values, limbs, fmt, rounding, bits), want)
         for kind, special in (("NAN", Special.NAN), ("INFINITE", Special.INF)):
-            ends = [_low(fmt.encode((negative, special)), fmt) for negative in (False, True)]
+            ends = [fmt.encode((negative, special)) for negative in (False, True)]
             yield Promise(f"encode {kind} in {fmt}", _encoded_kind, (kind, fmt), ends)
 
 
@@ -86,8 +117,9 @@ def _near(rng: random.Random, fmt: Scalar, code: int, bits: int) -> Value:
     """A code's value or nearly so, half a unit more or less; or something far too large or too small."""
     negative, a = rng.random() < 0.5, fmt.decode(code)[1]
     assert isinstance(a, Dyadic)
-    if rng.random() < 0.2:
-        far = rng.choice([-300, -70, 61, 62, 63, 64, 100, 122, 123, 124, 125, 190, 2000])
+    wraps = isinstance(fmt, Fixed) and fmt.overflow == "wrap"  # then low bits of large numbers are read
+    if rng.random() < (0.6 if wraps else 0.2):
+        far = rng.choice([-300, -70, 2000, rng.randrange(LIMB - 4, LIMB * (2 + wraps)), rng.randrange(40, bits + 40)])
         return Value(negative, 1 << (bits - 1) | rng.getrandbits(bits), far)
     if isinstance(fmt, Log) and bits <= 2 * LIMB and rng.random() < 0.5:  # the core has the roots in two limbs
         return Value(negative, _root_of_two(rng, bits) + rng.choice([-1, 0, 1, 2, 3]), a.e)
@@ -107,10 +139,11 @@ def _roots_of_two() -> list[int]:
 
 
 def _root_of_two(rng: random.Random, bits: int) -> int:
-    """2**(j / 2**16) in so many bits, rounded down, for any j, or for half of all."""
-    power = 1 << 400  # times a root at least, so that a little less lies in the same binade
-    for root in _roots_of_two()[: rng.choice([1, 16])]:
-        if root == _roots_of_two()[0] or rng.random() < 0.5:
+    """2**(j / 2**16) in so many bits, rounded down, for j of one bit, of all bits, or any."""
+    j = rng.choice([1 << 15, 1, 0xFFFF, 1 + rng.randrange(0xFFFF)])
+    power = 1 << 400
+    for place, root in enumerate(_roots_of_two()):
+        if j >> (15 - place) & 1:
             power = power * root >> 400
     return power >> (401 - bits)
 
@@ -127,10 +160,6 @@ def _size(x: Value) -> Dyadic:
     return Dyadic(x.significand, x.unit)
 
 
-def _low(code: int, fmt: Scalar) -> int:
-    return code & ((1 << fmt.width) - 1)
-
-
 def _as_seen(x: lab.Number) -> Any:
     negative, a = x
     assert isinstance(a, Dyadic)
@@ -143,65 +172,107 @@ def _record(core: Core, fmt: Scalar) -> Any:
 
 
 def _decoded(core: Core, codes: Sequence[int], fmt: Scalar) -> Any:
-    return seen_of(core["decode"].decode(as_tensor(codes), _record(core, fmt)), LIMB)
+    """What is seen of the numbers, and whether zeros lie far below all others."""
+    x = core["decode"].decode(as_tensor(codes), _record(core, fmt))
+    zeros = x.exponent[x.significand[0] == 0]
+    return seen_of(x, LIMB), bool((zeros < fmt.span[0] - 700).all())
 
 
 def _recoded(core: Core, codes: Sequence[int], fmt: Scalar) -> Any:
     record = _record(core, fmt)
-    found = core["round"].encode(core["decode"].decode(as_tensor(codes), record), record)
-    return [_low(code, fmt) for code in found.tolist()]
+    return core["round"].encode(core["decode"].decode(as_tensor(codes), record), record).tolist()
 
 
 def _encoded(core: Core, values: Values, limbs: int, fmt: Scalar, rounding: str, bits: list[int]) -> Any:
     x = as_exact(core, values, LIMB * limbs)
-    found = core["round"].encode(x, _record(core, fmt), rounding, as_tensor(bits))
-    return [_low(code, fmt) for code in found.tolist()]
+    return core["round"].encode(x, _record(core, fmt), rounding, as_tensor(bits)).tolist()
 
 
 def _encoded_kind(core: Core, kind: str, fmt: Scalar) -> Any:
     ones = as_exact(core, [Value(False, 1, 0), Value(True, 1, 0)])
     ones = ones._replace(kind=ones.kind | getattr(core["decode"], kind))
-    return [_low(code, fmt) for code in core["round"].encode(ones, _record(core, fmt)).tolist()]
+    return core["round"].encode(ones, _record(core, fmt)).tolist()
+
+
+# Powers of two -------------------------------------------------------------------------------------------------------
+
+
+def exponents(rng: random.Random) -> Iterator[Promise]:
+    """Of scales."""
+    for width in (2, 5, 8):
+        half = 1 << (width - 1)
+        powers = [-half, half - 1, *(rng.randrange(-half, half) for _ in range(COUNT))]
+        codes = [power + (rng.randrange(-9, 9) << width) for power in powers]
+        yield Promise(f"decode powers of {width} bits", _powers, (codes, width), [seen_as(1, t, LIMB) for t in powers])
+
+
+def _powers(core: Core, codes: list[int], width: int) -> Any:
+    return seen_of(core["decode"].decode(as_tensor(codes), core["decode"].Exponent(width)), LIMB)
 
 
 # By tables -----------------------------------------------------------------------------------------------------------
 
 
-def _tables(rng: random.Random) -> Iterator[Promise]:
-    for quarters, codes, specials in TABLES:
-        steps = (quarters[0] - 3, *quarters, quarters[-1] + 5)
-        values = tuple(Fraction(q, 4) for q in steps)
+def tables(rng: random.Random, books: Sequence[Book] = BOOKS) -> Iterator[Promise]:
+    """Of codebooks."""
+    for number, book in enumerate(books):
+        yield _meanings(rng, number, book)
         for overflow in ("saturate", "inf", "nan"):
-            if overflow != "saturate" and overflow not in specials:
+            if overflow != "saturate" and overflow not in book.specials:
                 continue
-            table = Table(values[1:-1], codes, (values[0], values[-1]), specials, overflow)
-            for rounding, limbs in itertools.product(RULES, (1, 2, 3)):
-                operands = [ZERO, *(_between(rng, steps, LIMB * limbs) for _ in range(60))]
-                bits = [rng.choice([0, 0xFFFF, 0x7FFF, 0x8000, rng.getrandbits(40)]) for _ in operands]
+            table = _table(book, overflow)
+            steps = (table.beyond[0], *table.values, table.beyond[1])
+            most = max(map(int.bit_length, book.steps)) // LIMB + 2
+            for rounding, limbs in itertools.product(RULES, (1, 2, 3) if most <= 3 else (most,)):
+                pairs = [*((zero, 0) for zero in ZEROS), *(_between(rng, steps, LIMB * limbs) for _ in range(60))]
+                operands, turns = zip(*pairs, strict=True)
+                bits = [rng.choice([0, 0xFFFF, rng.getrandbits(40), *_about(turn)]) for turn in turns]
                 sides = zip(operands, bits, strict=True)
                 want = [codebooks.encode(_fraction(v), table, rounding, r) for v, r in sides]
-                name = f"encode {limbs} limbs in {quarters}, {overflow}, {rounding}"
+                name = f"encode {limbs} limbs in table {number}, {overflow}, {rounding}"
                 yield Promise(name, _tabled, (operands, limbs, table, rounding, bits), want)
             for kind, words in (("NAN", ("nan", "nan")), ("INFINITE", ("inf", "-inf"))):
                 want = [codebooks.encode(word, table) for word in words]
-                yield Promise(f"encode {kind} in {quarters}, {overflow}", _tabled_kind, (kind, table), want)
+                yield Promise(f"encode {kind} in table {number}, {overflow}", _tabled_kind, (kind, table), want)
 
 
-def _between(rng: random.Random, steps: Sequence[int], bits: int) -> Value:
-    """A number in sixteenths of the way between two values, or nearly so; or far away."""
+def _table(book: Book, overflow: str) -> Table:
+    first, *values, last = (step * Fraction(2) ** book.unit for step in book.steps)
+    return Table(tuple(values), book.codes, (first, last), book.specials, overflow)
+
+
+def _meanings(rng: random.Random, number: int, book: Book) -> Promise:
+    """All codes, with anything above their bits. What has no code of its own is NaN."""
+    kinds = {"nan": (-1, None), "inf": (1, 0), "-inf": (1, -1)}
+    values = {code: (0, seen_as(m, book.unit, LIMB)) for code, m in zip(book.codes, book.steps[1:-1], strict=True)}
+    known = {**values, **{code: kinds[name] for name, code in book.specials.items()}}
+    width = max(1, *(code.bit_length() for code in known))
+    codes = [code + (rng.randrange(-9, 9) << width) for code in range(1 << width)]
+    want = [known.get(code, kinds["nan"]) for code in range(1 << width)]
+    return Promise(f"decode table {number}", _meant, (codes, book), want)
+
+
+def _between(rng: random.Random, steps: Sequence[Fraction], bits: int) -> tuple[Value, int]:
+    """A number between two values, or nearly so, or far away; and how many 2**16ths of the way it has gone, if less."""
     if rng.random() < 0.1:
-        return Value(
-            rng.random() < 0.5, 1 << (bits - 1) | rng.getrandbits(bits), rng.choice([-300, 45, 70, 1100, 2000])
-        )
-    at = rng.randrange(len(steps) - 1)
-    units = 16 * steps[at] + rng.randrange(17) * (steps[at + 1] - steps[at])
-    if not units:
-        return ZERO
-    m = abs(units)
-    spare = bits - m.bit_length()
-    tail = rng.choice([0, 0, 1, (1 << spare) - 1]) if spare > 0 else 0
-    m = m - 1 if tail == (1 << max(spare, 0)) - 1 and m > 1 and rng.random() < 0.5 else m
-    return Value(units < 0, m << max(spare, 0) | tail, m.bit_length() - 1 - 6)
+        far = rng.choice([-300, 45, 70, 1100, 2000])
+        return Value(rng.random() < 0.5, 1 << (bits - 1) | rng.getrandbits(bits), far), 0
+    low, high = rng.choice(list(itertools.pairwise(steps)))
+    parts = rng.choice([0, 1 << 15, 1 << 16, rng.randrange(1 << 16), (1 << 16) - 1 - 2 * rng.randrange(9)])
+    upwards = low >= 0 or (high > 0 and rng.random() < 0.5)  # away from 0
+    start, end = (low, high) if upwards else (high, low)
+    x = start + (end - start) * Fraction(parts, 1 << 16)
+    if not x:
+        return ZERO, parts
+    m, exponent = abs(x.numerator), x.numerator.bit_length() - x.denominator.bit_length()
+    m = m << max(bits - m.bit_length(), 0) >> max(m.bit_length() - bits, 0)
+    m += rng.choice([0, 1, -1, 1 << max(bits - 53, 0), -1 << max(bits - 53, 0)])
+    exponent += m.bit_length() - bits
+    return Value(x < 0, m >> (m.bit_length() > bits), exponent), parts
+
+
+def _about(turn: int) -> tuple[int, int]:
+    return max(turn - 1, 0) & 0xFFFF, turn & 0xFFFF
 
 
 def _fraction(x: Value) -> Fraction:
@@ -209,8 +280,18 @@ def _fraction(x: Value) -> Fraction:
 
 
 def _codebook(core: Core, table: Table) -> Any:
-    values, beyond = (tuple(map(float, numbers)) for numbers in (table.values, table.beyond))
+    values = tuple(map(float, table.values))
+    finite = max(map(abs, table.beyond)) <= LARGEST  # Inf is where the last steps lead by themselves
+    beyond = tuple(map(float, table.beyond)) if finite else None
     return core["decode"].Codebook(values, table.codes, dict(table.specials), table.overflow, beyond)
+
+
+def _meant(core: Core, codes: Sequence[int], book: Book) -> Any:
+    """Of each code its kind, and what is seen of a number, or the sign of Inf."""
+    table = _table(book, "saturate")
+    x = core["decode"].decode(as_tensor(codes), _codebook(core, table))
+    rows = zip(x.kind.tolist(), x.sign.tolist(), seen_of(x, LIMB), strict=True)
+    return [(kind, {0: seen, 1: sign}.get(kind)) for kind, sign, seen in rows]
 
 
 def _tabled(core: Core, values: Values, limbs: int, table: Table, rounding: str, bits: list[int]) -> Any:

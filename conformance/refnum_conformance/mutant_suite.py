@@ -161,7 +161,7 @@ def suite(size: int = 240) -> list[AnyCheck]:
         *(_check("long runs", *row) for row in _special(size)),
     ]
     first = {(check.op.name, describe(check.options), check.rounding): check for check in reversed((*every, *more))}
-    functions = {promise.name.split()[0]: promise for promise in reversed(kept)}
+    functions = {promise.name.split(",")[0]: promise for promise in reversed(kept)}
     watched: tuple[Check | Promise, ...] = (*functions.values(), *first.values())
     return [*every, *kept, *more, *map(Defined, watched)]
 

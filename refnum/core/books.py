@@ -14,6 +14,7 @@ from torch import Tensor
 from ..formats import Codebook
 
 SIGN = (1 << 63) - 1  #: all bits but a float64's sign
+LEAST = 1074  #: the least float64 is 2**-LEAST
 
 
 class Book(NamedTuple):
@@ -63,27 +64,29 @@ def _table(values: list[int]) -> Tensor:
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def gap_bits(fmt: Codebook) -> int:
-    """Bits of the longest difference of neighbours, in units in which both are integers."""
-    return _gap_bits(fmt)
+def neighbour_bits(fmt: Codebook) -> int:
+    """The most bits that two neighbours and their difference take, in the largest unit of which both are multiples."""
+    return _neighbour_bits(fmt)
 
 
 @lru_cache(maxsize=64)
-def _gap_bits(fmt: Codebook) -> int:
+def _neighbour_bits(fmt: Codebook) -> int:
     assert fmt.beyond is not None
-    ratios = [_ratio(value) for value in (fmt.beyond[0], *fmt.values, fmt.beyond[1])]
-    return max(_span(low, high) for low, high in pairwise(ratios))
+    multiples = map(_multiple, (fmt.beyond[0], *fmt.values, fmt.beyond[1]))
+    return max(_length(abs(low) | abs(high) | (high - low)) for low, high in pairwise(multiples))
 
 
-def _ratio(value: float) -> tuple[int, int]:
-    """Numerator and denominator; Inf, which may lie beyond the ends, counts 2**1024, as its pattern does."""
-    return (int(math.copysign(1, value)) << 1024, 1) if math.isinf(value) else value.as_integer_ratio()
+def _multiple(value: float) -> int:
+    """A float64 in units of the least one; Inf, which may lie beyond the ends, counts 2**1024, as its pattern does."""
+    if math.isinf(value):
+        return int(math.copysign(1, value)) << (1024 + LEAST)
+    numerator, denominator = value.as_integer_ratio()
+    return numerator * ((1 << LEAST) // denominator)  # which is a power of two
 
 
-def _span(low: tuple[int, int], high: tuple[int, int]) -> int:
-    (a, b), (c, d) = low, high
-    unit = max(b, d)  # denominators are powers of two
-    return (c * (unit // d) - a * (unit // b)).bit_length()
+def _length(x: int) -> int:
+    """Bits from the first one to the last one."""
+    return (x // (x & -x)).bit_length()
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]

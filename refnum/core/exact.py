@@ -100,7 +100,7 @@ def shift_right_jam(x: Limbs, count: Tensor) -> Limbs:
 
 
 def shift_left(x: Limbs, count: Tensor) -> Limbs:
-    """x << count for 0 <= count <= 62, where nothing falls out of the first limb."""
+    """x << count for 0 <= count <= 62. What leaves the first of several limbs is lost; from an only one nothing may."""
     shifted = [x[-1] << count if len(x) == 1 else (x[-1] << count) & MASK]
     for limb, below in zip(reversed(x[:-1]), reversed(x[1:]), strict=True):
         shifted.append(((limb << count) & MASK) | (below >> (LIMB - count)))

@@ -13,9 +13,22 @@ import torch
 from torch import Tensor
 
 from ..formats import DMF, Codebook, Element, FixedPoint, Logarithmic, Minifloat, Posit, Scalar, float64
-from .books import book, gap_bits, ordered, roots_of_two
+from .books import book, neighbour_bits, ordered, roots_of_two
 from .decode import FAR_BELOW, HIDDEN, LIMB, Exact, Limbs, decode_minifloat, nonzero
-from .exact import MASK, add, dropped, narrow, negate, nonzero_limbs, select, select_exact, shift_right_jam, sticky
+from .exact import (
+    MASK,
+    add,
+    dropped,
+    narrow,
+    negate,
+    nonzero_limbs,
+    select,
+    select_exact,
+    shift_left,
+    shift_right_jam,
+    sticky,
+    widen,
+)
 
 ONE_WORD = 47  #: posits up to this width are cut from one 64-bit string, with at least 16 tail bits and a sticky one
 
@@ -127,25 +140,17 @@ def _pack_fixed(x: Exact, fmt: FixedPoint) -> Wide:
     # A value of 2**62 units or more gets a head of about 2**61, which is beyond every format as well.
     if fmt.overflow == "saturate":
         return pack_integer(x)
-    # Of such a value wrapping needs the low bits. A first limb of multiples of 2**34 has none: where more than two
-    # limbs are left, the next ones take its place.
-    for _ in x.significand[2:]:
-        past = (LIMB + 33 - x.exponent) >> 63
-        limbs = zip(x.significand, (*x.significand[1:], torch.zeros_like(past)), strict=True)
-        x = x._replace(
-            significand=tuple(select(past, n, limb) for limb, n in limbs), exponent=x.exponent - (past & LIMB)
-        )
-    # The value is moved up, past the point of the first limb.
-    wide = pack_integer(x)
-    first, second = narrow(x.significand, 2)
+    # Of such a value wrapping needs the low bits: it moves up until the point lies behind the first limb, and what
+    # leaves that limb is lost. The point never lies further down.
     up = (x.exponent - (LIMB - 1)).clamp(min=0)
-    whole = (LIMB - 1 - up) >> 63  # the second limb lies before the point as a whole
-    moved = select(whole, second << (up - LIMB).clamp(0, 63), second >> (LIMB - up).clamp(min=0))
-    head = (first << up.clamp(max=63)) + moved
-    tail = (second << up.clamp(max=63)) & MASK & ~whole
-    far = (LIMB - 1 - x.exponent) >> 63
-    low = (1 << fmt.width) - 1
-    return wide._replace(head=select(far, head & low, wide.head), tail=select(far, tail, wide.tail))
+    limbs = widen(x.significand, 2)
+    for _ in limbs[1:]:  # whole limbs first
+        whole = (LIMB - 1 - up) >> 63
+        moved = (*limbs[1:], torch.zeros_like(up))
+        limbs = tuple(select(whole, m, limb) for m, limb in zip(moved, limbs, strict=True))
+        up = up - (whole & LIMB)
+    limbs = shift_left(limbs, up.clamp(max=LIMB))
+    return pack_integer(x._replace(significand=limbs, exponent=x.exponent.clamp(max=LIMB - 1)))
 
 
 # ---- DMF: codes that skip ------------------------------------------------------------------------
@@ -180,16 +185,14 @@ def _pack_logarithmic(x: Exact, fmt: Logarithmic, exact_bits: int) -> Wide:
     # L2. Below the least value there is but 0, if that, and the way to it is divided evenly: half of it is the middle.
     least = int(fmt.zero_code)
     below = (field - least) >> 63 | ~present
-    head, tail_bits = select(below, torch.zeros_like(field), field.clamp(max=fmt.largest)), exact_bits + 1
     if fmt.zero_code:
-        (near,) = shift_right_jam((limb,), (least - field).clamp(0, LIMB + 1))
+        (near,) = shift_right_jam((limb,), (least - field).clamp(min=0))
         linear = near >> (LIMB - 1 - exact_bits) << 1 | sticky(dropped(near, LIMB - 1 - exact_bits))
-        tail = select(below, linear & present, tail)
+        tail = select(below, linear, tail)
     else:
         tail = tail & ~below
-    # L3. Beyond the largest value nothing rounds up.
-    tail = tail & ~((fmt.largest - 1 - field) >> 63 & present)
-    return Wide(x.sign, head, tail, tail_bits, present, x.kind)
+    # L3. Heads beyond the largest value stay: the rounding cuts them to it, whether they go up or not.
+    return Wide(x.sign, field & ~below, tail, exact_bits + 1, present, x.kind)
 
 
 def _logarithm(x: Limbs, bits: int) -> Tensor:
@@ -197,11 +200,9 @@ def _logarithm(x: Limbs, bits: int) -> Tensor:
     roots: tuple[Tensor, Tensor] = roots_of_two(bits)
     first, second = (table.to(x[0].device) for table in roots)
     below = torch.searchsorted(first, x[0])
-    if len(x) == 1:
-        return below
     last = below.clamp(max=len(first) - 1)
     same = ~nonzero(first[last] ^ x[0])  # the next root begins as x does, which may yet be above it
-    return below + (same & (second[last] - narrow(x, 2)[1]) >> 63 & 1)
+    return below + (same & (second[last] - widen(x, 2)[1]) >> 63 & 1)
 
 
 # ---- codebooks -----------------------------------------------------------------------------------
@@ -210,8 +211,8 @@ def _logarithm(x: Limbs, bits: int) -> Tensor:
 def _pack_codebook(x: Exact, fmt: Codebook, exact_bits: int) -> Wide:
     steps, order, codes = (table.to(x.exponent.device) for table in book(fmt)[-3:])
     kind, present = x.kind, nonzero(x.significand[0])
-    # C1. Limbs hold the way from a value to the next, its halves, and all bits of a float64 between them.
-    limbs = -(-(max(gap_bits(fmt), float64.significand_bits) + exact_bits + 5) // LIMB)
+    # C1. Limbs hold two neighbours, the way between them and its halves, behind which x has a sticky bit and room.
+    limbs = -(-(neighbour_bits(fmt) + exact_bits + 2) // LIMB)
     x = Exact(
         x.sign & present,
         _with_room(narrow(x.significand, limbs)),
@@ -226,7 +227,7 @@ def _pack_codebook(x: Exact, fmt: Codebook, exact_bits: int) -> Wide:
     start, end = (decode_minifloat(steps[at], float64) for at in (place, place + 1 + (x.sign << 1)))
     # C3. The tail is how much of the way to the next value x has gone, bit by bit.
     way, gone = (add(point, negate(start), limbs) for point in (end, x))
-    backwards = (gone.sign ^ x.sign) & nonzero_limbs(gone.significand)  # x is before the first value
+    backwards = gone.sign ^ x.sign  # x is before the first value, or at one, where the tail is 0 by itself
     plus = torch.zeros_like(kind)
     way, gone = way._replace(sign=plus), gone._replace(sign=plus, significand=_with_room(gone.significand))
     full = ~add(gone, negate(way), limbs).sign
