@@ -17,7 +17,7 @@ from torch import Tensor
 
 import refnum
 from refnum.testing import assert_bit_equal
-from refnum_cuda import driver, fp8cores, launch, matrices, warpgroups
+from refnum_cuda import driver, fp8cores, launch, matrices, modules, warpgroups
 
 CHAIN = "tc.hopper.fp8/v1"
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
@@ -245,6 +245,11 @@ class TestOnGpu:
     """What `nox -s cuda` runs."""
 
     pytestmark = on_gpu
+
+    @pytest.fixture(autouse=True)
+    def _hopper(self) -> None:
+        if modules.served_by(0) != warpgroups.TARGET:
+            pytest.skip("the files of sm_90a do not serve this GPU")
 
     @pytest.mark.parametrize("mix", MIXES, ids=str)
     def test_every_layout_has_the_references_bits(self, mix: Mix) -> None:

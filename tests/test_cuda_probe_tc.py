@@ -168,7 +168,7 @@ EXPECTED = {
     "bits kept beside a subnormal times a large number": "24",
     "2**-60 counts beside 0 * 2**x and 2**x * 0 up to x": "127 or more / 127 or more",
     "2**-139 as C counts beside 0 * 2**x and 2**x * 0 up to x": "127 or more / 127 or more",
-    "2**-149 by parts down to 2**-174; C = 0, -0, 2**-149; beside 0 * 2**127, 2**127 * 0": " ".join(["00000001"] * 5),
+    "2**-149 by parts down to 2**-(149 + n); C = 0, -0; beside 0 * 2**127": "9 / 9 / 9",
     "blocks of k": "0-15",
     "bits kept in the result": "23 or more, C alone 23 or more",
     "rounding to the result": "0 0 0 | 1 1 1 | 0 0 0 | -1 -1 -1",
@@ -224,14 +224,16 @@ MUTANTS: dict[str, tuple[dict[str, object], dict[str, str]]] = {
     ),
     "blocks": ({"terms": 4}, {"blocks of k": "0-3 | 4-7 | 8-11 | 12-15"}),
     "exponent of 0": (
-        {"zero": tensorcore.ZERO},
+        {"zero": tensorcore.ZERO, "least": tensorcore.ZERO},
         {
             "2**-60 counts beside 0 * 2**x and 2**x * 0 up to x": "91 / 91",
             "2**-139 as C counts beside 0 * 2**x and 2**x * 0 up to x": "12 / 12",
-            "2**-149 by parts down to 2**-174; C = 0, -0, 2**-149; beside 0 * 2**127, 2**127 * 0": (
-                "00000000 00000000 00000001 00000000 00000000"
-            ),
+            "2**-149 by parts down to 2**-(149 + n); C = 0, -0; beside 0 * 2**127": "2 / 2 / none",
         },
+    ),
+    "the largest exponent": (
+        {"least": -512},
+        {"2**-149 by parts down to 2**-(149 + n); C = 0, -0; beside 0 * 2**127": " / ".join(["16 or more"] * 3)},
     ),
 }
 
@@ -290,6 +292,8 @@ def test_some_family_notices_every_change_of_a_row(name: str) -> None:
     for what, other in list(comparison.changed(row))[1:]:
         if "of 0" in what and row.accumulator == tensorcore.FLOAT16:
             continue  # 0 * 2**15 is 2**-111: less than any float16, and than any product of two
+        if "at least" in what and row.formats[0].max_scale < 100:
+            continue  # no product is so small
         model = replace(HOPPER, rows={**HOPPER.rows, row.name: other})
         got = [model(instruction, *side) for side in sides]
         assert sum(int(comparison.differing(x, y).sum()) for x, y in zip(got, want, strict=True)), what
@@ -307,6 +311,15 @@ def test_families_notice_another_exponent_of_0(name: str, right: int) -> None:
     want = found(right)
     for zero in {tensorcore.NOTHING, tensorcore.ZERO, -127, -125, 0} - {right}:
         assert comparison.differing(found(zero), want).any(), zero
+
+
+@pytest.mark.parametrize("name", ["mma_bf16_k16", "mma_bf16_k8", "mma_tf32_k8", "mma_tf32_k4"])
+def test_products_deep_down_notice_another_largest_exponent(name: str) -> None:
+    instruction = INSTRUCTIONS[name]
+    sides = tiles_of("deep down", instruction, 16)
+    want = HOPPER(instruction, *sides)
+    for least in (-512, -134, -132, -126):
+        assert comparison.differing(mutant(name, {"least": least})(instruction, *sides), want).any(), least
 
 
 @pytest.mark.parametrize("name", INSTRUCTIONS)
@@ -412,8 +425,8 @@ def test_what_has_no_model_is_told(emulated: str, told: str) -> None:
 
 def test_the_script_writes_what_it_found(tmp_path: Path) -> None:
     files = tmp_path / "found.json", tmp_path / "vectors.npz"
-    text = run("--only", "gmma_bf16", "--outputs", "40000", "--json", str(files[0]), "--vectors", str(files[1]))
-    assert "wgmma_bf16_k16: 0 of 58368 differ from tc.hopper.bf16/v1; 0 from mma.sync; 0 of" in text
+    text = run("--only", "gmma_bf16", "--outputs", "60000", "--json", str(files[0]), "--vectors", str(files[1]))
+    assert "wgmma_bf16_k16: 0 of 61440 differ from tc.hopper.bf16/v1; 0 from mma.sync; 0 of" in text
     assert "MODEL" not in text
     found = json.loads(files[0].read_text())
     assert found["reports"]["wgmma_bf16_k16"]["differing"] == 0

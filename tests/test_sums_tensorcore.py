@@ -110,8 +110,8 @@ def row_of(name: str) -> Instruction:
 
 
 def simulated(row: Instruction) -> Instruction:
-    """As MMA-Sim has it: 0 has the same exponent everywhere."""
-    return replace(row, zero=tensorcore.ZERO)
+    """As MMA-Sim has it: 0 has the same exponent everywhere, so that no largest one is less."""
+    return replace(row, zero=tensorcore.ZERO, least=tensorcore.ZERO)
 
 
 def test_recorded_tiles() -> None:
@@ -163,6 +163,7 @@ def test_the_oracle_has_the_rows() -> None:
         name: oracle.Core(
             *(row.fraction, row.terms, row.accumulator.kept.mantissa, 13 * (tf32 in row.formats), row.group),
             zeros=row.zero == tensorcore.ZERO,
+            least=row.least,
         )
         for name, row in INSTRUCTIONS.items()
     }
@@ -256,12 +257,15 @@ def test_zero_has_an_exponent() -> None:
     assert dot([0.0, tiny], [2.0**126, tiny], 0.0, AMPERE) == 0.0
     assert dot([0.0, tiny], [1.0, tiny], 0.0, AMPERE) == tiny * tiny
     assert dot([0.0, 2.0**-100], [1.0, 2.0**-20], 0.0, AMPERE) == 2.0**-120, "-126 is the exponent of 0, not 0"
-    assert dot(*BELOW_THE_LEAST, 0.0, AMPERE) == 0.0, "that of c is -126, too"
+    assert dot(*DEEP, 0.0, AMPERE) == 0.0, "that of c is -126, too"
     assert dot([2.0**-24], [2.0**-24], 0.0, INSTRUCTIONS["ampere.f16.acc16"]) == 0.0
 
 
-#: 2**-149, of products from 2**-150 down to 2**-173; 129 * 127 = 2**14 - 1, and 89 * 23 = 2**11 - 1
-BELOW_THE_LEAST = [129 * 2.0**-80, 89 * 2.0**-80, 2.0**-80], [127 * 2.0**-83, 23 * 2.0**-94, 2.0**-94]
+#: 2**-149, of products with bits down to 2**-158, and to 2**-159; 73 * 7 = 2**9 - 1, and 33 * 31 = 2**10 - 1
+DEEP, TOO_DEEP = (
+    ([73 * 2.0**-80, 2.0**-80], [7 * 2.0**-78, 2.0**-78]),
+    ([33 * 2.0**-80, 2.0**-80], [31 * 2.0**-79, 2.0**-79]),
+)
 
 
 @pytest.mark.parametrize("zero", [0.0, -0.0])
@@ -271,10 +275,11 @@ def test_on_hopper_zero_has_no_exponent(zero: float) -> None:
         row = INSTRUCTIONS[name]
         assert dot([zero, tiny], [largest, tiny], zero, row) == tiny * tiny
         assert dot([largest, tiny], [zero, tiny], zero, row) == tiny * tiny
-        assert dot(*BELOW_THE_LEAST, zero, row) == 2.0**-149
-        assert dot([*BELOW_THE_LEAST[0], zero], [*BELOW_THE_LEAST[1], largest], zero, row) == 2.0**-149
+        for parts, want in ((DEEP, 2.0**-149), (TOO_DEEP, 0.0)):
+            assert dot(*parts, zero, row) == want, "the largest exponent is -133 at least"
+            assert dot([*parts[0], zero], [*parts[1], largest], zero, row) == want
         assert dot([zero, largest], [largest, zero], 2.0**-149, row) == 2.0**-149
-        assert dot(*BELOW_THE_LEAST, 2.0**-149, row) == 2.0**-149, "a c that is subnormal counts at -126"
+        assert dot(*DEEP, 2.0**-149, row) == 2.0**-149, "a c that is subnormal counts at -126"
         assert dot([zero], [zero], zero, row).hex() == "0x0.0p+0"
     for name, high, last in (("hopper.f16", 2.0**15, 2.0**-149), ("hopper.fp8", 2.0**8, 2.0**-139)):
         assert dot([zero, high], [high, zero], last, INSTRUCTIONS[name]) == last
@@ -614,7 +619,7 @@ def test_other_devices_and_subclasses_follow_the_definition(monkeypatch: pytest.
 def test_rows_describe_themselves() -> None:
     assert HOPPER.definition == (
         "k ascending, blocks of 16 products: with the accumulator aligned to the largest exponent of what is not 0, "
-        "cut to 25 bits below it, added, rounded toward zero to float32; from the bias or +0"
+        "-133 at least, cut to 25 bits below it, added, rounded toward zero to float32; from the bias or +0"
     )
     assert "aligned to the largest exponent, cut" in AMPERE.definition
     assert "rounded toward zero to 22 bits (13 of a fraction)" in INSTRUCTIONS["hopper.fp8"].definition

@@ -1,16 +1,16 @@
 """Sums of products as NVIDIA's tensor cores make them: contracts ``tc.<architecture>.<kind>/v1`` and ``tcsplit/v1``.
 
 A model: that of microsoft/MMA-Sim at commit c785138, whose authors report the bits of the hardware; on Hopper, what 0
-does is what an H200 was found to do. A row of `INSTRUCTIONS` takes blocks of terms, k ascending, each into the
-accumulator c that the block before it has left; the first c is the bias or +0. K is filled up with +0 to whole blocks.
-A term is a product; or, where 16 products share a pair of scales, their exact sum.
+and the smallest terms do is what an H200 was found to do. A row of `INSTRUCTIONS` takes blocks of terms, k ascending,
+each into the accumulator c that the block before it has left; the first c is the bias or +0. K is filled up with +0 to
+whole blocks. A term is a product; or, where 16 products share a pair of scales, their exact sum.
 
     T1. The exponent of a number of a format is floor(log2 |x|), but never below that of the format's least normal
         number; that of 0 is -126 in any format, but on Hopper less than any: there, terms that are 0 have no say.
         tf32 drops the last 13 bits of a float32. The exponent of a product is the sum of those of its factors, and of
         their scales; that of a sum of 16 products is the sum of those of the scales. Scales of E4M3 count by magnitude.
-    T2. With the largest exponent E of all terms and of c, each of them is cut, toward 0, to a multiple of 2**(E - F),
-        and all are added.
+    T2. With the largest exponent E of all terms and of c, on Hopper -133 at least, each of them is cut, toward 0, to a
+        multiple of 2**(E - F), and all are added.
     T3. The sum is rounded to the accumulator: toward 0 to float32, or to 13 bits of its fraction; or to the nearest
         float16, ties to even. From the power of 2 behind the largest number on it is Inf. What becomes 0 is +0.
     T4. NaN and Inf among the terms and c give what IEEE 754 says of their sum.
@@ -63,6 +63,7 @@ from .tree import join
 
 ZERO = -126  #: the exponent of 0, whatever its format
 NOTHING = -1 << 9  #: the same where 0 has no say: no factor lifts it to what two others have at least, -126 - 126
+LEAST = -133  #: the largest exponent where all are less, and 0 has no say
 SIDE = 1 << 9  #: rows and columns of a tile at most
 TERMS = 1 << 10  #: terms whose factors are decoded at a time
 PRODUCTS = 1 << 17  #: products that the form in float64 works on at a time, so that they stay in the cache
@@ -110,6 +111,7 @@ class Instruction:
     blocks: tuple[Block, ...] = ()  #: the formats of operands, if they are Blocks
     group: int = 1  #: products under one pair of scales that are added exactly, and are one term then
     zero: int = ZERO  #: the exponent of 0
+    least: int = ZERO  #: what the largest exponent is at least; no other is less where 0 has -126
 
     @property
     def operands(self) -> tuple[torch.dtype, ...]:
@@ -132,7 +134,7 @@ class Instruction:
         count = f"{self.terms} products" if self.group == 1 else f"{self.terms} exact sums of {self.group} products"
         held, kept, rounding = self.accumulator
         to = f"{kept}" if held == kept else f"{1 + kept.exponent + kept.mantissa} bits ({kept.mantissa} of a fraction)"
-        of = "" if self.zero == ZERO else " of what is not 0"
+        of = "" if self.zero == ZERO else f" of what is not 0, {self.least} at least"
         return (
             f"k ascending, blocks of {count}: with the accumulator aligned to the largest exponent{of}, cut to "
             f"{self.fraction} bits below it, added, rounded {rounding.replace('_', ' ')} to {to}; from the bias or +0"
@@ -146,13 +148,13 @@ HOPPER = {"bf16": 16, "bf16.k8": 8, "f16": 16, "f16.k8": 8, "tf32": 8, "tf32.k4"
 
 
 def _rows(
-    architecture: str, fraction: int, terms: dict[str, int], accumulator: Accumulator = FLOAT32, zero: int = ZERO
+    architecture: str, fraction: int, terms: dict[str, int], accumulator: Accumulator = FLOAT32, **exponents: int
 ) -> Iterator[Instruction]:
     for kind, count in terms.items():
         name, formats = f"{architecture}.{kind}", KINDS[kind.partition(".")[0]]
-        yield Instruction(name, formats, fraction, count, accumulator, zero=zero)
+        yield Instruction(name, formats, fraction, count, accumulator, **exponents)
         if kind.startswith(NARROW):
-            yield Instruction(f"{name}.acc16", formats, fraction, count, FLOAT16, zero=zero)
+            yield Instruction(f"{name}.acc16", formats, fraction, count, FLOAT16, **exponents)
 
 
 #: The instruction is part of the name: k8 is m16n8k8, k4 m16n8k4 (m8n8k4 for f16), k16 m16n8k16 of 8 bits. Those
@@ -166,8 +168,8 @@ INSTRUCTIONS: dict[str, Instruction] = {
         *_rows("ampere", 24, AMPERE),
         *_rows("ada", 24, AMPERE),
         *_rows("ada", 13, {"fp8": 16, "fp8.k16": 16}, E8M13),
-        *_rows("hopper", 25, HOPPER, zero=NOTHING),
-        *_rows("hopper", 13, {"fp8": 32}, E8M13, zero=NOTHING),
+        *_rows("hopper", 25, HOPPER, zero=NOTHING, least=LEAST),
+        *_rows("hopper", 13, {"fp8": 32}, E8M13, zero=NOTHING, least=LEAST),
         *_rows("blackwell", 25, HOPPER | {"fp8": 32, "fp8.k16": 16}),
         Instruction("blackwell.mxf8", (e4m3, e5m2), 25, 32, blocks=(mxfp8_e4m3, mxfp8_e5m2)),
         Instruction("blackwell.mxf4", (e2m1,), 35, 4, blocks=(mxfp4,), group=16),
@@ -437,7 +439,7 @@ def _block_by_definition(bits: Tensor, x: _Terms, y: _Terms, instruction: Instru
     c, c_exponent = _fixed(accumulator, held, instruction.zero)
     terms, exponents = (x.significand * y.significand).sum(-1), x.exponent + y.exponent
     # T2.
-    largest = torch.maximum(exponents.amax(-1), c_exponent)
+    largest = torch.maximum(exponents.amax(-1), c_exponent).clamp(min=instruction.least)
     below = instruction.fraction - largest
     total = _shifted(terms, exponents + below[..., None] - x.bits - y.bits).sum(-1)
     total = total + _shifted(c, c_exponent + below - held.mantissa)
@@ -557,7 +559,7 @@ def _add_block(sums: Tensor, x: _Factors, y: _Factors, memory: _Memory, instruct
     # F1. 2**E, as patterns: floats that are not negative have the order of their patterns.
     torch.add(x.exponents, y.exponents, out=memory.exponents)
     torch.amax(memory.exponents, 0, out=memory.largest)
-    power_bits.copy_(memory.largest.clamp_(min=BIAS + instruction.zero - unit)).bitwise_left_shift_(FRACTION)
+    power_bits.copy_(memory.largest.clamp_(min=BIAS + instruction.least - unit)).bitwise_left_shift_(FRACTION)
     torch.bitwise_and(bits, FIELD, out=own_bits)
     least = BIAS + held.min_scale - unit
     if memory.largest.amin() < least:  # then it shows that accumulators count as much, if they are not 0

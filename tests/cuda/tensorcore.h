@@ -7,10 +7,10 @@ namespace sim {
 // ---- the model -----------------------------------------------------------------------------------
 
 // What the hardware is like: bits below the largest exponent that a term keeps, the terms of a block, the exponent of
-// 0, and bits of the fraction of a sum.
-struct TensorCore { int fraction, terms, zero, kept = 23; };
-inline TensorCore tensor_core{25, 16, -512};
-constexpr TensorCore OF_BYTES{13, 32, -512, 13};
+// 0, the least that the largest exponent is taken for, and bits of the fraction of a sum.
+struct TensorCore { int fraction, terms, zero, least, kept = 23; };
+inline TensorCore tensor_core{25, 16, -512, -133};
+constexpr TensorCore OF_BYTES{13, 32, -512, -133, 13};
 
 // A number: significand * 2**(exponent - mantissa).
 struct Number {
@@ -79,7 +79,7 @@ inline float add_block(float c, const Number* a, const Number* b, int count, con
     }
     if (nan || plus || minus) return special(nan || (plus && minus), minus);
     // 2. The largest exponent, of products that are not normalised.
-    int largest = accumulator.exponent;
+    int largest = std::max(accumulator.exponent, core.least);
     for (int i = 0; i < count; i++) largest = std::max(largest, a[i].exponent + b[i].exponent);
     // 3. Terms are cut to that, and added; the sum is cut.
     const int below = core.fraction - largest;
@@ -167,4 +167,6 @@ void multiply_add(Format, float* sums, const std::uint32_t (&a)[4], std::uint32_
 }  // namespace rn
 
 // The hardware that is modelled from now on.
-extern "C" void sim_tensor_core(int fraction, int terms, int zero) { sim::tensor_core = {fraction, terms, zero}; }
+extern "C" void sim_tensor_core(int fraction, int terms, int zero, int least) {
+    sim::tensor_core = {fraction, terms, zero, least};
+}

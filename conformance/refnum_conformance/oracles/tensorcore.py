@@ -2,7 +2,8 @@
 
 One dot product at a time: patterns in, the pattern of the last accumulator out, NaN as 0x7fffffff (0x7fff of float16).
 The steps are those of microsoft/MMA-Sim at commit c785138: each block of terms and the accumulator are aligned to the
-largest exponent, cut, added, and rounded. On Hopper, terms that are 0 have no exponent, as was found on an H200.
+largest exponent, cut, added, and rounded. On Hopper, as was found on an H200, terms that are 0 have no exponent, and
+terms that are all less are aligned to 2**-133.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Core(NamedTuple):
     lost: int = 0  #: bits that an operand loses at once
     group: int = 1  #: products that make a term
     zeros: bool = True  #: whether terms that are 0 have an exponent
+    least: int = ZERO_EXPONENT  #: to what terms are aligned at least
 
 
 CORES = {
@@ -80,7 +82,7 @@ CORES = {
     "blackwell.mxf4": Core(35, 4, group=16),
     "blackwell.nvf4": Core(35, 4, group=16),
 }
-CORES |= {name: core._replace(zeros=False) for name, core in CORES.items() if name.startswith("hopper.")}
+CORES |= {name: core._replace(zeros=False, least=-133) for name, core in CORES.items() if name.startswith("hopper.")}
 CORES |= {f"{name}.acc16": core._replace(kept=10) for name, core in CORES.items() if ".f16" in name or ".fp8" in name}
 
 
@@ -176,7 +178,7 @@ def _block(pairs: list[tuple[Factor, Factor]], c: int, core: Core) -> int:
         return encode(infinite.pop(), Special.INF, row)
     sums = [(sum(map(_signed, numbers), Fraction(0)), exponent) for numbers, exponent in terms]
     sums = [(x, exponent) for x, exponent in (*sums, (_signed(accumulator), accumulator.exponent)) if core.zeros or x]
-    unit = Fraction(2) ** (max((exponent for _, exponent in sums), default=0) - core.fraction)
+    unit = Fraction(2) ** (max((core.least, *(exponent for _, exponent in sums))) - core.fraction)
     return _rounded(sum(trunc(x / unit) for x, _ in sums) * unit, core)
 
 

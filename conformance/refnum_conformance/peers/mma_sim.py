@@ -226,13 +226,13 @@ def compare(simulator: Simulator, name: str, seed: int) -> tuple[int, int]:
 
 
 def _ours(name: str, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """refnum's product, with MMA-Sim's exponent of 0."""
+    """refnum's product, with MMA-Sim's exponent of 0, less than which no largest one is."""
     import refnum
     from refnum.sums import tensorcore
 
     if name not in tensorcore.INSTRUCTIONS:
         return refnum.gemm(a, b, c, contract=f"tc.{name}/v1", out_dtype=c.dtype)
-    row = dataclasses.replace(tensorcore.INSTRUCTIONS[name], zero=tensorcore.ZERO)
+    row = dataclasses.replace(tensorcore.INSTRUCTIONS[name], zero=tensorcore.ZERO, least=tensorcore.ZERO)
     return tensorcore.tensorcore_mm(a, b, c, c.dtype, instruction=row)
 
 

@@ -131,6 +131,8 @@ def changed(row: tensorcore.Instruction) -> Iterator[tuple[str, tensorcore.Instr
     exponents = {tensorcore.ZERO: "-126", tensorcore.NOTHING: "nothing"}
     for zero in exponents.keys() - {row.zero}:
         yield f"{exponents[zero]} for the exponent of 0", replace(row, zero=zero)
+    for more in (-1, 1) if row.zero == tensorcore.NOTHING else ():
+        yield f"the largest exponent {row.least + more} at least", replace(row, least=row.least + more)
 
 
 def closest(instruction: Instruction, model: Model, samples: Sequence[Case]) -> dict[str, int]:

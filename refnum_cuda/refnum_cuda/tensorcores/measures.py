@@ -17,6 +17,7 @@ from .operands import encoded, ends_of
 TOP = 14  #: exponent of the large products: every type reaches it, and 2**TOP is no Inf in float16
 UNIT = TOP - 32  #: exponent of products that large ones swamp: every type reaches it
 FARTHEST = 60  #: distance of exponents up to which is looked
+DEEPEST = 16  #: bits below 2**-149 of which is asked: three products
 
 
 class Pattern(NamedTuple):
@@ -213,13 +214,24 @@ def _c_beside_zero(bench: Bench) -> str:
 
 
 def _far_down(bench: Bench) -> str:
-    """2**-149 as a sum of 2**-150 and less, down to 2**-174: with C = 0, -0, 2**-149; beside 0 * 2**127, 2**127 * 0."""
+    """The last n for which 2**-150 + .. + 2**-(149 + n), and the last once more, are 2**-149 with C = 0.
+
+    With C = -0 the same, and beside 0 * 2**127.
+    """
     if min(ends_of(dtype).high for dtype in bench.instruction.dtypes) < FARTHEST:
         return "out of reach"
-    # (2**14 - 1) * 2**-163, and (2**11 - 1) * 2**-174, and 2**-174
-    few = [(129 * 2.0**-81, 127 * 2.0**-82), (89 * 2.0**-87, 23 * 2.0**-87), (2.0**-87, 2.0**-87)]
-    zeros = (0.0, 2.0**127), (2.0**127, 0.0)
-    return bench.patterns([*(Dot(few, c) for c in (0.0, -0.0, 2.0**-149)), *(Dot([zero, *few]) for zero in zeros)])
+    depths = range(1, DEEPEST + 1)
+    beside: list[tuple[list[tuple[Number, Number]], float]] = [([], 0.0), ([], -0.0), ([(0.0, 2.0**127)], 0.0)]
+    found = (_last(depths, bench.values([Dot([*zero, *_parts(n)], c) for n in depths])) for zero, c in beside)
+    return " / ".join(map(str, found))
+
+
+def _parts(depth: int) -> Iterator[tuple[Number, Number]]:
+    """Products that are 2**-149 together, of at most 8 bits each."""
+    for above in range(0, depth, 8):
+        bits = min(8, depth - above)
+        yield ((1 << bits) - 1) * 2.0**-80, 2.0 ** (80 - 149 - above - bits)
+    yield 2.0**-80, 2.0 ** (80 - 149 - depth)
 
 
 # ---- blocks --------------------------------------------------------------------------------------
@@ -363,7 +375,7 @@ MEASURES: dict[str, Callable[[Bench], str | Found]] = {
     "bits kept beside a subnormal times a large number": _beside_subnormal,
     "2**-60 counts beside 0 * 2**x and 2**x * 0 up to x": _product_beside_zero,
     "2**-139 as C counts beside 0 * 2**x and 2**x * 0 up to x": _c_beside_zero,
-    "2**-149 by parts down to 2**-174; C = 0, -0, 2**-149; beside 0 * 2**127, 2**127 * 0": _far_down,
+    "2**-149 by parts down to 2**-(149 + n); C = 0, -0; beside 0 * 2**127": _far_down,
     "blocks of k": _blocks,
     "bits kept in the result": _kept_in_words,
     "rounding to the result": _rounded,

@@ -181,6 +181,14 @@ def _vanishing(d: Draw) -> Values:
     return left * d.significands(d.a), right * d.significands(d.b), addend
 
 
+def _deep_down(d: Draw) -> Values:
+    """Products that are all below C's normal numbers, most of them below its least one; C is 0."""
+    _, _, c = d.ends
+    top = c.low - d.whole(0, 20, (d.tiles, 1, 1))
+    left, right = d.split(top - d.whole(0, 12, d.along))
+    return left * d.significands(d.a), right * d.significands(d.b), d.choice([0.0, -0.0], d.c)
+
+
 def _zeros_beside_huge(d: Draw) -> Values:
     """Zeros whose partners are so large that 0 times them, were 0 about 2**-126, would be about the largest product."""
     a, b, _ = d.ends
@@ -240,6 +248,7 @@ FAMILIES: dict[str, Callable[[Draw], Values]] = {
     "zeros beside C": _zeros_beside_c,
     "at the bottom": _at_the_bottom,
     "vanishing": _vanishing,
+    "deep down": _deep_down,
     "overflowing": _overflowing,
     "specials": _among(
         lambda e: [1.0] * 150 + [1.5, 0.75, 0.0, 0.0, 2.0**e.high, torch.inf, torch.nan],
