@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..formats import Codebook
+from .constants import constant
 
 SIGN = (1 << 63) - 1  #: all bits but a float64's sign
 LEAST = 1074  #: the least float64 is 2**-LEAST
@@ -27,7 +28,7 @@ class Book(NamedTuple):
     codes: Tensor  #: in the order of values
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def book(fmt: Codebook) -> Book:
     """The tables of a codebook; constants of compiled code."""
     return _book(fmt)
@@ -63,7 +64,7 @@ def _table(values: list[int]) -> Tensor:
     return torch.tensor(values, dtype=torch.int64, device="cpu")
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def neighbour_bits(fmt: Codebook) -> int:
     """The most bits that two neighbours and their difference take, in the largest unit of which both are multiples."""
     return _neighbour_bits(fmt)
@@ -89,7 +90,7 @@ def _length(x: int) -> int:
     return (x // (x & -x)).bit_length()
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def roots_of_two(bits: int) -> tuple[Tensor, Tensor]:
     """2**(j / 2**bits) for j from 1 to 2**bits - 1, rounded down: two limbs, of which the first has 1 at bit 61."""
     return _roots(bits)

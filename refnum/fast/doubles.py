@@ -30,6 +30,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ..core.constants import constant
 from ..core.decode import decode
 from ..core.pack import pack
 from ..formats import Format, Minifloat, Posit, float64
@@ -119,14 +120,10 @@ def nearness(fmt: Posit | Minifloat, bound: int) -> float:
     return 0.5 - 2.0 ** (fraction + 1 - bound) - 2.0 ** (fmt.width - 2 - MANTISSA)
 
 
+@constant
 def lines(fmt: Posit | Minifloat, device: str) -> tuple[Tensor, Tensor]:
     """Intercepts and slopes of the lines on which places are, for each sign and exponent field of float64."""
     return _kept(fmt, device)
-
-
-# torch.compile shall run it when it traces: what torch.compiler.assume_constant_result asks for. That decorator would
-# import the compiler.
-vars(lines)["_dynamo_marked_constant"] = True
 
 
 @lru_cache(maxsize=64)

@@ -17,6 +17,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ..core.constants import constant
 from ..core.decode import decode
 from ..core.round import encode, rounded_floats
 from ..formats import Codebook, Logarithmic, Minifloat, Posit, Scalar, bfloat16, unit_scale
@@ -72,13 +73,13 @@ def _looked_up(x: Tensor, row: Minifloat, table: Tensor) -> Tensor:
     return elementwise(kernel, reinterpret(x, _INTEGER[row.width]), dtype=table.dtype, chunk=CHUNK)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def code_table(fmt: Scalar, row: Minifloat, rounding: str, dtype: torch.dtype) -> Tensor:
     """Codes of all halves; a constant of compiled code."""
     return _codes(fmt, row, rounding, dtype)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def float_table(fmt: Scalar, row: Minifloat, rounding: str) -> Tensor:
     """Rounded patterns of all halves; a constant of compiled code."""
     return _floats(fmt, row, rounding)

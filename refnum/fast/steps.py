@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ..core.books import book
+from ..core.constants import constant
 from ..core.decode import decode
 from ..core.round import encode, rounded_floats
 from ..formats import Codebook, Minifloat, float64
@@ -110,20 +111,20 @@ def _searched(bits: Tensor, starts: Tensor, results: Tensor) -> Tensor:
 # ---- tables, made once -------------------------------------------------------------------------------------------
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def runs(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> Runs:
     """The runs; constants of compiled code."""
     return _runs(fmt, row, rounding, result)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def chain(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> tuple[tuple[int, int], ...] | None:
     """Starts and results of few runs, as integers; constants of compiled code."""
     starts, results = _runs(fmt, row, rounding, result)
     return tuple(zip(starts.tolist(), results.tolist(), strict=True)) if len(starts) <= CHAIN else None
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@constant
 def cells(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> Cells | None:
     """The cells; constants of compiled code."""
     return _cells(fmt, row, rounding, result)

@@ -16,6 +16,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ..core.constants import constant
 from ..reals.enclosures import ENCLOSURES
 from ..reals.intervals import Dyadic, fixed, magnitude, normal
 from .estimates import ESTIMATES
@@ -30,14 +31,10 @@ MANTISSA = 53  #: bits of a float64
 MARGIN = 2  #: a probe asks for so many more bits than the bound
 
 
+@constant
 def holds(name: str, device_type: str) -> bool:
     """Whether the bound on a function's estimate holds on a device: asked once a process."""
     return device_type == "meta" or _asked(name, device_type)
-
-
-# torch.compile shall run it when it traces, rather than trace it: what torch.compiler.assume_constant_result asks for.
-# That decorator would import the compiler.
-vars(holds)["_dynamo_marked_constant"] = True
 
 
 @lru_cache(maxsize=128)
