@@ -271,10 +271,11 @@ def test_fast_forms_are_the_definition(fmt: Block) -> None:
             continue
         served += 1
         bits = widened(x)
-        shared = made.scaling.share((bits & 0x7FFFFFFF).amax(1), None, singles.WAIST)
+        amax = (bits & 0x7FFFFFFF).amax(1)
+        shared = made.scaling.share(amax, None, singles.WAIST)
         want = recipes.definition(made, bits, shared.factors[:, None], None)
         want = torch.where(shared.void[:, None], 0, want)
-        (codes,), _ = recipes._by_integers(made, None, [bits], [None], singles.WAIST)
+        (codes,), _ = recipes._by_integers(made, None, amax, [bits], [None], singles.WAIST)
         assert torch.equal(codes.long() & ((1 << fmt.element.width) - 1), want), rounding
         if rounding == "nearest_even" and fast.adds(fmt.element):
             found = recipes.Floats(made, None, len(x))(x)

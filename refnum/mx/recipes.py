@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 
 import torch
 from torch import Tensor
@@ -27,7 +26,7 @@ from .packing import pack4
 from .profiles import Form, Profile
 from .quotients import Quotient
 from .scales import INFINITY, Powers, Rule, Shared, powers, rule
-from .singles import MACHINE, MAGNITUDE, WAIST, Arithmetic
+from .singles import HIDDEN_BIT, MACHINE, MAGNITUDE, WAIST, Arithmetic
 
 CHUNK = 1 << 17  #: elements of a piece: some five temporaries of 512 KiB
 WIDE_CHUNK = 1 << 14  #: the same for the definition: some twenty of 128 KiB
@@ -136,7 +135,8 @@ def _pieces(recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor
             codes, shared = made
         else:
             random = None if random_bits is None else random_bits[piece]
-            (codes,), shared = _by_integers(recipe, level, [widened(x[piece])], [random], ieee)
+            bits = widened(x[piece])
+            (codes,), shared = _by_integers(recipe, level, (bits & MAGNITUDE).amax(1), [bits], [random], ieee)
             codes = codes.to(dtype)
         elements[piece] = _paired(codes) if recipe.pairs else codes
         scales[piece] = shared.scales
@@ -152,9 +152,10 @@ def _paired(codes: Tensor) -> Tensor:
 
 
 def _whole(recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor | None) -> tuple[Tensor, Tensor]:
-    lanes = _lanes(x, recipe.pairs)
+    bits = widened(x)
+    lanes = [bits[:, ::2], bits[:, 1::2]] if recipe.pairs else [bits]
     random = [None if random_bits is None else random_bits[:, i :: len(lanes)] for i in range(len(lanes))]
-    codes, shared = _by_integers(recipe, level, lanes, random, WAIST)
+    codes, shared = _by_integers(recipe, level, _largest(x, bits), lanes, random, WAIST)
     elements = codes[0] | codes[1] << 4 if recipe.pairs else codes[0]
     return elements.to(stored_dtype(recipe.fmt)), shared.scales
 
@@ -171,10 +172,16 @@ def widened(x: Tensor) -> Tensor:
     return x.view(torch.int32)
 
 
-def _lanes(x: Tensor, pairs: bool) -> list[Tensor]:
-    """The patterns in one lane; or those with even and odd indices in two, where a byte holds both."""
-    bits = widened(x)
-    return [bits[:, ::2], bits[:, 1::2]] if pairs else [bits]
+def _largest(x: Tensor, bits: Tensor) -> Tensor:
+    """The largest magnitude of each block, as a pattern."""
+    magnitude = bits & MAGNITUDE
+    if x.device.type != "cpu" or not torch.compiler.is_compiling():
+        return magnitude.amax(1)
+    # Inductor takes the maximum of integers lane by lane, and of floats by vectors. Subnormal magnitudes, which the
+    # machine may flush, are the integers below the first normal one, and those a float32 holds.
+    subnormal = magnitude.clamp(max=HIDDEN_BIT).to(torch.float32).amax(1).to(torch.int32)
+    normal = widened(x.to(torch.float32).abs().amax(1)) & MAGNITUDE
+    return torch.where(subnormal < HIDDEN_BIT, subnormal, normal)
 
 
 # ---- values -> codes -----------------------------------------------------------------------------
@@ -183,12 +190,12 @@ def _lanes(x: Tensor, pairs: bool) -> list[Tensor]:
 def _by_integers(
     recipe: Recipe,
     level: Tensor | None,
+    amax: Tensor,
     lanes: Sequence[Tensor],
     random_bits: Sequence[Tensor | None],
     ieee: Arithmetic,
 ) -> tuple[list[Tensor], Shared]:
-    """Codes of elements for each lane of patterns, and what they share."""
-    amax = reduce(torch.maximum, [lane & MAGNITUDE for lane in lanes]).amax(1)
+    """Codes of elements for each lane of patterns, given the largest magnitudes of blocks, and what they share."""
     shared = recipe.scaling.share(amax, level, ieee)
     return [_codes(recipe, shared, lane, bits, ieee) for lane, bits in zip(lanes, random_bits, strict=True)], shared
 
