@@ -36,6 +36,7 @@ from refnum.formats import (
     float16,
     float32,
     float64,
+    holds,
     keeps,
     nf4,
     p3109,
@@ -250,11 +251,24 @@ def test_the_clipped_gradient_knows_both_ends(fmt: Scalar, inside: list[bool]) -
     assert x.grad.bool().tolist() == inside
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "fmt", [FixedPoint(8, 4), FixedPoint(16, 8), DMF(4, 3), Logarithmic(8), nf4, p3109(8, 3)], ids=str
+COMPILED = (
+    *(
+        FixedPoint(8, 4),
+        FixedPoint(16, 8),
+        DMF(4, 3),
+        DMF(4, 8),
+        Logarithmic(8),
+        nf4,
+        p3109(8, 3),
+        Codebook((-1, 0, 1)),
+    ),
+    *(CROWDED[-1], e4m3, tf32, refnum.posit8, refnum.posit16),
 )
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fmt", COMPILED, ids=str)
+@pytest.mark.parametrize("dtype", FLOAT_ROWS, ids=str)
 def test_compiled_is_the_definition(fmt: Scalar, dtype: torch.dtype) -> None:
     torch._dynamo.reset()  # it compiles one function but so often
     row = FLOAT_ROWS[dtype]
@@ -264,6 +278,12 @@ def test_compiled_is_the_definition(fmt: Scalar, dtype: torch.dtype) -> None:
     if keeps(row, fmt):
         got = torch.compile(lambda t: refnum.quantize(t, fmt), fullgraph=True)(x)
         assert torch.equal(got.view(values.dtype), values)
+    if holds(row, fmt):
+        every = torch.arange(-1 << (min(fmt.width, 16) - 1), 1 << (min(fmt.width, 16) - 1))
+        floats = encode(decode(every, fmt), row).to(SIGNED[row.width])
+        short = every.to(container(fmt))
+        got = torch.compile(lambda t: refnum.decode(t, fmt, dtype=dtype), fullgraph=True)(short)
+        assert torch.equal(got.view(floats.dtype), floats)
 
 
 # ---- the definition against the oracle ----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from collections.abc import Callable, Iterator
 
 import torch
@@ -16,7 +17,7 @@ def elementwise(kernel: Callable[..., Tensor], *inputs: Tensor, dtype: torch.dty
     """``kernel(*inputs).to(dtype)`` for inputs of one shape, where the kernel works element by element."""
     shape, device = inputs[0].shape, inputs[0].device
     if torch.compiler.is_compiling() or device.type != "cpu" or shape.numel() <= chunk:
-        return kernel(*inputs).to(dtype)
+        return _narrowed(kernel(*inputs), dtype)
     result = torch.empty(shape, dtype=dtype, device=device)
     if all(x.is_contiguous() for x in inputs):
         inputs, out = tuple(x.view(-1) for x in inputs), result.view(-1)
@@ -25,6 +26,30 @@ def elementwise(kernel: Callable[..., Tensor], *inputs: Tensor, dtype: torch.dty
     for piece in pieces(out.shape, chunk):
         out[piece] = kernel(*(x[piece] for x in inputs))
     return result
+
+
+def _narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """``x.to(dtype)``, made by compiled code in a pass of its own where the integers have 16 bits.
+
+    Inductor makes no vectors of them, and none of whatever it has in a loop with them.
+    """
+    wider = x.dtype in (torch.int32, torch.int64)
+    if dtype != torch.int16 or not wider or x.device.type != "cpu" or not torch.compiler.is_compiling():
+        return x.to(dtype)
+    parts = x.itemsize // dtype.itemsize
+    lowest = 0 if sys.byteorder == "little" else parts - 1
+    return x.reshape(-1).view(dtype)[lowest::parts].contiguous().view(x.shape)
+
+
+def looked_up(table: Tensor, index: Tensor) -> Tensor:
+    """``table[index]`` on the CPU, for int32 indices of a table whose length is a power of two.
+
+    Inductor's vectors look up lane by lane, and check every index. It makes none of 16-bit integers: with one on the
+    way it writes a plain loop, from which a mask that bounds the indices takes all checks.
+    """
+    if torch.compiler.is_compiling() and len(table) <= 1 << 16:
+        index = index.to(torch.int16).to(torch.int32) & (len(table) - 1)
+    return table.index_select(0, index.reshape(-1)).reshape(index.shape)
 
 
 def reinterpret(x: Tensor, dtype: torch.dtype) -> Tensor:

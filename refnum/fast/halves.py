@@ -21,7 +21,7 @@ from ..core.constants import constant
 from ..core.decode import decode
 from ..core.round import encode, rounded_floats
 from ..formats import Codebook, Logarithmic, Minifloat, Posit, Scalar, bfloat16, unit_scale
-from .chunks import elementwise, reinterpret
+from .chunks import elementwise, looked_up, reinterpret
 
 LEAST = 1 << 12  #: elements from which on a table, made once, is soon worth while
 CHUNK = 1 << 17  #: elements of a piece
@@ -33,8 +33,8 @@ def serves(x: Tensor, fmt: Scalar, rounding: str) -> bool:
     """Whether a table can be used, on CPU tensors, and is worth while."""
     if x.device.type != "cpu" or rounding == "stochastic":
         return False
-    if torch.compiler.is_compiling():  # where arithmetic is as fast for float32
-        return x.dtype.itemsize == 2
+    if torch.compiler.is_compiling():  # where arithmetic is as fast for float32, except for posits
+        return x.dtype.itemsize == 2 or (x.dtype == torch.float32 and isinstance(fmt, Posit) and decided(fmt))
     plain = type(x) is Tensor and x.numel() >= LEAST
     return plain and (x.dtype.itemsize == 2 or (x.dtype == torch.float32 and decided(fmt)))
 
@@ -68,7 +68,7 @@ def upper_half(bits: Tensor, out: Tensor | None = None) -> Tensor:
 def _looked_up(x: Tensor, row: Minifloat, table: Tensor) -> Tensor:
     def kernel(bits: Tensor) -> Tensor:
         index = upper_half(bits) if row.width == 32 else bits.to(torch.int32).bitwise_and_(0xFFFF)
-        return table.index_select(0, index.reshape(-1)).reshape(bits.shape)
+        return looked_up(table, index)
 
     return elementwise(kernel, reinterpret(x, _INTEGER[row.width]), dtype=table.dtype, chunk=CHUNK)
 

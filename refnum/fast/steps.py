@@ -26,7 +26,7 @@ from ..core.constants import constant
 from ..core.decode import decode
 from ..core.round import encode, rounded_floats
 from ..formats import Codebook, Minifloat, float64
-from .chunks import elementwise, reinterpret
+from .chunks import elementwise, looked_up, reinterpret
 
 LEAST = 1 << 12  #: elements from which on tables, made once, are soon worth while
 OFTEN = 8  #: and so many times as many as the format has values
@@ -51,6 +51,7 @@ class Cells(NamedTuple):
 
     starts: tuple[Tensor, ...]
     places: Tensor  #: of the run before these
+    results: Tensor  #: of all runs, and zeros up to a power of two
 
 
 def serves(x: Tensor, fmt: Codebook, rounding: str) -> bool:
@@ -75,15 +76,15 @@ def _looked_up(x: Tensor, key: Key, dtype: torch.dtype) -> Tensor:
 
 
 def _kernel(bits: Tensor, key: Key, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    inside = cells(*key) if bits.device.type == "cpu" and bits.dtype == torch.int32 else None
+    if inside is not None:
+        results = inside.results.to(dtype)
+        return lambda piece: _compared(piece, inside, results)
     links = chain(*key) if torch.compiler.is_compiling() else None
     if links is not None:
         return lambda piece: _chained(piece, links)
     starts, results = (table.to(bits.device) for table in runs(*key))
     results = results.to(dtype)
-    if bits.device.type == "cpu" and bits.dtype == torch.int32:
-        inside = cells(*key)
-        if inside is not None:
-            return lambda piece: _compared(piece, inside, results)
     return lambda piece: _searched(piece, starts, results)
 
 
@@ -95,12 +96,11 @@ def _chained(bits: Tensor, links: tuple[tuple[int, int], ...]) -> Tensor:
 
 
 def _compared(bits: Tensor, inside: Cells, results: Tensor) -> Tensor:
-    flat = bits.reshape(-1)
-    cell = torch.bitwise_right_shift(flat, _HALF).add_(1 << (_HALF - 1))
-    place = inside.places.index_select(0, cell)
+    cell = torch.bitwise_right_shift(bits, _HALF).add_(1 << (_HALF - 1))
+    place = looked_up(inside.places, cell)
     for starts in inside.starts:
-        place.add_(flat >= starts.index_select(0, cell))
-    return results.index_select(0, place).reshape(bits.shape)
+        place.add_(bits >= looked_up(starts, cell))
+    return looked_up(results, place)
 
 
 def _searched(bits: Tensor, starts: Tensor, results: Tensor) -> Tensor:
@@ -169,7 +169,7 @@ def _cut(magnitude: int, row: Minifloat) -> int:
 @lru_cache(maxsize=32)
 def _cells(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> Cells | None:
     """For rows of 32 bits; None where too many runs begin inside a cell."""
-    starts, _ = _runs(fmt, row, rounding, result)
+    starts, results = _runs(fmt, row, rounding, result)
     with torch.inference_mode(False):
         first = torch.arange(-1 << (_HALF - 1), 1 << (_HALF - 1), dtype=torch.int32, device="cpu") << _HALF
         before, last = (torch.bucketize(end, starts, right=True, out_int32=True) - 1 for end in (first, first | 0xFFFF))
@@ -177,4 +177,9 @@ def _cells(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> Cells |
         if most > INSIDE:
             return None
         # Before the first run there is none: its start, which all have passed, stands for those.
-        return Cells(tuple(starts[(last - back).clamp(min=0)] for back in range(most)), last - most)
+        spare = (1 << (len(results) - 1).bit_length()) - len(results)
+        return Cells(
+            tuple(starts[(last - back).clamp(min=0)] for back in range(most)),
+            last - most,
+            torch.cat([results, results.new_zeros(spare)]),
+        )
