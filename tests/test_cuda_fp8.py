@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from cuda import scenes
+from cuda.places import need_hopper
 from cuda.simulate import CHOICES, Choice, Kernels, SimulationError  # before refnum_cuda, which it finds
 from cuda.stage import stage
 from float_sums import DATA, VECTORS, floats_of, operands
@@ -17,7 +18,7 @@ from torch import Tensor
 
 import refnum
 from refnum.testing import assert_bit_equal
-from refnum_cuda import driver, fp8cores, launch, matrices, modules, warpgroups
+from refnum_cuda import driver, fp8cores, launch, matrices, warpgroups
 
 CHAIN = "tc.hopper.fp8/v1"
 E4M3, E5M2 = torch.float8_e4m3fn, torch.float8_e5m2
@@ -248,8 +249,7 @@ class TestOnGpu:
 
     @pytest.fixture(autouse=True)
     def _hopper(self) -> None:
-        if modules.served_by(0) != warpgroups.TARGET:
-            pytest.skip("the files of sm_90a do not serve this GPU")
+        need_hopper()
 
     @pytest.mark.parametrize("mix", MIXES, ids=str)
     def test_every_layout_has_the_references_bits(self, mix: Mix) -> None:

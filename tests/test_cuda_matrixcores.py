@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from cuda import bridge, scenes
+from cuda.places import need_hopper
 from cuda.simulate import CHOICES, Choice, Kernels, SimulationError  # before refnum_cuda, which it finds
 from cuda.stage import stage
 from float_sums import DATA, VECTORS, floats_of, operands
@@ -22,7 +23,7 @@ from torch import Tensor
 import refnum
 from refnum.sums.tensorcore import INSTRUCTIONS
 from refnum.testing import assert_bit_equal
-from refnum_cuda import driver, launch, matrices, matrixcores, modules, warpgroups
+from refnum_cuda import driver, launch, matrices, matrixcores, warpgroups
 
 HOPPER = {dtype: f"tc.hopper.{kind}/v1" for dtype, kind in matrixcores.KINDS.items()}
 DTYPES = tuple(HOPPER)
@@ -363,8 +364,7 @@ class TestOnGpu:
 
     @pytest.mark.parametrize("size", [(2048, 2048, 2048), (1000, 4100, 3000)])
     def test_large_products_of_both_instructions_have_the_same_bits(self, size: tuple[int, int, int]) -> None:
-        if modules.served_by(0) != warpgroups.TARGET:
-            pytest.skip("the files of sm_90a do not serve this GPU")
+        need_hopper()
         m, k, n = size
         scale = 2.0 ** torch.randint(-20, 20, (k, 1), device="cuda")
         a, b = torch.randn(m, k, device="cuda").bfloat16(), (torch.randn(k, n, device="cuda") * scale).bfloat16()

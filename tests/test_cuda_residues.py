@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from cuda.places import need_hopper
 from cuda.quire_products import Files, nothing_is_idle, run, the_files  # before refnum_cuda, which it finds
 from cuda.simulate import CHOICES, Choice, Kernels
 from torch import Tensor
@@ -96,8 +97,8 @@ def test_no_barrier_commit_or_wait_of_the_products_is_idle(form: residues.Form, 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU: nox -s cuda, on one")
 @pytest.mark.parametrize("form", quires.FORMS, ids=lambda form: form.kernel.name)
 def test_a_gpu_multiplies_residues_as_torch_does(form: residues.Form) -> None:
-    if form == residues.BY_WARPGROUPS and modules.served_by(0) != residues.HOPPER:
-        pytest.skip("the files of sm_90a do not serve this GPU")
+    if form == residues.BY_WARPGROUPS:
+        need_hopper()
     draw = torch.Generator(device="cuda").manual_seed(8)
     for m, k, n in ((128, 128, 128), (384, 4096, 640), (128, residues.MOST_TERMS, 128)):
         a, b = (torch.randint(-128, 128, (2, x, k), generator=draw, device="cuda").to(torch.int8) for x in (m, n))

@@ -10,7 +10,7 @@ gemm_mma     ``<architecture>.<instruction>.<types>.<accumulator>.K<K>/a`` [n, M
 gemm_mfma    ``<instruction>/<types>.K<K>/a`` to ``/d``: the same of AMD's
 ===========  ========================================================================================================
 
-tensorcores_hopper was recorded from an H200: ``hopper.<kernel>.K<K>/a`` to ``/d`` as in gemm_mma; ``/kind`` [n] says
+tensorcores_hopper was recorded from an H100: ``hopper.<kernel>.K<K>/a`` to ``/d`` as in gemm_mma; ``/kind`` [n] says
 which of the families ``kinds`` each tile is of, ``about`` where it was.
 """
 

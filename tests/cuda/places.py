@@ -10,7 +10,7 @@ import torch
 from cuda import bridge, simulate  # noqa: F401 - bridge before refnum_cuda, which it finds
 from torch import Tensor
 
-from refnum_cuda import launch, modules
+from refnum_cuda import launch, modules, warpgroups
 
 PLACES = ["cpu"] + [pytest.param("cuda", marks=pytest.mark.gpu)] * torch.cuda.is_available()
 
@@ -44,6 +44,12 @@ class Launched:
 
 
 Kernels = Simulated | Launched
+
+
+def need_hopper() -> None:
+    """Skip where the files of sm_90a do not serve the GPU."""
+    if modules.obstacle(0) or modules.served_by(0) != warpgroups.TARGET:
+        pytest.skip("the files of sm_90a do not serve this GPU")
 
 
 def at(place: str, kernels: Sequence[launch.Kernel]) -> Kernels:

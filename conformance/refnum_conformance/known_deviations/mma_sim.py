@@ -1,8 +1,8 @@
 """What microsoft/MMA-Sim (c785138) does otherwise than the GPU that it simulates: on Hopper, what is 0 has no exponent.
 
-An H200 was asked (``vectors/tensorcores_hopper.npz``). There, neither a product that is 0 nor a C that is 0 takes part
-in the largest exponent. The simulator gives 0 the exponent -126, so that a 0 with a large partner, or beside small
-products, takes bits away from them.
+An H200 and an H100 were asked (``vectors/tensorcores_hopper.npz``). There, neither a product that is 0 nor a C that is
+0 takes part in the largest exponent, which is -133 at least. The simulator gives 0 the exponent -126, so that a 0 with
+a large partner, or beside small products, takes bits away from them.
 """
 
 from __future__ import annotations
