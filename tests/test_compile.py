@@ -118,7 +118,10 @@ def five(fmt: Format, dtype: torch.dtype) -> Callable[[Tensor, Tensor, Tensor], 
 
 
 @needs_compiler
-@pytest.mark.parametrize(("fmt", "x"), [(P16, X32), (P32, X64)], ids=["posit16", "posit32"])
+@pytest.mark.parametrize(
+    ("fmt", "x"),
+    [pytest.param(P16, X32, id="posit16"), pytest.param(P32, X64, id="posit32", marks=pytest.mark.slow)],
+)
 def test_compiled_is_eager(fmt: Posit, x: Tensor) -> None:
     check(five(fmt, x.dtype), x, patterns(fmt, 3, 1003), patterns(fmt, 4, 1003))
 

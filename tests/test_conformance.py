@@ -34,7 +34,7 @@ RESULTS = Path(__file__).parents[1] / "conformance" / "results"
 TINY = Amount(samples=48, variant=16, every=False)
 PLAN = [job for job in jobs(TINY, seed=1) if job.want is None]
 GOLDEN = {job.id: job for job in plan.golden()}
-CUT = 12  #: of the jobs of a row, so many are run here, spread over its formats and options
+CUT = 6  #: of the jobs of a row, so many are run here, spread over its formats and options
 
 
 def _jobs(row: str) -> list[Job]:

@@ -110,6 +110,7 @@ class Example(NamedTuple):
 
     check: Callable[[str], None]  #: takes what it printed
     needs: tuple[str, ...] = ()  #: modules
+    marks: tuple[pytest.MarkDecorator, ...] = ()
 
 
 EXAMPLES = {
@@ -119,7 +120,7 @@ EXAMPLES = {
     "format_search.py": Example(check_search, ("sklearn",)),
     "posits_for_researchers.ipynb": Example(check_researchers, ("nbclient", "ipykernel", "matplotlib", "sklearn")),
     "pytorch_to_rtl.ipynb": Example(check_circuit, ("nbclient", "ipykernel", "matplotlib", "sklearn")),
-    "quantization_aware_training.py": Example(check_training, ("sklearn",)),
+    "quantization_aware_training.py": Example(check_training, ("sklearn",), (pytest.mark.slow,)),
     "world_sizes.py": Example(check_worlds),
 }
 NOTEBOOKS = [name for name in EXAMPLES if name.endswith(".ipynb")]
@@ -129,7 +130,7 @@ def test_every_example_is_here() -> None:
     assert {path.name for path in FOLDER.iterdir() if path.is_file()} == set(EXAMPLES)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=row.marks) for name, row in EXAMPLES.items()])
 def test_example_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = [module for module in EXAMPLES[name].needs if find_spec(module) is None]
     if missing:

@@ -308,7 +308,7 @@ def test_flushing_subnormals_does_not_matter(name: str) -> None:
     assert torch.equal(flushed, expected)
 
 
-@pytest.mark.parametrize("capability", ["default", "avx2"])
+@pytest.mark.parametrize("capability", ["default", pytest.param("avx2", marks=pytest.mark.slow)])
 def test_other_instructions_pass(capability: str) -> None:
     """Both tests of bounds, with other vector instructions."""
     environment = os.environ | {"ATEN_CPU_CAPABILITY": capability}

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -179,7 +180,9 @@ def test_unlike_rows_on_every_kind_of_tile(name: str) -> None:
         assert codes(both(a, b, c, row)) == by_oracle(a, b, c, name), (kind, dtypes)
 
 
-@pytest.mark.parametrize("name", UNLIKE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (i % 4 > 0)) for i, name in enumerate(UNLIKE)]
+)
 def test_forms_agree_on_larger_tiles(name: str) -> None:
     row = INSTRUCTIONS[name]
     for kind, dtypes in itertools.product(KINDS, dtypes_of(row)):
@@ -410,13 +413,15 @@ def both_of_blocks(x: Blocks, y: Blocks, c: Tensor | None, row: Instruction) -> 
     return want
 
 
-def pairs_of_blocks() -> Iterator[tuple[str, Block, Block]]:
+def pairs_of_blocks() -> Iterator[Any]:
+    """All pairs of formats by all kinds of scales; of unlike formats most wait for the slow tests."""
     for name, row in OF_BLOCKS.items():
-        yield from ((name, *pair) for pair in itertools.product(row.blocks, row.blocks))
+        for pair, scales in itertools.product(itertools.product(row.blocks, row.blocks), ("near", "wide", "any")):
+            marks = [pytest.mark.slow] * (pair[0] != pair[1] and scales != "wide")
+            yield pytest.param(name, *pair, scales, marks=marks)
 
 
-@pytest.mark.parametrize(("name", "left", "right"), list(pairs_of_blocks()), ids=str)
-@pytest.mark.parametrize("scales", ["near", "wide", "any"])
+@pytest.mark.parametrize(("name", "left", "right", "scales"), list(pairs_of_blocks()), ids=str)
 def test_blocks(name: str, left: Block, right: Block, scales: str) -> None:
     row, draw = INSTRUCTIONS[name], Draw(name)
     for terms in (32, 64, 160, 20, 2):

@@ -145,11 +145,27 @@ def test_there_are_twenty_right_kernels() -> None:
     assert len(KERNELS) >= 20
 
 
+#: of so many one is taken at a turn
+EVERY = pytest.mark.parametrize(
+    "every", [pytest.param(3, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+)
+
+
+def at_a_turn(turn: int, every: int) -> list[Kernel]:
+    """One kernel of so many; as many turns have all."""
+    return list(KERNELS.values())[turn % every :: every]
+
+
+def test_turns_have_all_kernels() -> None:
+    assert {kernel for turn in (7, 8, 9) for kernel in at_a_turn(turn, 3)} == set(KERNELS.values())
+
+
+@pytest.mark.parametrize("every", SAMPLES)
 @pytest.mark.parametrize("kind", DATA)
-def test_right_kernels_are_accepted(kind: str) -> None:
-    for k in (1, 2, 33, 300):
+def test_right_kernels_are_accepted(kind: str, every: int) -> None:
+    for turn, k in enumerate((1, 2, 33, 300), list(DATA).index(kind)):
         a, b, bias = operands(kind, 4, k, 5)
-        for kernel in KERNELS.values():
+        for kernel in at_a_turn(turn, every):
             for z in (None, bias):
                 got = kernel(a, b, z)
                 assert_any_order(got, a, b, z)
@@ -182,20 +198,22 @@ LONG: dict[str, Callable[[Draw, int, int, int], tuple[Tensor, Tensor]]] = {
 }
 
 
+@pytest.mark.parametrize("every", SAMPLES)
 @pytest.mark.parametrize("kind", LONG)
-def test_right_kernels_of_long_sums_are_accepted(kind: str) -> None:
-    for k in (1024, 5000, 16384):
+def test_right_kernels_of_long_sums_are_accepted(kind: str, every: int) -> None:
+    for turn, k in enumerate((1024, 5000, 16384)):
         a, b = LONG[kind](Draw(k), 4, k, 4)
-        for kernel in KERNELS.values():
+        for kernel in at_a_turn(turn, every):
             assert_any_order(kernel(a, b, None), a, b)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kind", ["normal", "cancelling", "subnormal results", "overflow", "ties", "specials", "wide"])
-def test_right_kernels_with_short_results_are_accepted(kind: str, dtype: torch.dtype) -> None:
-    for k in (1, 33, 300):
+@pytest.mark.parametrize("every", SAMPLES)
+def test_right_kernels_with_short_results_are_accepted(kind: str, dtype: torch.dtype, every: int) -> None:
+    for turn, k in enumerate((1, 33, 300)):
         a, b, bias = operands(kind, 9, k, 9)
-        for kernel in KERNELS.values():
+        for kernel in at_a_turn(turn, every):
             got = kernel(a, b, bias).to(dtype)
             assert_any_order(got, a, b, bias)
             assert_any_order(got, a, b, bias, bound="proven")
@@ -221,10 +239,11 @@ ROUNDINGS = {
 
 @pytest.mark.parametrize("accumulator", ROUNDINGS)
 @pytest.mark.parametrize("kind", ["normal", "positive", "integers", "cancelling", "tiny"])
-def test_right_kernels_with_other_accumulators_are_accepted(kind: str, accumulator: str) -> None:
+@pytest.mark.parametrize("longest", [1000, pytest.param(4096, marks=pytest.mark.slow)])
+def test_right_kernels_with_other_accumulators_are_accepted(kind: str, accumulator: str, longest: int) -> None:
     """Terms of so few bits that a sum of two is exact in float64, before it is rounded."""
     rounded = ROUNDINGS[accumulator]
-    for k in (1, 2, 64, 1000, 4096):
+    for k in (1, 2, 64, longest):
         a, b = (DATA | LONG)[kind](Draw(k), 4, k, 4)
         if kind == "tiny":
             a, b = a * 2.0**70, b * 2.0**54  # subnormal in float16
@@ -353,11 +372,15 @@ def test_small_matrices_are_judged_alone(wrong_cases: dict[int, Case]) -> None:
 CORES = {name: row.instruction for name, row in bounds.ACCUMULATORS.items() if row.instruction is not None}
 
 
+KINDS = ("normal", "cancelling", "wide", "zeros", "outlier", "subnormal operands", "specials", "finite bits")
+
+
+@pytest.mark.parametrize("every", SAMPLES)
 @pytest.mark.parametrize("name", CORES)
-def test_tensor_cores_are_accepted(name: str) -> None:
+def test_tensor_cores_are_accepted(name: str, every: int) -> None:
     row = CORES[name]
     dtype = row.operands[-1]
-    for kind in ("normal", "cancelling", "wide", "zeros", "outlier", "subnormal operands", "specials", "finite bits"):
+    for kind in KINDS[list(CORES).index(name) % every :: every]:
         for k in (1, 40, 500):
             a, b, bias = operands(kind, 4, k, 4)
             a, b, z = a.to(dtype), b.to(dtype), bias.to(row.biases[0])

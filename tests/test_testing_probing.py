@@ -178,7 +178,10 @@ def test_narrow_operands(name: str, dtype: torch.dtype) -> None:
     assert (found.tree, found.errors, found.orders[0].replayed) == (tree_of(order, n), (), True)
 
 
-@pytest.mark.parametrize(("dtype", "result"), [(torch.float32, torch.bfloat16), (torch.float16, torch.float16)])
+@pytest.mark.parametrize(
+    ("dtype", "result"),
+    [(torch.float32, torch.bfloat16), pytest.param(torch.float16, torch.float16, marks=pytest.mark.slow)],
+)
 def test_results_that_cannot_count_all_terms(dtype: torch.dtype, result: torch.dtype) -> None:
     n = 2100 if result == torch.float16 else 300
 
@@ -473,7 +476,7 @@ def test_exact_sums_have_no_order() -> None:
         ("tree/v1(Kc=16)", torch.float32),
         ("sgbi.lane32/0.1.1", torch.float32),
         ("sgbi.splitm_f64(c=16)/0.1.1", torch.float32),
-        ("tcsplit/v1(inst=tc.hopper.f16, Kc=32)", torch.float16),
+        pytest.param("tcsplit/v1(inst=tc.hopper.f16, Kc=32)", torch.float16, marks=pytest.mark.slow),
     ],
 )
 def test_contracts_are_named(contract: str, dtype: torch.dtype) -> None:
