@@ -146,9 +146,7 @@ def test_there_are_twenty_right_kernels() -> None:
 
 
 #: of so many one is taken at a turn
-EVERY = pytest.mark.parametrize(
-    "every", [pytest.param(3, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
-)
+SAMPLES = [pytest.param(3, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
 
 
 def at_a_turn(turn: int, every: int) -> list[Kernel]:
