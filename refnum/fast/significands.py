@@ -98,7 +98,8 @@ def serves_values(fmt: Scalar, row: Minifloat, rounding: str) -> bool:
     assert row.bias is not None
     if isinstance(fmt, FixedPoint) and fmt.overflow == "wrap":
         return serves(fmt, row, rounding) and integers.serves(fmt, row)
-    return serves(fmt, row, rounding) and holds(row, fmt) and fmt.max_scale < row.bias
+    ends = fmt.max_scale < row.bias or not isinstance(fmt, FixedPoint)  # one end of fixed point may be a power of two
+    return serves(fmt, row, rounding) and holds(row, fmt) and ends
 
 
 def codes(bits: Tensor, fmt: Cuttable, row: Minifloat, rounding: str) -> Tensor:
