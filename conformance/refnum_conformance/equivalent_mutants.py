@@ -322,10 +322,6 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
         _in("round._finish_fixed", ("w.kind & INFINITE", "w.kind")),
     ),
     (
-        "An integer is broadcast where the tensor of as many would be.",
-        _in("round._finish_fixed", ("torch.zeros_like(magnitude) + largest", "largest")),
-    ),
-    (
         "The choices are saturate, inf and nan, the first of which in the alphabet is inf.",
         _in("round._finish_minifloat", ("fmt.overflow == 'inf'", "fmt.overflow <= 'inf'")),
     ),

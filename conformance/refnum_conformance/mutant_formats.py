@@ -73,11 +73,13 @@ BOOKS = (
     Book((1 << 43, (1 << 43) + 1, (1 << 44) + (1 << 40), (1 << 44) + (1 << 41)), (3, 0), ALL_SPECIAL, -7),
     Book((-(1 << 44) - (1 << 41), -(1 << 44) - (1 << 40), -(1 << 43) - 1, -(1 << 43)), (0, 3), ALL_SPECIAL, 7),
     Book((-(1 << 43) - 2, -(1 << 43) - 1, (1 << 43) + (1 << 40), (1 << 43) + (1 << 41)), (0, 3), ALL_SPECIAL, -9),
-    # So do a value and what lies beyond it, at either end, or two values.
-    Book((-2, -1, 1, LONG << 54), (3, 0), ALL_SPECIAL, -300),
+    # These two fill a limb to the last bit.
+    Book((1 << 42, (1 << 42) + 1, (1 << 43) + (1 << 39), (1 << 43) + (1 << 40)), (3, 0), ALL_SPECIAL, -7),
+    # Limbs but for 17 bits again: a value and what lies beyond it, at either end; two values.
+    Book((-2, -1, 1, LONG << 54), (3, 0), ALL_SPECIAL, -1074),
     Book((-LONG << 54, -1, 2, 4), (0, 3), ALL_SPECIAL, 100),
     Book((-4, -3, LONG << 54, LONG << 55), (0, 3), ALL_SPECIAL, -30),
-    # 2**1024 and 2**-12 do.
+    # 2**1024 and 2**-12.
     Book((-1 << 1036, -LARGEST << 12, 1, 1 << 1036), (0, 3), {"inf": 2, "-inf": 4}, -12),
     Book((-1 << 1036, -1, LARGEST << 12, 1 << 1036), (0, 3), {"nan": 2}, -12),
 )
@@ -224,9 +226,10 @@ def tables(rng: random.Random, books: Sequence[Book] = BOOKS) -> Iterator[Promis
             steps = (table.beyond[0], *table.values, table.beyond[1])
             most = max(map(int.bit_length, book.steps)) // LIMB + 2
             for rounding, limbs in itertools.product(RULES, (1, 2, 3) if most <= 3 else (most,)):
-                pairs = [*((zero, 0) for zero in ZEROS), *(_between(rng, steps, LIMB * limbs) for _ in range(60))]
+                near = (_between(rng, steps, LIMB * limbs) for _ in range(60 if most <= 3 else 240))
+                pairs = [*((zero, 0) for zero in ZEROS), *near]
                 operands, turns = zip(*pairs, strict=True)
-                bits = [rng.choice([0, 0xFFFF, rng.getrandbits(40), *_about(turn)]) for turn in turns]
+                bits = [rng.choice([rng.choice([0, 0xFFFF, rng.getrandbits(40)]), *_about(turn)]) for turn in turns]
                 sides = zip(operands, bits, strict=True)
                 want = [codebooks.encode(_fraction(v), table, rounding, r) for v, r in sides]
                 name = f"encode {limbs} limbs in table {number}, {overflow}, {rounding}"
@@ -258,7 +261,8 @@ def _between(rng: random.Random, steps: Sequence[Fraction], bits: int) -> tuple[
         far = rng.choice([-300, 45, 70, 1100, 2000])
         return Value(rng.random() < 0.5, 1 << (bits - 1) | rng.getrandbits(bits), far), 0
     low, high = rng.choice(list(itertools.pairwise(steps)))
-    parts = rng.choice([0, 1 << 15, 1 << 16, rng.randrange(1 << 16), (1 << 16) - 1 - 2 * rng.randrange(9)])
+    last = (1 << 16) - 1 - 2 * rng.randrange(9)
+    parts = rng.choice([rng.choice([0, 1 << 16]), 1 << 15, rng.randrange(1 << 16), last, last])
     upwards = low >= 0 or (high > 0 and rng.random() < 0.5)  # away from 0
     start, end = (low, high) if upwards else (high, low)
     x = start + (end - start) * Fraction(parts, 1 << 16)
@@ -266,7 +270,7 @@ def _between(rng: random.Random, steps: Sequence[Fraction], bits: int) -> tuple[
         return ZERO, parts
     m, exponent = abs(x.numerator), x.numerator.bit_length() - x.denominator.bit_length()
     m = m << max(bits - m.bit_length(), 0) >> max(m.bit_length() - bits, 0)
-    m += rng.choice([0, 1, -1, 1 << max(bits - 53, 0), -1 << max(bits - 53, 0)])
+    m += rng.choice([0, 1, -1, -1, rng.choice([1, -1]) << max(bits - 53, 0)])
     exponent += m.bit_length() - bits
     return Value(x < 0, m >> (m.bit_length() > bits), exponent), parts
 

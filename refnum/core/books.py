@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 import struct
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..formats import Codebook
+from ..formats import Codebook, float64
 from .constants import constant
 
 SIGN = (1 << 63) - 1  #: all bits but a float64's sign
-LEAST = 1074  #: the least float64 is 2**-LEAST
+UNIT = float64.min_scale - float64.mantissa - 1  #: log2 of half the least float64: middles are multiples of it
 
 
 class Book(NamedTuple):
@@ -72,17 +72,15 @@ def neighbour_bits(fmt: Codebook) -> int:
 
 @lru_cache(maxsize=64)
 def _neighbour_bits(fmt: Codebook) -> int:
-    assert fmt.beyond is not None
-    multiples = map(_multiple, (fmt.beyond[0], *fmt.values, fmt.beyond[1]))
+    multiples = map(multiple, _book(fmt).steps.tolist())
     return max(_length(abs(low) | abs(high) | (high - low)) for low, high in pairwise(multiples))
 
 
-def _multiple(value: float) -> int:
-    """A float64 in units of the least one; Inf, which may lie beyond the ends, counts 2**1024, as its pattern does."""
-    if math.isinf(value):
-        return int(math.copysign(1, value)) << (1024 + LEAST)
-    numerator, denominator = value.as_integer_ratio()
-    return numerator * ((1 << LEAST) // denominator)  # which is a power of two
+def multiple(pattern: int) -> int:
+    """The value of a float64 in units of 2**UNIT; of Inf, which may lie beyond the ends, 2**1024."""
+    field = pattern >> float64.mantissa & 0x7FF
+    significand = (pattern & (1 << float64.mantissa) - 1) | (field > 0) << float64.mantissa
+    return (-significand if pattern < 0 else significand) << max(field, 1)
 
 
 def _length(x: int) -> int:
@@ -96,7 +94,7 @@ def roots_of_two(bits: int) -> tuple[Tensor, Tensor]:
     return _roots(bits)
 
 
-@lru_cache(maxsize=2)
+@cache
 def _roots(bits: int) -> tuple[Tensor, Tensor]:
     # The root is an integer of 200 bits, rounded down; each of its powers is too small by less than 2**-150, and none
     # of them lies that near to a number of 123 bits, so that it is cut to the right one: a test says so.

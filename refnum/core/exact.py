@@ -153,7 +153,7 @@ def add(a: Exact, b: Exact, limbs: int) -> Exact:
 
 
 def _halve(x: Limbs) -> Limbs:
-    """x >> 1 of a significand whose lowest bit is 0."""
+    """x >> 1 of a significand whose lowest bit is 0, or jammed into the one above it."""
     return (x[0] >> 1, *(((above & 1) << (LIMB - 1)) | (limb >> 1) for above, limb in pairwise(x)))
 
 

@@ -150,7 +150,7 @@ def _pack_fixed(x: Exact, fmt: FixedPoint) -> Wide:
         limbs = tuple(select(whole, m, limb) for m, limb in zip(moved, limbs, strict=True))
         up = up - (whole & LIMB)
     limbs = shift_left(limbs, up.clamp(max=LIMB))
-    return pack_integer(x._replace(significand=limbs, exponent=x.exponent.clamp(max=LIMB - 1)))
+    return pack_integer(x._replace(significand=limbs))
 
 
 # ---- DMF: codes that skip ------------------------------------------------------------------------
@@ -196,7 +196,10 @@ def _pack_logarithmic(x: Exact, fmt: Logarithmic, exact_bits: int) -> Wide:
 
 
 def _logarithm(x: Limbs, bits: int) -> Tensor:
-    """The first bits behind the point of log2 of a significand in [1, 2): how many roots of two lie below."""
+    """The first bits behind the point of log2 of a significand in [1, 2): how many roots of two lie below.
+
+    Two limbs are read: of a longer significand whose first 124 bits are those of a root, that root counts as above.
+    """
     roots: tuple[Tensor, Tensor] = roots_of_two(bits)
     first, second = (table.to(x[0].device) for table in roots)
     below = torch.searchsorted(first, x[0])
@@ -242,5 +245,5 @@ def _pack_codebook(x: Exact, fmt: Codebook, exact_bits: int) -> Wide:
 
 
 def _with_room(x: Limbs) -> Limbs:
-    """The lowest bit jammed into the one above it, as an addition needs it."""
-    return (*x[:-1], (x[-1] | (x[-1] & 1) << 1) & ~1)
+    """The lowest bit jammed into the one above it, as an addition, which drops it, needs it."""
+    return (*x[:-1], x[-1] | (x[-1] & 1) << 1)

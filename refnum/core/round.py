@@ -121,12 +121,10 @@ def _finish_fixed(magnitude: Tensor, w: Wide, fmt: FixedPoint) -> Tensor:
     lower = fmt.largest + fmt.least  # how far the ends differ: -1 in two's complement, 0 if symmetric
     largest = fmt.largest - (w.sign & lower)
     over = infinite if fmt.overflow == "wrap" else ((largest - magnitude) >> 63) | infinite
-    magnitude = select(over, torch.zeros_like(magnitude) + largest, magnitude) & ~nan
+    magnitude = select(over, largest, magnitude) & ~nan
     code = (magnitude ^ w.sign) - w.sign
-    if fmt.overflow == "wrap":
-        spare = 64 - fmt.width
-        code = code << spare >> spare if fmt.signed else code & fmt.largest
-    return code
+    spare = 64 - fmt.width  # what wraps keeps its low bits; what saturates has no others
+    return code << spare >> spare if fmt.signed else code & fmt.largest
 
 
 def _finish_sign_magnitude(magnitude: Tensor, w: Wide, fmt: DMF | Logarithmic) -> Tensor:

@@ -21,11 +21,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.books import book
+from ..core.books import UNIT, book, multiple
 from ..core.constants import constant
 from ..core.decode import decode
 from ..core.round import encode, rounded_floats
-from ..formats import Codebook, Minifloat, float64
+from ..formats import Codebook, Minifloat
 from .chunks import elementwise, looked_up, reinterpret
 
 LEAST = 1 << 12  #: elements from which on tables, made once, are soon worth while
@@ -36,7 +36,6 @@ INSIDE = 8  #: runs that begin inside a cell
 _HALF = 16  #: bits of what a cell holds
 Key = tuple[Codebook, Minifloat, str, str]  #: format, row, rounding, and which result: codes or floats
 _INTEGER = {16: torch.int16, 32: torch.int32, 64: torch.int64}
-_UNIT = float64.min_scale - float64.mantissa - 1  #: log2 of half the least float64: middles are multiples of it
 
 
 class Runs(NamedTuple):
@@ -146,24 +145,17 @@ def _runs(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> Runs:
 def _beginnings(fmt: Codebook, row: Minifloat) -> Iterator[int]:
     """Sign-extended patterns, among them all at which a run begins."""
     assert row.infinity is not None
-    steps = [_multiple(pattern) for pattern in book(fmt).steps.tolist()]
+    steps = [multiple(pattern) for pattern in book(fmt).steps.tolist()]
     passed = {*steps, *((low + high) // 2 for low, high in pairwise(steps))}
     cuts = {0, row.infinity, *(min(_cut(abs(number), row), row.infinity) for number in passed)}
     for magnitude in {pattern + up for pattern in cuts for up in (0, 1)}:
         yield from (magnitude, magnitude - (1 << (row.width - 1)))
 
 
-def _multiple(pattern: int) -> int:
-    """The value of a float64 in units of 2**_UNIT; of Inf, which may lie beyond the ends, 2**1024."""
-    field = pattern >> float64.mantissa & 0x7FF
-    significand = (pattern & (1 << float64.mantissa) - 1) | (field > 0) << float64.mantissa
-    return (-significand if pattern < 0 else significand) << max(field, 1)
-
-
 def _cut(magnitude: int, row: Minifloat) -> int:
-    """The pattern of the row at or below so many units of 2**_UNIT, as if exponents had no end."""
-    above = max(magnitude.bit_length() - 1 + _UNIT - row.min_scale, 0)  # binades above the first
-    return (above << row.mantissa) + (magnitude >> above + row.min_scale - row.mantissa - _UNIT)
+    """The pattern of the row at or below so many units of 2**UNIT, as if exponents had no end."""
+    above = max(magnitude.bit_length() - 1 + UNIT - row.min_scale, 0)  # binades above the first
+    return (above << row.mantissa) + (magnitude >> above + row.min_scale - row.mantissa - UNIT)
 
 
 @lru_cache(maxsize=32)
