@@ -230,6 +230,8 @@ TWINS = (significands, logarithms)
 def codes_of(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Tensor:
     """Floating-point values as codes, rounded once."""
     x, row = x.resolve_neg(), FLOAT_ROWS[x.dtype]
+    if isinstance(fmt, FixedPoint) and integers.rounds(x, fmt, row, rounding):
+        return integers.codes(x, fmt, rounding, container(fmt))
     if halves.serves(x, fmt, rounding):
         return halves.codes(x, row, fmt, rounding, container(fmt))
     if isinstance(fmt, Codebook) and steps.serves(x, fmt, rounding):

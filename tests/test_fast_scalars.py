@@ -218,15 +218,39 @@ def test_tensors_of_every_kind(fmt: Scalar, dtype: torch.dtype, flush: bool) -> 
 def test_floats_become_fixed_point(dtype: torch.dtype, rounding: str) -> None:
     row, bits = FLOAT_ROWS[dtype], SIGNED[8 * dtype.itemsize]
     formats = [FixedPoint(8, 4), FixedPoint(5, 5, signed=False), FixedPoint(6, 4, symmetric=True), FixedPoint(24, 20)]
-    for fmt in (*formats, FixedPoint(4, 126), FixedPoint(2, 0)):
-        x = torch.cat([cases.floats(fmt, kind, dtype, count=500) for kind in cases.KINDS])
+    wrapping = [FixedPoint(8, 4, overflow="wrap"), FixedPoint(5, 5, signed=False, overflow="wrap")]
+    widest = [FixedPoint(25, 3, overflow="wrap"), FixedPoint(24, 0, signed=False, overflow="wrap")]
+    for fmt in (
+        *formats,
+        *wrapping,
+        *widest,
+        FixedPoint(4, 126),
+        FixedPoint(4, 125, overflow="wrap"),
+        FixedPoint(2, 0),
+    ):
+        x = torch.cat([*(cases.floats(fmt, kind, dtype, count=500) for kind in cases.KINDS), about_periods(fmt, dtype)])
         assert integers.rounds(x, fmt, row, rounding)
         want = rounded_floats(x.view(bits), row, fmt, rounding).to(bits)
         assert torch.equal(integers.rounded(x, fmt, rounding).view(bits), want), fmt
+        want = encode(decode(x.view(bits), row), fmt, rounding).to(container(fmt))
+        assert torch.equal(integers.codes(x, fmt, rounding, container(fmt)), want), fmt
+        finite = x[x.isfinite()]  # of moderate size, so that nothing is looked at one by one
+        finite = finite[finite.abs() < 1e4]
+        want = encode(decode(finite.view(bits), row), fmt, rounding).to(container(fmt))
+        assert torch.equal(integers.codes(finite, fmt, rounding, container(fmt)), want), fmt
     x = torch.ones(3, dtype=dtype)
     assert not integers.rounds(x, FixedPoint(8, -1), row, rounding)
-    assert not integers.rounds(x, FixedPoint(8, 4, overflow="wrap"), row, rounding)
     assert not integers.rounds(x, FixedPoint(8, 4), row, "stochastic")
+
+
+def about_periods(fmt: FixedPoint, dtype: torch.dtype) -> Tensor:
+    """Halves and quarters of units about multiples of half a period, up to the largest floats, both signs."""
+    row = FLOAT_ROWS[dtype]
+    periods = [times << (fmt.width - 1) for times in (1, 2, 3, 4, 7, 255, (1 << 24) - 1)]
+    near = [(4 * period + quarter) * 2.0 ** (-2 - fmt.fraction) for period in periods for quarter in range(-6, 7)]
+    far = [2.0**scale * odd for scale in range(row.max_scale - 60, row.max_scale + 1) for odd in (1, 1.5, 2 - 2.0**-20)]
+    found = torch.tensor([*near, *far], dtype=torch.float64).to(dtype)
+    return torch.cat([found, -found])
 
 
 def test_int32_saturates_at_its_largest() -> None:

@@ -2,7 +2,8 @@
 
 - `values`: an integer that fits a float's significand becomes that float, and times a power of two it is another one.
   Neither rounds, whatever the rounding mode, and no number is subnormal.
-- `rounded`: a float, cut to the ends, is scaled up to units and becomes an integer. What is scaled may be subnormal.
+- `codes`, `rounded`: a float, cut to the ends, is scaled up to units and becomes an integer. What is scaled may be
+  subnormal.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from ..formats import FixedPoint, Minifloat, Scalar, holds
 from .chunks import elementwise
-from .scans import flushes
+from .scans import flushes, is_finite
 
 #: how floats become integers
 INTEGERS = {
@@ -42,21 +43,50 @@ def values(codes: Tensor, fmt: FixedPoint, dtype: torch.dtype) -> Tensor:
 
 
 def rounds(x: Tensor, fmt: Scalar, row: Minifloat, rounding: str) -> bool:
-    """Whether `rounded` can be used: on eager CPU tensors, for what saturates and is no coarser than integers."""
+    """Whether `codes` and `rounded` can be used: on eager CPU tensors, for what is no coarser than integers."""
     plain = type(x) is Tensor and x.device.type == "cpu" and not torch.compiler.is_compiling()
     if not plain or x.dtype.itemsize < 4 or not isinstance(fmt, FixedPoint) or rounding not in INTEGERS:
         return False
-    return fmt.overflow == "saturate" and fmt.fraction >= 0 and serves(fmt, row) and not flushes()
+    return fmt.fraction >= 0 and serves(fmt, row) and not flushes()
+
+
+def codes(x: Tensor, fmt: FixedPoint, rounding: str, dtype: torch.dtype) -> Tensor:
+    """Codes of floats, in an integer dtype that holds them."""
+    return elementwise(lambda piece: _codes(piece, fmt, rounding), x, dtype=dtype, chunk=CHUNK)
 
 
 def rounded(x: Tensor, fmt: FixedPoint, rounding: str) -> Tensor:
     """Floats rounded to the format, in their dtype. There is no -0, and one NaN."""
-    unit = math.ldexp(1.0, -fmt.fraction)
+    units = {"saturate": _units, "wrap": _codes}[fmt.overflow]
 
     def kernel(piece: Tensor) -> Tensor:
-        result = piece.clamp(fmt.least * unit, fmt.largest * unit).mul_(1 / unit)
-        INTEGERS[rounding](result).add_(0.0).mul_(unit)
-        nan = result.isnan()
-        return result.masked_fill_(nan, math.nan) if nan.any() else result
+        result = units(piece, fmt, rounding).to(x.dtype).add_(0.0).mul_(math.ldexp(1.0, -fmt.fraction))
+        return result if is_finite(piece) else result.masked_fill_(piece.isnan(), math.nan)
 
     return elementwise(kernel, x, dtype=x.dtype, chunk=CHUNK)
+
+
+def _units(x: Tensor, fmt: FixedPoint, rounding: str) -> Tensor:
+    """As floats, integers to which x rounds in units; within the ends, or where the format wraps, far beyond them."""
+    ends: tuple[float, float] = fmt.least, fmt.largest
+    if fmt.overflow == "wrap":  # there, and beyond, is nothing but multiples of the period, which wrap to 0
+        far = math.ldexp(0.5, math.frexp(torch.finfo(x.dtype).max)[1])
+        ends = -far, far
+    low, high = (math.ldexp(end, -fmt.fraction) for end in ends)
+    return INTEGERS[rounding](x.clamp(low, high).mul_(math.ldexp(1.0, fmt.fraction)))
+
+
+def _codes(x: Tensor, fmt: FixedPoint, rounding: str) -> Tensor:
+    """Codes in integers as wide as the floats."""
+    units, period = _units(x, fmt, rounding), math.ldexp(1.0, fmt.width)
+    integer = torch.int32 if x.dtype == torch.float32 else torch.int64
+    if fmt.overflow == "saturate":
+        result = units.to(integer)
+    else:  # what is left of whole periods on the way to 0 is exact, and an integer that can be cut
+        result = units.sub_(torch.mul(units, 1 / period).trunc_(), alpha=period).to(integer)
+        spare = 8 * integer.itemsize - fmt.width
+        result = result << spare >> spare if fmt.signed else result & fmt.largest
+    if is_finite(x):
+        return result
+    result = torch.where(x.isinf(), torch.where(x > 0, fmt.largest, fmt.least), result)
+    return result.masked_fill_(x.isnan(), 0)
