@@ -502,7 +502,7 @@ WRONG: dict[str, tuple[Callable[[], object], type[RefnumError], str]] = {
     "out of reach": (lambda: search.exhaustive(nn.LSTM(2, 2), FORMATS, len), UncoveredError,
         "lab.search.exhaustive cannot give '' (LSTM) a plan"),
     "does not fit": (lambda: search.exhaustive(Net().half(), [posit16], len), FormatError, "float16 to posit16"),
-    "blocks in double": (lambda: search.exhaustive(Net().double(), [mxfp4], len), DTypeError, "float64"),
+    "blocks in double": (lambda: search.exhaustive(Net().double(), [nvfp4], len), DTypeError, "float64"),
     "a scale format": (lambda: search.exhaustive(M, [e8m0], len), FormatError, "cannot write e8m0"),
     "beyond the limit": (lambda: search.exhaustive(M, FORMATS, len, limit=26), FormatError,
         "lab.search.exhaustive has 27 assignments of formats to 3 layers. | Allowed are limit=26. | Raise it, or"),

@@ -24,6 +24,7 @@ from refnum.mx.profiles import Profile
 from refnum.mx.recipes import Recipe, recipe, widened
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+BUT_HALF_SLOWLY = (torch.float32, torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow))
 NAMED = (
     *(refnum.mxfp4, refnum.mxfp6_e2m3, refnum.mxfp6_e3m2, refnum.mxfp8_e4m3, refnum.mxfp8_e5m2, refnum.mxint8),
     refnum.nvfp4,
@@ -78,7 +79,7 @@ def had(fmt: Block, dtype: torch.dtype) -> Iterator[tuple[Profile, str | None, f
         yield from itertools.product([profile], rules, LEVELS if forms[0].tensor else LEVELS[:1])
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", BUT_HALF_SLOWLY, ids=str)
 @pytest.mark.parametrize("fmt", [*NAMED, *ODD], ids=str)
 def test_fast_forms_are_the_definition(fmt: Block, dtype: torch.dtype) -> None:
     x, row = values(dtype).view(-1, fmt.tile[1]), FLOAT_ROWS[dtype]
@@ -272,7 +273,6 @@ def test_bits_of_the_axis_move_with_it() -> None:
 X = torch.ones(2, 32)
 REFUSED: list[tuple[Callable[[], object], type[RefnumError], str]] = [
     (lambda: mx.quantize(X, refnum.e2m1), FormatError, r"needs a block format, got .*Pass Block"),
-    (lambda: mx.quantize(X.double(), refnum.mxfp4), DTypeError, r"cannot read float64.*Allowed are.*Convert x"),
     (lambda: mx.quantize(X.int(), refnum.mxfp4), DTypeError, r"floating-point values for x, got torch.int32.*Convert"),
     (lambda: mx.quantize([1.0], refnum.mxfp4), DTypeError, r"needs a tensor for x, got list"),
     (lambda: mx.quantize(X, refnum.mxfp4, profile="mx"), ContractError, r"no profile='mx'. Choose one of ocp/v1, "),
@@ -438,7 +438,7 @@ def assert_compiled(fmt: Block, backend: str, dtype: torch.dtype, level: float |
         assert same(replace(want, elements=elements, scales=scales), want), flush
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", BUT_HALF_SLOWLY, ids=str)
 @pytest.mark.parametrize(
     ("fmt", "choices"),
     [

@@ -245,7 +245,7 @@ def test_a_format_without_a_name_has_no_space_in_it() -> None:
             "e4m3_encode has no rounding='stochastic'. Choose one of near",
         ),
         ("mxfp4_quantize", None, {"profile": "ocpp"}, "mx.quantize has no profile='ocpp'. Choose one of ocp/v1"),
-        ("mxfp4_quantize", None, {"dtype": "float64"}, "mx.quantize cannot read float64"),
+        ("nvfp4_quantize", None, {"dtype": "float64"}, "mx.quantize cannot read float64"),
         ("nvfp4_quantize", None, {"scale": "floor"}, "scale"),
         ("float32_dot", None, {"contract": "chain/v9"}, "gemm has no contract='chain/v9'. Choose one of exact/v1"),
         ("posit16_convert", None, {"to": "e4m3"}, "posit16_convert converts to posits, got e4m3. Choose one for --to"),
@@ -334,9 +334,9 @@ def test_dots_of_floats_are_codes(kind: str) -> None:
         ((posit8, "edges", torch.float32), FormatError, "cases.blocks needs"),
         ((mxfp4, "edge", torch.float32), ContractError, "cases.blocks has no kind='edge'"),
         (
-            (mxfp4, "edges", torch.float64),
+            (mxfp4, "edges", torch.int8),
             DTypeError,
-            "cases.blocks has no values of torch.float64. Allowed are float16, ",
+            "cases.blocks has no values of torch.int8. Allowed are float16, ",
         ),
     ],
 )

@@ -14,7 +14,7 @@ from ..core.exact import select
 from ..core.round import encode
 from ..formats import Codebook, Element, FixedPoint, Minifloat, float32, unit_scale
 from .profiles import Profile
-from .scales import BIAS, MANTISSA, logarithm_carries
+from .scales import BIAS, MANTISSA, carrier, logarithm_carries
 
 
 def underflow(zero: str, row: Minifloat) -> int | None:
@@ -37,9 +37,9 @@ def element_codes(
     zero: str,
     row: Minifloat,
 ) -> Tensor:
-    """Codes, as int64, of float32 patterns divided by 2**(scale - 127); ``row`` is what the values came in."""
+    """Codes, as int64, of patterns divided by 2**(scale - 127); ``row`` is what the values came in."""
     scale = scale if isinstance(scale, Tensor) else torch.full_like(bits, scale)
-    x = decode(bits, float32)
+    x = decode(bits, carrier(row))
     x = x._replace(exponent=x.exponent - (scale - BIAS))
     if profile.halves == "added":
         x = _lifted_halves(x, element, rounding, row)

@@ -60,6 +60,7 @@ class Profile:
     halves: str = "exact"  #: rounding to nearest: exact; added: floor(|x| + 1/2), the sum rounded to the input's dtype
     subnormal_blocks: str = "kept"  #: a block whose amax is a subnormal float32: kept or flushed to 0
     half: bool = True  #: takes float16; False: its arithmetic in that dtype is another
+    double: bool = False  #: takes float64 where nothing is computed in float32
 
     def form(self, function: str, fmt: Block) -> Form:
         """The form of a format."""
@@ -79,6 +80,7 @@ PROFILES = {
             "ocp/v1",
             (Form(e8m0), Form(e4m3, "ocp", tensor="factor"), Form(float32, "ratio"), Form(None)),
             rules=EVERY,
+            double=True,
         ),
         Profile("torchao/v1", (Form(e8m0), Form(e4m3, "stored", tensor="factor")), even_top=255),
         Profile(

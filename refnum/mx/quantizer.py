@@ -51,7 +51,8 @@ def quantize(
     Parameters
     ----------
     x : Tensor
-        float16, bfloat16 or float32 of any shape and strides.
+        float16, bfloat16 or float32 of any shape and strides; in ocp float64, too, where scales are powers of two, and
+        those of E8M0 are made by floor or bound.
     fmt : Block
         The format.
     profile : str
@@ -90,14 +91,16 @@ def quantize(
     FormatError
         When ``fmt`` is no block format.
     DTypeError
-        When x is not float16, bfloat16 or float32; or is float16 in compressed_tensors, which computes in x's dtype.
+        When x is not float16, bfloat16 or float32; or is float64 where something is computed in float32, or float16 in
+        compressed_tensors, which computes in x's dtype.
     ShapeError
         When the axis does not exist or has no whole number of blocks, or the random bits do not broadcast to x.
     ContractError
         When there is no such profile, scale rule or rounding, the profile does not have the format, or the format takes
         no scale rule or no tensor scale.
 
-    Exactness: bit-exact; profiles reproduce the bits of the library that they are named after.
+    Exactness: bit-exact; profiles reproduce the bits of the library that they are named after. float64 is not rounded
+        on the way.
     Rounding: the scale by its rule, or by float32 arithmetic step by step; then each element once, by name. Where
         scales are no powers of two, elements are scaled in float32 first. Elements saturate.
     Special: a block with NaN has the NaN scale and elements 0, or scale code 0 where there is no NaN. One with Inf has,
@@ -109,7 +112,7 @@ def quantize(
     Cost: O(numel) time; result + 5 MB, and a copy of x where a block's elements do not lie one behind the other.
     """
     check_block("mx.quantize", fmt)
-    _check_floats("mx.quantize", x)
+    check_floats("mx.quantize", "x", x)
     made = recipe("mx.quantize", fmt, find("mx.quantize", profile), scale, rounding, FLOAT_ROWS[x.dtype])
     check_rounding("mx.quantize", made.rounding, random_bits)
     check_tensor_scale("mx.quantize", tensor_scale)
@@ -165,7 +168,12 @@ def tensor_scale(x: Tensor, fmt: Block, *, profile: str = "ocp") -> Tensor:
     Cost: O(numel) time and memory.
     """
     check_block("mx.tensor_scale", fmt)
-    _check_floats("mx.tensor_scale", x)
+    check_floats("mx.tensor_scale", "x", x)
+    if x.dtype == torch.float64:
+        raise DTypeError(
+            "mx.tensor_scale cannot read float64: scales of tensors are quotients in float32. Allowed are float16, "
+            "bfloat16 and float32. Convert x, which rounds it."
+        )
     row, chosen = FLOAT_ROWS[x.dtype], find("mx.tensor_scale", profile)
     _check_level("mx.tensor_scale", fmt, chosen)
     check_half("mx.tensor_scale", chosen, row)
@@ -192,15 +200,6 @@ def amax_of(x: Tensor) -> Tensor:
 
 
 # ---- checks --------------------------------------------------------------------------------------
-
-
-def _check_floats(function: str, x: Tensor) -> None:
-    check_floats(function, "x", x)
-    if x.dtype == torch.float64:
-        raise DTypeError(
-            f"{function} cannot read float64: block formats are defined from float32 on. Allowed are float16, bfloat16 "
-            "and float32. Convert x, which rounds it."
-        )
 
 
 def _check_level(function: str, fmt: Block, profile: Profile) -> None:
@@ -243,7 +242,7 @@ def _quantized(
     x = padded(x, axis, fmt)
     random = None if random_bits is None else padded(random_bits, axis, fmt)
     choices = fmt, made.profile.name, scale, made.rounding, axis, tensor_scale, random
-    asked = has_kernels(fmt) and scale != "bound"
+    asked = has_kernels(fmt) and scale != "bound" and x.dtype != torch.float64
     elements, scales = ((backend.kernel("mx_quantize", x) if asked else None) or stored)(x, *choices)
     level = None if tensor_scale is None else _pattern(tensor_scale)
     return Blocks(elements, scales, fmt, shape, axis, _factor(made.form, level))

@@ -18,18 +18,20 @@ from torch import Tensor
 from ..boundary import check_choice
 from ..errors import ContractError, DTypeError
 from ..fast import elements as fast
+from ..fast.chunks import reinterpret
 from ..fast.scans import flushes
-from ..formats import Block, Logarithmic, Minifloat, e8m0, float16, float32
+from ..formats import Block, Logarithmic, Minifloat, e8m0, float16, float32, float64
 from .blocks import stored_dtype
 from .elements import element_codes, underflow
 from .packing import pack4
 from .profiles import Form, Profile
 from .quotients import Quotient
-from .scales import INFINITY, Powers, Rule, Shared, powers, rule
+from .scales import INFINITY, Powers, Rule, Shared, carrier, powers, rule
 from .singles import HIDDEN_BIT, MACHINE, MAGNITUDE, WAIST, Arithmetic
 
 CHUNK = 1 << 17  #: elements of a piece: some five temporaries of 512 KiB
 WIDE_CHUNK = 1 << 14  #: the same for the definition: some twenty of 128 KiB
+EXACT = ("floor", "bound")  #: rules for E8M0 scales that are the same of numbers as of float32 patterns
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Recipe:
     @property
     def serves(self) -> bool:
         """Whether `fast.elements` computes the elements."""
-        exact = self.profile.halves == self.profile.exponents == "exact"
+        exact = self.profile.halves == self.profile.exponents == "exact" and self.row != float64
         plain = self.underflow is None and not self.scaling.infinite and not self.scaling.undefined
         served = plain or not isinstance(self.fmt.element, Logarithmic)
         return exact and served and fast.serves(self.fmt.element, self.rounding)
@@ -80,13 +82,17 @@ def recipe(
     name = scale or fmt.rule or profile.scale
     check_choice(function, "scale", name, profile.rules)
     check_half(function, profile, row)
+    if row == float64:
+        _check_double(function, fmt, profile, name)
     return Recipe(fmt, profile, form, _scaling(name, fmt, profile, form, row), rounding or profile.rounding, row)
 
 
 def _scaling(name: str, fmt: Block, profile: Profile, form: Form, row: Minifloat) -> Rule | Powers | Quotient:
     if form.formula != "rule":
         return Quotient(form.formula, fmt, row)
-    return rule(name, fmt.element, profile, row) if fmt.scale == e8m0 else powers(name, fmt)
+    if fmt.scale == e8m0 and row != float64:
+        return rule(name, fmt.element, profile, row)
+    return powers(name, fmt, carrier(row))
 
 
 def check_half(function: str, profile: Profile, row: Minifloat) -> None:
@@ -95,6 +101,22 @@ def check_half(function: str, profile: Profile, row: Minifloat) -> None:
         raise DTypeError(
             f"{function} cannot read float16 in profile {profile.name}, which computes in the dtype of the values. "
             "Allowed are bfloat16 and float32. Convert the tensor."
+        )
+
+
+def _check_double(function: str, fmt: Block, profile: Profile, rule: str) -> None:
+    """Nothing is computed in float32."""
+    reason = None
+    if not profile.double:
+        reason = f"in profile {profile.name}, whose library computes in float32"
+    elif not fmt.by_powers:
+        reason = f"for {fmt}, whose scales of {fmt.scale} are quotients in float32"
+    elif fmt.scale == e8m0 and rule not in EXACT:
+        reason = f"for {fmt} with scale={rule!r}, which counts in units of float32; {' and '.join(EXACT)} do not"
+    if reason is not None:
+        raise DTypeError(
+            f"{function} cannot read float64 {reason}. Allowed are float16, bfloat16 and float32. Convert x, which "
+            "rounds it."
         )
 
 
@@ -136,7 +158,7 @@ def _pieces(recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor
         else:
             random = None if random_bits is None else random_bits[piece]
             bits = widened(x[piece])
-            (codes,), shared = _by_integers(recipe, level, (bits & MAGNITUDE).amax(1), [bits], [random], ieee)
+            (codes,), shared = _by_integers(recipe, level, _magnitude(bits).amax(1), [bits], [random], ieee)
             codes = codes.to(dtype)
         elements[piece] = _paired(codes) if recipe.pairs else codes
         scales[piece] = shared.scales
@@ -160,22 +182,25 @@ def _whole(recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor 
     return elements.to(stored_dtype(recipe.fmt)), shared.scales
 
 
-# ---- lanes of float32 patterns -------------------------------------------------------------------
+# ---- lanes of patterns ---------------------------------------------------------------------------
 
 
 def widened(x: Tensor) -> Tensor:
-    """The float32 patterns, in int32, of values that float32 holds."""
-    x = x.to(torch.float32)
-    if torch.compiler.is_compiling() and x.device.type == "cpu":
-        # By way of bytes: Inductor turns a view that keeps the width into a copy element by element.
-        return x.reshape(-1).view(torch.uint8).view(torch.int32).view(x.shape)
-    return x.view(torch.int32)
+    """The float32 patterns, in int32, of values that float32 holds; those of float64 in int64."""
+    if x.dtype == torch.float64:
+        return reinterpret(x, torch.int64)
+    return reinterpret(x.to(torch.float32), torch.int32)
+
+
+def _magnitude(bits: Tensor) -> Tensor:
+    """Patterns without sign."""
+    return bits & torch.iinfo(bits.dtype).max
 
 
 def _largest(x: Tensor, bits: Tensor) -> Tensor:
     """The largest magnitude of each block, as a pattern."""
-    magnitude = bits & MAGNITUDE
-    if x.device.type != "cpu" or not torch.compiler.is_compiling():
+    magnitude = _magnitude(bits)
+    if x.device.type != "cpu" or x.dtype == torch.float64 or not torch.compiler.is_compiling():
         return magnitude.amax(1)
     # Inductor takes the maximum of integers lane by lane, and of floats by vectors. Subnormal magnitudes, which the
     # machine may flush, are the integers below the first normal one, and those a float32 holds.

@@ -95,7 +95,7 @@ def _check(x: Tensor, size: int) -> Minifloat:
     check_floats("mx.hadamard", "x", x)
     if x.dtype == torch.float64:
         raise DTypeError(
-            "mx.hadamard cannot read float64: it serves block formats, which are defined from float32 on. Allowed are "
+            "mx.hadamard cannot read float64: it serves NVFP4, whose scales are quotients in float32. Allowed are "
             "float16, bfloat16 and float32. Convert x, which rounds it."
         )
     if size not in SIZES:

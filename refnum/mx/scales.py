@@ -8,7 +8,8 @@ differ in the carry alone.
 
 1. `Rule` gives E8M0 scales, as libraries do: a subnormal amax counts in the units of its pattern, unless elements are
    so small that its exponent makes a difference.
-2. `Powers` gives any other powers of two: the exponent of amax is exact, and saturates to what codes reach.
+2. `Powers` gives any other powers of two, and E8M0 scales of float64: the exponent of amax is exact, and saturates to
+   what codes reach.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from typing import ClassVar, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from ..core.decode import HIDDEN, LIMB, decode
 from ..fast.elements import normalised
-from ..formats import RULES, Block, Codebook, Element, Exponent, FixedPoint, Minifloat, float32
+from ..formats import RULES, Block, Codebook, Element, Exponent, FixedPoint, Minifloat, e8m0, float32, float64
 from .profiles import Profile
 
 T = TypeVar("T")
@@ -36,24 +38,29 @@ NAN = 255  #: the code of a NaN scale
 TOP = 254  #: the largest code of a number
 
 
-def _threshold(element: Element) -> int:
-    """The fraction field of the largest element, rounded down: amax may be that much times a power of two."""
+def carrier(row: Minifloat) -> Minifloat:
+    """The row whose patterns stand for values of a floating-point row: float32, which holds all narrower ones."""
+    return float64 if row == float64 else float32
+
+
+def _threshold(element: Element, unit: int) -> int:
+    """The fraction of the largest element in units, rounded down: amax may be that much times a power of two."""
     integer, _ = element.max_value.as_integer_ratio() if isinstance(element, Codebook) else element.largest_exact
-    return (integer << (MANTISSA + 1) >> integer.bit_length()) & FRACTION
+    return (2 * integer * unit >> integer.bit_length()) - unit
 
 
-def _half_unit(element: Element) -> int:
-    """Half a unit of the elements in amax's binade; 0 where they have more bits than amax."""
-    return (1 << MANTISSA) >> element.significand_bits
-
-
-#: what is added to the pattern of amax
-CARRIES: dict[str, Callable[[Element], int]] = {
-    "floor": lambda element: 0,  # the largest power of two that is not above amax
-    "ceil": lambda element: FRACTION,  # the least one that is not below it
-    "even": _half_unit,  # that of amax rounded to the elements' precision, ties up
-    "rceil": lambda element: FRACTION - _threshold(element),  # the least scale at which amax does not saturate
-    "bound": lambda element: FRACTION,  # the least one at which amax is within the power of two that elements reach
+#: what is added to the pattern of amax, given 1 in units of its last bit
+CARRIES: dict[str, Callable[[Element, int], int]] = {
+    # the largest power of two that is not above amax
+    "floor": lambda element, one: 0,
+    # the least one that is not below it
+    "ceil": lambda element, one: one - 1,
+    # that of amax rounded to the elements' precision, ties up: half their unit, 0 where they have more bits than amax
+    "even": lambda element, one: one >> element.significand_bits,
+    # the least scale at which amax does not saturate
+    "rceil": lambda element, one: one - 1 - _threshold(element, one),
+    # the least one at which amax is within the power of two that bounds the elements
+    "bound": lambda element, one: one - 1,
 }
 assert tuple(CARRIES) == RULES
 
@@ -150,8 +157,9 @@ class Rule(Exact):
 
 @dataclass(frozen=True, slots=True)
 class Powers(Exact):
-    """How amax becomes a code of another format of powers of two."""
+    """How amax becomes a code of any format of powers of two."""
 
+    row: Minifloat  #: float32 or float64, whose patterns values come as
     power: int  #: as in `Rule`
     carry: int  #: likewise
     least: int  #: the exponent of the least scale, plus 127
@@ -169,10 +177,13 @@ class Powers(Exact):
         return min(self.least, self.zero)
 
     def share(self, amax: Tensor, level: Tensor | None, ieee: object) -> Shared:
-        """Scales of blocks, given amax as float32 patterns in int32, without sign."""
-        exponents = ((normalised(amax.clamp(max=INFINITY)) + self.carry) >> MANTISSA) - self.power
+        """Scales of blocks, given amax as patterns of the row, without sign."""
+        assert self.row.infinity is not None
+        void = amax >= self.row.infinity
+        pattern = amax.clamp(max=self.row.infinity)
+        pattern = normalised(pattern) if self.row == float32 else _continued(pattern)
+        exponents = ((pattern + self.carry) >> self.row.mantissa) - self.power
         exponents = torch.where(amax == 0, self.zero, exponents.clamp(self.least, self.largest))
-        void = amax >= INFINITY
         codes = torch.where(void, self.nan, (exponents + (self.unit - BIAS)) & self.mask)
         return Shared(codes, exponents, void)
 
@@ -180,7 +191,7 @@ class Powers(Exact):
 @cached
 def rule(name: str, element: Element, profile: Profile, row: Minifloat) -> Rule:
     """The rule with this name, for amax of values of a floating-point row, and E8M0."""
-    power, carry = _power(name, element), CARRIES[name](element)
+    power, carry = _power(name, element), CARRIES[name](element, 1 << MANTISSA)
     even = name == "even"
     rounded = profile.exponents == "rounded"
     return Rule(
@@ -195,19 +206,27 @@ def rule(name: str, element: Element, profile: Profile, row: Minifloat) -> Rule:
     )
 
 
+def _continued(pattern: Tensor) -> Tensor:
+    """float64 magnitudes, with the bias of float32 and as if its exponents went on at both ends; 0 far below."""
+    x, mantissa = decode(pattern, float64), float64.mantissa
+    return ((x.exponent + BIAS) << mantissa) + ((x.significand[0] - HIDDEN) >> (LIMB - 1 - mantissa))
+
+
 @cached
-def powers(name: str, fmt: Block) -> Powers:
-    """The rule with this name, for the scales of a format that is not E8M0."""
+def powers(name: str, fmt: Block, row: Minifloat) -> Powers:
+    """The rule with this name, for the scales of a format, and amax as patterns of float32 or float64."""
     element, scale = fmt.element, fmt.scale
     if isinstance(scale, Exponent):
         least, largest, unit, nan = scale.least, scale.largest, 0, None
     else:
         assert scale.bias is not None
         least, largest, unit, nan = -scale.bias, scale.largest - scale.bias, scale.bias, scale.nan
+    above = name == "bound" and scale == e8m0  # whose code 0 is that of zeros alone
     return Powers(
+        row=row,
         power=_power(name, element),
-        carry=CARRIES[name](element),
-        least=BIAS + least,
+        carry=CARRIES[name](element, 1 << row.mantissa),
+        least=BIAS + least + above,
         largest=max(min(BIAS + largest, TOP - element.max_scale), BIAS + least),
         zero=BIAS - unit,
         unit=unit,

@@ -297,9 +297,10 @@ def blocks(fmt: Block, kind: str, dtype: torch.dtype, *, count: int = 100, seed:
     torch.Size([5, 32])
     """
     check_block("cases.blocks", fmt)
-    if dtype not in FLOAT_ROWS or dtype == torch.float64:
+    if dtype not in FLOAT_ROWS:
         raise DTypeError(
-            f"cases.blocks has no values of {dtype}. Allowed are float16, bfloat16 and float32. Choose one of them."
+            f"cases.blocks has no values of {dtype}. "
+            "Allowed are float16, bfloat16, float32 and float64. Choose one of them."
         )
     row = FLOAT_ROWS[dtype]
     rows, columns = fmt.tile
@@ -308,9 +309,9 @@ def blocks(fmt: Block, kind: str, dtype: torch.dtype, *, count: int = 100, seed:
     match kind:
         case "edges":
             heads = _sample(terms.heads(row, fmt.element), count, draw, keep=corners(row))
-            codes = torch.tensor([terms.edge_block(head, size, row, draw) for head in heads], device="cpu")
+            codes = _signed([terms.edge_block(head, size, row, draw) for head in heads], row)
         case "ties":
-            codes = torch.tensor([terms.tie_block(fmt, row, draw) for _ in range(count)], device="cpu")
+            codes = _signed([terms.tie_block(fmt, row, draw) for _ in range(count)], row)
         case "spaced":
             codes = terms.spaced_terms(count * size, row, draw)
         case _:
@@ -385,6 +386,13 @@ def _sample(cases: Iterable[T], count: int, draw: Random, keep: Iterable[T] = ()
 
 def _column(codes: Sequence[int]) -> Tensor:
     return torch.tensor(codes, dtype=torch.int64, device="cpu")
+
+
+def _signed(rows: Sequence[Sequence[int]], row: Minifloat) -> Tensor:
+    """Codes of a row that has a sign, of which the low bits are read, as integers that have one."""
+    half = 1 << (row.width - 1)
+    signed = [[(code + half) % (2 * half) - half for code in codes] for codes in rows]
+    return torch.tensor(signed, dtype=torch.int64, device="cpu")
 
 
 def _columns(rows: Sequence[Row], arity: int) -> tuple[Tensor, ...]:
