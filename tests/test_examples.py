@@ -121,7 +121,7 @@ EXAMPLES = {
     "posits_for_researchers.ipynb": Example(check_researchers, ("nbclient", "ipykernel", "matplotlib", "sklearn")),
     "pytorch_to_rtl.ipynb": Example(check_circuit, ("nbclient", "ipykernel", "matplotlib", "sklearn")),
     "quantization_aware_training.py": Example(check_training, ("sklearn",), (pytest.mark.slow,)),
-    "world_sizes.py": Example(check_worlds),
+    "world_sizes.py": Example(check_worlds, marks=(pytest.mark.slow,)),
 }
 NOTEBOOKS = [name for name in EXAMPLES if name.endswith(".ipynb")]
 

@@ -146,7 +146,7 @@ def test_which_formats_are_served() -> None:
 # ---- anywhere -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fmt", [Posit(32), Posit(20, 0), float32], ids=str)
+@pytest.mark.parametrize("fmt", [Posit(32), pytest.param(Posit(20, 0), marks=pytest.mark.slow), float32], ids=str)
 def test_compiled_bits_are_those_of_eager_code(fmt: Posit | Minifloat) -> None:
     torch.compiler.reset()  # else it takes n and es for unknowns
     if isinstance(fmt, Posit):

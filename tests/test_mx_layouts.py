@@ -523,7 +523,8 @@ def test_every_layout_is_one_graph(name: str) -> None:
 
 @needs_compiler
 @fresh_compiler
-def test_compiled_is_eager() -> None:
+@pytest.mark.parametrize("shapes", [[(100, 5)], pytest.param([(100, 5), (257, 9)], marks=pytest.mark.slow)])
+def test_compiled_is_eager(shapes: list[tuple[int, int]]) -> None:
     """A weight, and scales there and back, in one graph; then scales of another shape."""
 
     def function(w: Tensor, s: Tensor) -> tuple[Tensor, ...]:
@@ -532,7 +533,7 @@ def test_compiled_is_eager() -> None:
 
     compiled = torch.compile(function, fullgraph=True)
     w = random_bytes(2, 32, 64)
-    for shape in ((100, 5), (257, 9)):
+    for shape in shapes:
         s = random_bytes(*shape)
         for got, want in zip(compiled(w, s), function(w, s), strict=True):
             assert same(got, want)

@@ -17,7 +17,7 @@ from refnum_conformance.oracles.minifloat import FLOATS, Row, Special
 from refnum_conformance.oracles.reals import Dyadic
 
 CASES = list(block_vectors.cases())
-SAMPLES = [8, pytest.param(1, marks=pytest.mark.slow)]  #: one block of so many
+SAMPLES = [16, pytest.param(1, marks=pytest.mark.slow)]  #: one block of so many
 
 
 # Golden vectors ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from functools import lru_cache
@@ -360,13 +361,19 @@ def all_kinds(name: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     yield operands(name, 250, 3, 260, "subnormal")
 
 
+@functools.cache
+def usual_products(name: str) -> tuple[list[tuple[Tensor, Tensor, Tensor]], list[Tensor]]:
+    """Operands of all kinds, and their products where nothing is set."""
+    sides = list(all_kinds(name))
+    return sides, [matrixcore_mm(*side, torch.float32, instruction=INSTRUCTIONS[name]) for side in sides]
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("name", ["cdna1.bf16", "cdna1.f16", "cdna2.bf16", "cdna2.f16", "cdna3.bf16", "cdna3.tf32"])
 def test_no_setting_changes_a_bit(name: str, setting: str) -> None:
-    row, sides = INSTRUCTIONS[name], list(all_kinds(name))
-    want = [matrixcore_mm(*side, torch.float32, instruction=row) for side in sides]
+    sides, want = usual_products(name)
     with SETTINGS[setting]():
-        got = [matrixcore_mm(*side, torch.float32, instruction=row) for side in sides]
+        got = [matrixcore_mm(*side, torch.float32, instruction=INSTRUCTIONS[name]) for side in sides]
     for x, y in zip(got, want, strict=True):
         assert torch.equal(patterns(x), patterns(y))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -361,10 +362,16 @@ def test_empty_products() -> None:
         dispatch_forward_mm(torch.ones(2, 5), torch.ones(5, 1), None, torch.float32)
 
 
+@functools.cache
+def usual_products() -> tuple[dict[tuple[str, str], tuple[Tensor, ...]], dict[tuple[str, str], Tensor]]:
+    """Operands of all kinds for all orders, and their products where nothing is set."""
+    sides = {(kind, order): operands(kind, 3, 75, 5, seed=10) for kind in DATA for order in ORDERS}
+    return sides, {key: replay_mm(*sides[key], torch.float32, **ORDERS[key[1]]) for key in sides}
+
+
 @pytest.mark.parametrize("name", SETTINGS)
 def test_no_setting_changes_a_bit(name: str) -> None:
-    sides = {(kind, order): operands(kind, 3, 75, 5, seed=10) for kind in DATA for order in ORDERS}
-    want = {key: replay_mm(*sides[key], torch.float32, **ORDERS[key[1]]) for key in sides}
+    sides, want = usual_products()
     with SETTINGS[name]():
         got = {key: replay_mm(*sides[key], torch.float32, **ORDERS[key[1]]) for key in sides}
     for key in sides:
