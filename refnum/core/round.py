@@ -143,10 +143,12 @@ def _finish_codebook(up: Tensor, w: Wide, fmt: Codebook) -> Tensor:
     )
     code = codes[place.clamp(0, last)]
     # B2. Beyond the ends the overflow policy decides; an end without an Inf of its own saturates.
-    ends = {"saturate": (None, None), "inf": ("-inf", "inf"), "nan": ("nan", "nan")}[fmt.overflow]
-    for beyond, end in zip((place >> 63, (last - place) >> 63), ends, strict=True):
-        if end in specials:
-            code = select(beyond, torch.full_like(code, specials[end]), code)
+    beyond = place >> 63, (last - place) >> 63
+    for outside, overflow, infinity in zip(beyond, fmt.overflows, ("-inf", "inf"), strict=True):
+        special = infinity if overflow in ("inf", "propagate") else overflow
+        if special in specials:
+            only = -(w.kind & INFINITE) if overflow == "propagate" else -1
+            code = select(outside & only, torch.full_like(code, specials[special]), code)
     # B3. NaN without a code is the value nearest to 0.
     nan = codes[fmt.zero] if fmt.nan is None else torch.full_like(code, fmt.nan)
     return select(w.kind >> 63, nan, code)

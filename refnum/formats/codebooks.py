@@ -13,7 +13,7 @@ from ..errors import FormatError
 from .checks import choice, spelled
 
 SIZE = 1 << 16  #: the most values, and one more than the largest code
-OVERFLOWS = ("saturate", "inf", "nan")
+OVERFLOWS = ("saturate", "propagate", "inf", "nan")
 SPECIALS = ("nan", "inf", "-inf")  #: what a code may stand for besides a value, as `float` reads it
 
 
@@ -38,7 +38,8 @@ class Codebook:
     values: tuple[float, ...]  #: strictly increasing, finite; ints and floats that float64 holds
     codes: tuple[int, ...] | None = None  #: of the values, 0 to 65535, each once; None: 0, 1, 2, ...
     specials: tuple[tuple[str, int], ...] = ()  #: codes of nan, inf and -inf; a mapping will do
-    overflow: str = "saturate"  #: what a value beyond the ends gives: saturate, inf, nan
+    overflow: str | tuple[str, str] = "saturate"  #: what a value beyond the ends gives, or below and above apart: the
+    #: end (saturate), the end, but Inf its code (propagate), the code of Inf (inf), that of NaN (nan)
     beyond: tuple[float, float] | None = None  #: where the next values below and above would be: a value rounded to
     #: them overflows; None: the last steps go on. Where both ends saturate it makes no difference
     name: str = ""  #: what `str` gives
@@ -60,14 +61,8 @@ class Codebook:
         codes = tuple(range(len(values))) if self.codes is None else _sequence("codes", self.codes)
         specials = _specials(self.specials)
         _check_codes(codes, len(values), specials)
-        choice("Codebook", "overflow", self.overflow, OVERFLOWS)
-        missing = {"inf": ("inf",), "nan": ("nan",)}.get(self.overflow, ())
-        if any(special not in specials for special in missing):
-            raise FormatError(
-                f"Codebook cannot overflow to {self.overflow!r} without a code for it in specials, got {specials}. "
-                "Choose overflow='saturate', or give the code."
-            )
         for name, value in {
+            "overflow": _overflow(self.overflow, specials),
             "values": values,
             "codes": codes,
             "specials": tuple(sorted(specials.items())),
@@ -98,6 +93,11 @@ class Codebook:
 
     def __hash__(self) -> int:
         return hash((len(self.values), self.values[0], self.values[-1], self.overflow))
+
+    @property
+    def overflows(self) -> tuple[str, str]:
+        """What values below, and above, the ends give."""
+        return (self.overflow, self.overflow) if isinstance(self.overflow, str) else self.overflow
 
     @property
     def container_bits(self) -> int:
@@ -162,6 +162,24 @@ def _specials(specials: object) -> dict[str, int]:
         raise FormatError(
             f"Codebook needs codes by name for specials, got {specials!r}. Pass a mapping, for example {{'nan': 255}}."
         ) from error
+
+
+def _overflow(overflow: object, specials: Mapping[str, int]) -> str | tuple[str, str]:
+    """One word, or one for below and one for above; what they name has a code."""
+    words = (overflow, overflow) if isinstance(overflow, str) else overflow
+    if not isinstance(words, (tuple, list)) or len(words) != 2:
+        raise FormatError(f"Codebook got overflow={overflow!r}. Allowed are a word, or two: what is below, and above.")
+    below, above = (choice("Codebook", "overflow", word, OVERFLOWS) for word in words)
+    # An Inf for one end will do where the same word is for both: the other end saturates.
+    lower = "inf" if below == above else "-inf"
+    needed = {"inf": lower, "nan": "nan"}.get(below), {"inf": "inf", "nan": "nan"}.get(above)
+    for special in needed:
+        if special is not None and special not in specials:
+            raise FormatError(
+                f"Codebook cannot overflow to {special!r} without a code for it in specials, got {dict(specials)}. "
+                "Choose overflow='saturate', or give the code."
+            )
+    return below if below == above else (below, above)
 
 
 def _check_codes(codes: tuple[object, ...], count: int, specials: Mapping[str, int]) -> None:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from ..errors import FormatError
 from .checks import choice, flag, spelled, whole
-from .codebooks import OVERFLOWS, Codebook
+from .codebooks import Codebook
 
 #: (k, p, signed, extended) of the formats that are rows
 LISTED = (
@@ -18,8 +18,11 @@ LISTED = (
 )
 
 
+SATURATIONS = ("finite", "propagate", "none")
+
+
 @lru_cache(maxsize=64)
-def p3109(k: int, p: int, *, signed: bool = True, extended: bool = True, overflow: str | None = None) -> Codebook:
+def p3109(k: int, p: int, *, signed: bool = True, extended: bool = True, saturation: str = "none") -> Codebook:
     """A format of IEEE P3109: k bits, of which p are of the significand, the hidden one included.
 
     >>> str(p3109(8, 3)), p3109(8, 3).max_value, p3109(8, 3).specials
@@ -27,8 +30,7 @@ def p3109(k: int, p: int, *, signed: bool = True, extended: bool = True, overflo
     >>> str(p3109(5, 2, signed=False))
     'p3109(5,2,signed=False)'
 
-    There is one NaN and no -0. What is beyond the largest value by half a step or more overflows. Unsigned formats give
-    0 for what is less.
+    There is one NaN and no -0. What is beyond the largest value by half a step or more overflows.
 
     Parameters
     ----------
@@ -36,22 +38,23 @@ def p3109(k: int, p: int, *, signed: bool = True, extended: bool = True, overflo
         Bits, 3 to 16; and bits of precision, from 1 to k - 1, or to k where there is no sign.
     signed, extended : bool
         Whether there are negative values, and infinities.
-    overflow : str, optional
-        saturate, inf or nan, P3109's SatFinite and OvfInf: inf is the default of extended formats, saturate of others.
+    saturation : str
+        Where values beyond the finite ones go: "none", to Inf where the format has it and the rounding goes there, and
+        to NaN below 0 where there is no sign; "finite", to the largest or the least value; "propagate", the same, but
+        Inf stays.
 
     Raises
     ------
     FormatError
         When a parameter is out of range, or float64 cannot hold the format.
 
-    Standard: IEEE P3109 working draft, read through gfloat 0.5.2.
+    Standard: IEEE P3109 interim report 4.0 (draft), 4.7.2 to 4.7.6.
     """
     whole("p3109", "k", k, 3, 16)
     whole("p3109", "p", p, 1, k - signed)
     flag("p3109", "signed", signed)
     flag("p3109", "extended", extended)
-    usual = "inf" if extended else "saturate"
-    overflow = choice("p3109", "overflow", usual if overflow is None else overflow, OVERFLOWS)
+    choice("p3109", "saturation", saturation, SATURATIONS)
     # Y1. Codes from 0 on are values, and those from the sign on their negatives. Behind the values comes Inf, and NaN
     #     last; with a sign NaN has what were the code of -0.
     sign = 1 << (k - 1) if signed else 0
@@ -64,14 +67,21 @@ def p3109(k: int, p: int, *, signed: bool = True, extended: bool = True, overflo
         )
     *values, above = (_magnitude(code, p - 1, bias) for code in range(count + 1))
     infinities = {"inf": count, "-inf": sign | count} if signed else {"inf": count}
-    options = {"signed": (signed, True), "extended": (extended, True), "overflow": (overflow, usual)}
+    # Y2. Without saturation a finite format ends where it ends, but a negative number without a sign is none.
+    upper = "inf" if extended else "saturate"
+    overflow: dict[str, str | tuple[str, str]] = {
+        "none": (upper if signed else "nan", upper),
+        "finite": "saturate",
+        "propagate": "propagate",
+    }
+    options = {"signed": (signed, True), "extended": (extended, True), "saturation": (saturation, "none")}
     other = {name: value for name, (value, default) in options.items() if value != default}
-    listed = (k, p, signed, extended) in LISTED and overflow == usual
+    listed = (k, p, signed, extended) in LISTED and saturation == "none"
     return Codebook(
         (*(-value for value in reversed(values[1:] if signed else ())), *values),
         codes=(*(sign + code for code in range(count - 1, 0, -1) if signed), *range(count)),
         specials={"nan": nan} | (infinities if extended else {}),  # type: ignore[arg-type]
-        overflow=overflow,
+        overflow=overflow[saturation],
         beyond=(-above if signed else -values[1], above),
         name=p3109_name(k, p, signed, extended) if listed else spelled("p3109", k, p, **other),
     )

@@ -148,13 +148,19 @@ HOPPER = {"bf16": 16, "bf16.k8": 8, "f16": 16, "f16.k8": 8, "tf32": 8, "tf32.k4"
 
 
 def _rows(
-    architecture: str, fraction: int, terms: dict[str, int], accumulator: Accumulator = FLOAT32, **exponents: int
+    architecture: str,
+    fraction: int,
+    terms: dict[str, int],
+    accumulator: Accumulator = FLOAT32,
+    *,
+    zero: int = ZERO,
+    least: int = ZERO,
 ) -> Iterator[Instruction]:
     for kind, count in terms.items():
         name, formats = f"{architecture}.{kind}", KINDS[kind.partition(".")[0]]
-        yield Instruction(name, formats, fraction, count, accumulator, **exponents)
+        yield Instruction(name, formats, fraction, count, accumulator, zero=zero, least=least)
         if kind.startswith(NARROW):
-            yield Instruction(f"{name}.acc16", formats, fraction, count, FLOAT16, **exponents)
+            yield Instruction(f"{name}.acc16", formats, fraction, count, FLOAT16, zero=zero, least=least)
 
 
 #: The instruction is part of the name: k8 is m16n8k8, k4 m16n8k4 (m8n8k4 for f16), k16 m16n8k16 of 8 bits. Those

@@ -1,7 +1,7 @@
 """Formats that are tables of values, in fractions: nothing is found by arithmetic on bits.
 
 A number is placed between two values of the table by looking for them; a rounding rule then says which of the two it
-becomes, from the distances and from their codes. Takums and the formats of IEEE P3109 are tables, by their definitions.
+becomes, from the distances and from their codes. Takums are tables, by their definition.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Table(NamedTuple):
     codes: tuple[int, ...]
     beyond: tuple[Fraction, Fraction]  #: where the next values below and above would be
     specials: Mapping[str, int] = {}
-    overflow: str = "saturate"  #: saturate, inf, nan
+    overflow: tuple[str, str] = ("saturate", "saturate")  #: below and above: saturate, propagate, inf, nan
 
 
 class Between(NamedTuple):
@@ -57,7 +57,7 @@ def encode(x: Number, table: Table, rounding: str = "nearest_even", random_bits:
         nearest = min(range(len(table.values)), key=lambda place: abs(table.values[place]))
         return table.specials.get("nan", table.codes[nearest])
     if isinstance(x, str):
-        return _code(-1 if x == "-inf" else len(table.values), table)
+        return _code(-1 if x == "-inf" else len(table.values), table, infinite=True)
     place = bisect_left(table.values, x)
     if place < len(table.values) and table.values[place] == x:
         return table.codes[place]
@@ -78,12 +78,13 @@ def _between(x: Fraction, above: int, table: Table) -> Between | None:
     return Between(inner, outer, part, table.codes[inner], x >= 0)
 
 
-def _code(place: int, table: Table) -> int:
+def _code(place: int, table: Table, infinite: bool = False) -> int:
     """The code at a place, which may be beyond the ends."""
     if 0 <= place < len(table.values):
         return table.codes[place]
     infinity, end = ("-inf", 0) if place < 0 else ("inf", -1)
-    special = {"saturate": "", "inf": infinity, "nan": "nan"}[table.overflow]
+    overflow = table.overflow[0 if place < 0 else 1]
+    special = {"saturate": "", "propagate": infinity if infinite else "", "inf": infinity, "nan": "nan"}[overflow]
     return table.specials.get(special, table.codes[end])
 
 
@@ -109,31 +110,6 @@ def takum(code: int, width: int) -> Fraction | None:
     rest = string[5 + r :]
     mantissa = Fraction(int("0" + rest, 2), 1 << len(rest))
     return ((1 - 3 * sign) + mantissa) * _power(-(characteristic + 1) if sign else characteristic)
-
-
-def p3109(code: int, k: int, p: int, signed: bool, extended: bool) -> Number:
-    """The value of a code of P3109's binary k p p.
-
-    >>> [str(p3109(code, 8, 3, True, True)) for code in (0x01, 0x40, 0x7E, 0x7F, 0x80, 0xFF)]
-    ['1/131072', '1', '49152', 'inf', 'nan', '-inf']
-    """
-    if signed:
-        half = 1 << k - 1
-        if code == half:
-            return "nan"
-        if code > half:
-            mirrored = p3109(code - half, k, p, signed, extended)
-            return "-inf" if isinstance(mirrored, str) else -mirrored
-        last, bias = half - 1, 1 << k - p - 1
-    else:
-        if code == (1 << k) - 1:
-            return "nan"
-        last, bias = (1 << k) - 2, 1 << k - p
-    if extended and code == last:
-        return "inf"
-    field, trailing = divmod(code, 1 << p - 1)
-    fraction = Fraction(trailing, 1 << p - 1)
-    return fraction * _power(1 - bias) if field == 0 else (1 + fraction) * _power(field - bias)
 
 
 def _power(exponent: int) -> Fraction:
