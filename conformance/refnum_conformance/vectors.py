@@ -8,8 +8,8 @@ qpytorch_posit_round  ``in_<n>_<es>`` and ``out_<n>_<es>``, float32 by their bit
 cuposit_round         ``in_<n>`` and ``out_<n>``: CuPosit's own rounding function
 cuposit_mm            ``meta_<i>`` [n, es, M, K, N], ``ab_<i>`` alpha and beta, ``A_<i>`` to ``C_<i>``, and the results
                       with padding and without: matrix products around that rounding
-p3109_values          ``Binary<k>p<p><s or u><e or f>``, float64: what the codes of IEEE P3109's formats of 3 to 8 bits mean,
-                      by the working group's own tables (P3109/Public at 26df0d0)
+p3109_values          ``Binary<k>p<p><s or u><e or f>``, float64: what the codes of IEEE P3109's formats of 3 to 8
+                      bits mean, by the working group's own tables (P3109/Public at 26df0d0)
 ====================  ==========================================================================================
 """
 
