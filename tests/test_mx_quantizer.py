@@ -438,7 +438,9 @@ def assert_compiled(fmt: Block, backend: str, dtype: torch.dtype, level: float |
         assert same(replace(want, elements=elements, scales=scales), want), flush
 
 
-@pytest.mark.parametrize("dtype", BUT_HALF_SLOWLY, ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, *(pytest.param(dtype, marks=pytest.mark.slow) for dtype in DTYPES[1:])], ids=str
+)
 @pytest.mark.parametrize(
     ("fmt", "choices"),
     [
