@@ -127,7 +127,10 @@ def test_compiled_is_eager(fmt: Posit, x: Tensor) -> None:
 
 
 @needs_compiler
-@pytest.mark.parametrize(("fmt", "x"), [(P16, X32), (P32, X64)], ids=["posit16", "posit32"])
+@pytest.mark.parametrize(
+    ("fmt", "x"),
+    [pytest.param(P16, X32, id="posit16", marks=pytest.mark.slow), pytest.param(P32, X64, id="posit32")],
+)
 def test_quantize_is_one_vectorised_kernel(fmt: Posit, x: Tensor) -> None:
     """Alone, with no 16-bit integers about, which Inductor does not vectorise: so that the tails are vectors' tails."""
     code = check(lambda t: refnum.quantize(t, fmt), x)

@@ -205,11 +205,12 @@ def _fresh_compiler() -> Iterator[None]:
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile on the CPU calls g++, which is not installed")
 @pytest.mark.usefixtures("_fresh_compiler")
-def test_compiled_is_eager() -> None:
+@pytest.mark.parametrize("lengths", [(12,), pytest.param((12, 60, 1008), marks=pytest.mark.slow)])
+def test_compiled_is_eager(lengths: tuple[int, ...]) -> None:
     def function(x: Tensor) -> tuple[Tensor, ...]:
         return pack4(x), unpack4(x), pack6(x), unpack6(x)
 
     compiled = torch.compile(function, fullgraph=True)
-    for length in (12, 60, 1008):
+    for length in lengths:
         x = torch.randint(0, 256, (2, length), dtype=torch.uint8)
         assert all(torch.equal(got, want) for got, want in zip(compiled(x), function(x), strict=True))

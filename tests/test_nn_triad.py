@@ -488,7 +488,8 @@ def test_compiled_is_eager(contract: str, backend: str) -> None:
     got.backward(c.dy)
     for have, leaf in zip((x, w, b), u, strict=True):
         assert_bit_equal(have.grad, leaf.grad)
-    assert_bit_equal(compiled(x[:7], w, b).detach(), want.detach()[:7])
+    if backend != "inductor":  # which would generate more code
+        assert_bit_equal(compiled(x[:7], w, b).detach(), want.detach()[:7])
 
 
 def test_export_keeps_the_operation_whole() -> None:
