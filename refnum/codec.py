@@ -25,9 +25,9 @@ from .boundary import (
 from .core import decode as core_decode
 from .core import round as core_round
 from .errors import ShapeError
-from .fast import doubles, halves, integers, logarithms, magic, significands, steps, tables
+from .fast import additions, doubles, halves, integers, logarithms, magic, prefixes, significands, steps, tables
 from .fast.chunks import elementwise, reinterpret
-from .formats import Codebook, FixedPoint, Format, Posit, Scalar
+from .formats import Codebook, FixedPoint, Format, Minifloat, Posit, Scalar
 
 
 def encode(x: Tensor, fmt: Scalar, *, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
@@ -224,7 +224,7 @@ def _random_like(function: str, x: Tensor, random_bits: Tensor | None) -> Tensor
 # ---- the reference, for arguments that were checked; random bits have the shape of x -------------
 
 #: twins of the waist for some formats: from patterns to codes where one `serves`, to patterns where it `serves_values`
-TWINS = (significands, logarithms)
+TWINS = (prefixes, significands, logarithms)
 
 
 def codes_of(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Tensor:
@@ -236,6 +236,8 @@ def codes_of(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Te
         return halves.codes(x, row, fmt, rounding, container(fmt))
     if isinstance(fmt, Codebook) and steps.serves(x, fmt, rounding):
         return steps.codes(x, row, fmt, rounding, container(fmt))
+    if isinstance(fmt, additions.Addable) and additions.serves(x, fmt, rounding):
+        return additions.codes(x, fmt, container(fmt))
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
         for twin in TWINS:
@@ -260,6 +262,8 @@ def rounded(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Ten
         return halves.floats(x, row, fmt, rounding)
     if isinstance(fmt, Codebook) and steps.serves(x, fmt, rounding):
         return steps.floats(x, row, fmt, rounding)
+    if isinstance(fmt, additions.Addable) and additions.serves(x, fmt, rounding):
+        return additions.values(x, fmt)
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
         for twin in TWINS:
@@ -286,6 +290,8 @@ def floats_of(bits: Tensor, fmt: Scalar, dtype: torch.dtype) -> Tensor:
 
     if isinstance(fmt, FixedPoint) and integers.serves(fmt, row):
         return elementwise(lambda codes: integers.values(codes, fmt, dtype), bits, dtype=dtype)
+    if isinstance(fmt, Minifloat) and prefixes.begins(fmt, row):
+        return elementwise(lambda codes: prefixes.floats(codes, fmt, row), bits, dtype=SIGNED[row.width]).view(dtype)
 
     def kernel(codes: Tensor) -> Tensor:
         return core_round.encode(core_decode.decode(codes, fmt), row)
