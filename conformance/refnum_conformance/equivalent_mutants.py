@@ -33,17 +33,20 @@ def _sign(place: str, *numbers: str) -> list[Key]:
     return _in(place, *((f"{number} >> 63", f"{number} >> 62") for number in numbers))
 
 
+_CACHES = tuple(("lru_cache(maxsize=64)", f"lru_cache(maxsize={size})") for size in (63, 65))
+
 PROOFS: tuple[tuple[str, list[Key]], ...] = (
     (
         "Bit 62 of a number from -2**62 to 2**62 - 1 is its sign, like bit 63. The numbers: 1. run_less_1 - 64 lies "
-        "in [-64, 1021]. 2. Exponents, their differences, the counts of shifts that come from these, fields and "
-        "regimes are far below 2**32. 3. In add both significands are halved, so that total[0] is at most twice "
-        "2**61 - 1 and a carry of 1. 4. In _quotient_short the quotient is right or 1 too large, so that the "
-        "remainder lies between -divisor and divisor, which is below 2**31. 5. In _quotient_long 0 <= remainder < 2 "
-        "* y and y < 2**62. 6. In _isqrt the root is off by 1 at most, so that both numbers are below 2**34. 7. In "
+        "in [-64, 1021]. 2. Exponents, their differences, the counts of shifts that come from these, fields, "
+        "regimes and places in tables are far below 2**32. 3. In add both significands are halved, so that total[0] is "
+        "at most twice 2**61 - 1 and a carry of 1. 4. In _quotient_short the quotient is right or 1 too large, so that "
+        "the remainder lies between -divisor and divisor, which is below 2**31. 5. In _quotient_long 0 <= remainder < "
+        "2 * y and y < 2**62. 6. In _isqrt the root is off by 1 at most, so that both numbers are below 2**34. 7. In "
         "_root_long root is below 2**62 and rest lies in [0, 2 * root]. 8. The last word of a long sum only takes "
         "what carries out of the words below: from_words joins words as if they had 32 bits. 9. The threshold is "
-        "below 2**16, and what is subtracted from it at most that. 10. A kind is -1, 0 or 1.",
+        "below 2**16, and what is subtracted from it at most that. 10. A kind is -1, 0 or 1. 11. Limbs are below "
+        "2**62.",
         [
             *_sign("decode._decode_posit", "run_less_1 - 64"),
             *_sign("exact.shift_right_jam", "LIMB - 1 - count"),
@@ -55,9 +58,14 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
             *_sign("exact.from_words", "words[-1]"),
             *_sign("pack._pack_posit", "k"),
             *_sign("pack._pack_minifloat", "(1 << fmt.exponent) - 2 - field"),
+            *_sign("pack._pack_fixed", "LIMB - 1 - up"),
+            *_sign("pack._pack_logarithmic", "field - least"),
+            *_sign("pack._logarithm", "second[last] - widen(x, 2)[1]"),
             *_sign("round._stochastic", "threshold - (w.tail >> w.tail_bits - RANDOM_BITS)"),
             *_sign("round._finish_minifloat", "w.kind"),
             *_sign("round._finish_fixed", "w.kind", "largest - magnitude"),
+            *_sign("round._finish_sign_magnitude", "w.kind"),
+            *_sign("round._finish_codebook", "w.kind", "place", "last - place"),
         ],
     ),
     (
@@ -68,6 +76,7 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
             *_in("exact.shift_right_jam", *(("x[0]", f"x[{i}]", nth) for i in (1, -1) for nth in (3, 4))),
             *_in("exact.normalise", ("x[0]", "x[1]", 2), ("x[0]", "x[-1]", 2)),
             *_in("exact.product_limbs", ("x[0]", "x[-1]")),
+            *_in("pack._logarithm", ("x[0]", "x[-1]")),
         ],
     ),
     (
@@ -129,7 +138,10 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
     (
         "The mask lets bit `mantissa` of the magnitude through, too: the lowest bit of its field. Where that is set "
         "the field is not 0, so that the hidden bit, which is joined by |, stands at that place already.",
-        _in("decode.decode_minifloat", ("1 << fmt.mantissa", "2 << fmt.mantissa")),
+        [
+            *_in("decode.decode_minifloat", ("1 << fmt.mantissa", "2 << fmt.mantissa")),
+            *_in("books.multiple", ("1 << float64.mantissa", "2 << float64.mantissa")),
+        ],
     ),
     (
         "x[count] is joined to what begins with x[count], by |.",
@@ -142,14 +154,17 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
     ),
     (
         "One more step moves limbs only where the count is still 62 or more after a step for every limb but one. "
-        "Then all of these have moved, and only the last limb may hold ones. Moved out as a whole or shifted by 62, "
-        "it leaves 0, and goes to `lost`.",
-        _in("exact.shift_right_jam", ("x[1:]", "x[0:]")),
+        "Then all of these have moved, and only one limb may hold ones. Moved out as a whole or shifted by 62, "
+        "it leaves 0; when it moves right, it goes to `lost`.",
+        [*_in("exact.shift_right_jam", ("x[1:]", "x[0:]")), *_in("pack._pack_fixed", ("limbs[1:]", "limbs[0:]"))],
     ),
     (
-        "The count 62 is then left to the shift within limbs, which is right for 0 to 62: it gives limb >> 62 = 0, "
-        "and the whole limb above << 0.",
-        _in("exact.shift_right_jam", ("LIMB - 1", "LIMB"), ("LIMB - 1", "LIMB - 0")),
+        "The count 62 is then left to the shift within limbs, which is right for 0 to 62: it moves all bits of a limb "
+        "out of it, and all of its neighbour in.",
+        [
+            *_in("exact.shift_right_jam", ("LIMB - 1", "LIMB"), ("LIMB - 1", "LIMB - 0")),
+            *_in("pack._pack_fixed", ("LIMB - 1", "LIMB", 2), ("LIMB - 1", "LIMB - 0", 2)),
+        ],
     ),
     (
         "Nothing falls out of the first limb, as the docstring asks: where it is the only one, x << count is below "
@@ -317,13 +332,111 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
         ),
     ),
     (
-        "NaN is -1 where only Inf's bit is asked for, which makes the mask 1 instead of 0: but a NaN's magnitude is 0 "
-        "in the end, whatever it was.",
-        _in("round._finish_fixed", ("w.kind & INFINITE", "w.kind")),
+        "NaN is -1 where only Inf's bit is asked for, which makes the mask 1 instead of 0: but what NaN becomes in the "
+        "end is the same, whatever its magnitude or its place was.",
+        [
+            *_in("round._finish_fixed", ("w.kind & INFINITE", "w.kind")),
+            *_in("round._finish_sign_magnitude", ("w.kind & INFINITE", "w.kind")),
+            *_in("round._finish_codebook", ("w.kind & INFINITE", "w.kind")),
+        ],
     ),
     (
-        "The choices are saturate, inf and nan, the first of which in the alphabet is inf.",
-        _in("round._finish_minifloat", ("fmt.overflow == 'inf'", "fmt.overflow <= 'inf'")),
+        "The choices are saturate, inf and nan, the first of which in the alphabet is inf; of fixed point saturate and "
+        "wrap, in this order.",
+        [
+            *_in("round._finish_minifloat", ("fmt.overflow == 'inf'", "fmt.overflow <= 'inf'")),
+            *_in("round._finish_fixed", ("fmt.overflow == 'wrap'", "fmt.overflow >= 'wrap'")),
+            *_in("pack._pack_fixed", ("fmt.overflow == 'saturate'", "fmt.overflow <= 'saturate'")),
+        ],
+    ),
+    (
+        "1. A third limb is 0, and `_pack_fixed` reads two. 2. Without a second one, which is 0, what a shift moves "
+        "past bit 61 of the only one stays there: the head is larger by a multiple of 2**62, of which wrapping, to 32 "
+        "bits at most, reads nothing. Either way the tail is 0.",
+        _in(
+            "pack._pack_fixed",
+            ("widen(x.significand, 2)", "widen(x.significand, 1)"),
+            ("widen(x.significand, 2)", "widen(x.significand, 3)"),
+        ),
+    ),
+    (
+        "A third limb follows the second, which alone is read.",
+        _in("pack._logarithm", ("widen(x, 2)", "widen(x, 3)")),
+    ),
+    (
+        "What lies below the least value does so by one binade or more; where else the count is used, the limb is 0.",
+        _in(
+            "pack._pack_logarithmic",
+            ("(least - field).clamp(min=0)", "(least - field).clamp(min=1)"),
+        ),
+    ),
+    (
+        "More limbs than needed are kept: a place is found by 53 bits and a sticky one, and differences are exact.",
+        _in(
+            "pack._pack_codebook",
+            ("neighbour_bits(fmt) + exact_bits + 2", "neighbour_bits(fmt) + exact_bits + 3"),
+        ),
+    ),
+    (
+        "Of float64 `rest` is 9: for exact_bits up to 8 one limb is cut, and of what is cut only the head is used.",
+        _in(
+            "pack._pack_codebook",
+            ("_pack_minifloat(x, float64, 1)", "_pack_minifloat(x, float64, 2)"),
+            ("_pack_minifloat(x, float64, 1)", "_pack_minifloat(x, float64, 0)"),
+        ),
+    ),
+    (
+        "Beyond the ends one step or two are the same: `place` is cut to the ends, and `beyond` is a sign. A full "
+        "tail, of which the rules for the nearest make two steps if it is twice as long, is met there alone: else x "
+        "lies before the next value.",
+        [
+            *_in(
+                "pack._pack_codebook",
+                ("1 << exact_bits + 1", "2 << exact_bits + 1"),
+                ("exact_bits + 1", "exact_bits + 2"),
+            ),
+            *_in(
+                "round._finish_codebook",
+                ("torch.full_like(place, -1)", "torch.full_like(place, -2)"),
+                ("last + 1", "last + 2"),
+            ),
+        ],
+    ),
+    (
+        "How many tables are remembered changes when they are made anew, and not what they hold.",
+        [
+            *_in("books._book", *_CACHES),
+            *_in("books._neighbour_bits", *_CACHES),
+        ],
+    ),
+    (
+        "The places of codes without a value are not used: `_pack_codebook` gives codes that have one. The second half "
+        "of a table of twice as many is not used either: codes are cut to the format's width.",
+        _in("books._book", ("1 << fmt.width", "2 << fmt.width"), ("[0]", "[1]"), ("[0]", "[-1]")),
+    ),
+    (
+        "A field is not negative. The pattern 0 is worth 0 with either sign, and -1 is a NaN, which is no step.",
+        _in(
+            "books.multiple",
+            ("field > 0", "field != 0"),
+            *(("pattern < 0", f"pattern {other}") for other in ("<= 0", "< 1", "< -1")),
+        ),
+    ),
+    (
+        "A power is too small by less than 2**-180 all the same, and none lies within 2**-150 of what it is cut to: a "
+        "test says so.",
+        _in("books._roots", ("places = 200", "places = 199"), ("places = 200", "places = 201")),
+    ),
+    (
+        "More powers follow. The next one is too small to be 2 by less than 2**-150, so that it is cut to 124 ones, "
+        "and the others, which are less than 4, have a longer first limb: no significand lies above.",
+        _in(
+            "books._roots",
+            ("(1 << bits) - 1", "(1 << bits) + 1"),
+            ("(1 << bits) - 1", "(1 << bits) - 0"),
+            ("(1 << bits) - 1", "1 << bits"),
+            ("1 << bits", "2 << bits"),
+        ),
     ),
 )
 

@@ -51,37 +51,40 @@ class Book(NamedTuple):
 
     steps: tuple[int, ...]
     codes: tuple[int, ...]
-    specials: Mapping[str, int] = {}
-    unit: int = 0
+    specials: Mapping[str, int]
+    unit: int
+    overflows: tuple[tuple[str, str], ...]  #: below and above
 
 
-ALL_SPECIAL = {"nan": 7, "inf": 2, "-inf": 4}
+SATURATE, INF, NAN = (((word, word),) for word in ("saturate", "inf", "nan"))
+EVERY = (*SATURATE, *INF, *NAN, ("propagate", "nan"), ("nan", "propagate"), ("inf", "saturate"))
+SPECIALS = {"nan": 7, "inf": 2, "-inf": 4}
 LONG = (1 << 53) - 1  #: as many bits as a float64 has
 LARGEST = LONG << 971  #: what lies beyond may be Inf, which counts 2**1024
 #: without 0, with 0, with gaps of all lengths, permuted codes, and special ones
 BOOKS = (
-    Book((-7, -4, 0, 4, 9), (0, 1, 2), unit=-2),
-    Book((-8, -5, -1, 3, 8), (2, 0, 1), {"nan": 3}, -2),
-    Book((-2, 1, 2, 3, 1 << 40, (1 << 40) + 5), (3, 1, 2, 0), unit=-2),
-    Book((-(1 << 50) - 3, -(1 << 50), -7, 0, 1, 2, 6, 1 << 30, 1 << 31), (8, 6, 0, 1, 3, 5, 9), ALL_SPECIAL, -2),
-    Book((0, 3, 8), (1,), unit=-2),
+    Book((-7, -4, 0, 4, 9), (0, 1, 2), {}, -2, SATURATE),
+    Book((-8, -5, -1, 3, 8), (2, 0, 1), {"nan": 3}, -2, NAN),
+    Book((-2, 1, 2, 3, 1 << 40, (1 << 40) + 5), (3, 1, 2, 0), {"inf": 4}, -2, (*SATURATE, *INF)),
+    Book((-(1 << 50) - 3, -(1 << 50), -7, 0, 1, 2, 6, 1 << 30, 1 << 31), (8, 6, 0, 1, 3, 5, 9), SPECIALS, -2, EVERY),
+    Book((0, 3, 8), (1,), {}, -2, SATURATE),
     # float64s next to each other, and the least of them
-    Book((-LONG, 1 - LONG, LONG - 1, LONG, LONG + 1), (3, 0, 1), ALL_SPECIAL, -3),
-    Book((-2, 0, 1, 3, 4), (3, 0, 1), {}, -1074),
+    Book((-LONG, 1 - LONG, LONG - 1, LONG, LONG + 1), (3, 0, 1), SPECIALS, -3, INF),
+    Book((-2, 0, 1, 3, 4), (3, 0, 1), {}, -1074, SATURATE),
     # Two neighbours fill their limbs but for 17 bits, so that 16 bits behind them need one more limb: the upper one
     # does, the lower one, their difference.
-    Book((1 << 43, (1 << 43) + 1, (1 << 44) + (1 << 40), (1 << 44) + (1 << 41)), (3, 0), ALL_SPECIAL, -7),
-    Book((-(1 << 44) - (1 << 41), -(1 << 44) - (1 << 40), -(1 << 43) - 1, -(1 << 43)), (0, 3), ALL_SPECIAL, 7),
-    Book((-(1 << 43) - 2, -(1 << 43) - 1, (1 << 43) + (1 << 40), (1 << 43) + (1 << 41)), (0, 3), ALL_SPECIAL, -9),
+    Book((1 << 43, (1 << 43) + 1, (1 << 44) + (1 << 40), (1 << 44) + (1 << 41)), (3, 0), SPECIALS, -7, INF),
+    Book((-(1 << 44) - (1 << 41), -(1 << 44) - (1 << 40), -(1 << 43) - 1, -(1 << 43)), (0, 3), SPECIALS, 7, INF),
+    Book((-(1 << 43) - 2, -(1 << 43) - 1, (1 << 43) + (1 << 40), (1 << 43) + (1 << 41)), (0, 3), SPECIALS, -9, INF),
     # These two fill a limb to the last bit.
-    Book((1 << 42, (1 << 42) + 1, (1 << 43) + (1 << 39), (1 << 43) + (1 << 40)), (3, 0), ALL_SPECIAL, -7),
+    Book((1 << 42, (1 << 42) + 1, (1 << 43) + (1 << 39), (1 << 43) + (1 << 40)), (3, 0), SPECIALS, -7, INF),
     # Limbs but for 17 bits again: a value and what lies beyond it, at either end; two values.
-    Book((-2, -1, 1, LONG << 54), (3, 0), ALL_SPECIAL, -1074),
-    Book((-LONG << 54, -1, 2, 4), (0, 3), ALL_SPECIAL, 100),
-    Book((-4, -3, LONG << 54, LONG << 55), (0, 3), ALL_SPECIAL, -30),
+    Book((-2, -1, 1, LONG << 54), (3, 0), SPECIALS, -1074, INF),
+    Book((-LONG << 54, -1, 2, 4), (0, 3), SPECIALS, 100, INF),
+    Book((-4, -3, LONG << 54, LONG << 55), (0, 3), SPECIALS, -30, INF),
     # 2**1024 and 2**-12.
-    Book((-1 << 1036, -LARGEST << 12, 1, 1 << 1036), (0, 3), {"inf": 2, "-inf": 4}, -12),
-    Book((-1 << 1036, -1, LARGEST << 12, 1 << 1036), (0, 3), {"nan": 2}, -12),
+    Book((-1 << 1036, -LARGEST << 12, 1, 1 << 1036), (0, 3), {"inf": 2, "-inf": 4}, -12, INF),
+    Book((-1 << 1036, -1, LARGEST << 12, 1 << 1036), (0, 3), {"nan": 2}, -12, NAN),
 )
 
 
@@ -217,29 +220,47 @@ def _powers(core: Core, codes: list[int], width: int) -> Any:
 
 def tables(rng: random.Random, books: Sequence[Book] = BOOKS) -> Iterator[Promise]:
     """Of codebooks."""
+    doubles = [0, 1, (1 << 52) - 1, 1 << 52, (1 << 52) + 1, LONG, 1023 << 52, 2046 << 52, 2047 << 52]
+    doubles += [rng.randrange(2047 << 52) for _ in range(COUNT)]
+    numbers = [_double(x) for x in doubles]
+    yield Promise("multiple", _multiples, (doubles,), [*numbers, *(-x for x in numbers)])
     for number, book in enumerate(books):
         yield _meanings(rng, number, book)
-        for overflow in ("saturate", "inf", "nan"):
-            if overflow != "saturate" and overflow not in book.specials:
-                continue
+        for overflow in book.overflows:
             table = _table(book, overflow)
             steps = (table.beyond[0], *table.values, table.beyond[1])
             most = max(map(int.bit_length, book.steps)) // LIMB + 2
             for rounding, limbs in itertools.product(RULES, (1, 2, 3) if most <= 3 else (most,)):
-                near = (_between(rng, steps, LIMB * limbs) for _ in range(60 if most <= 3 else 240))
+                near = (_between(rng, steps, LIMB * limbs) for _ in range(120 if most <= 3 else 240))
                 pairs = [*((zero, 0) for zero in ZEROS), *near]
                 operands, turns = zip(*pairs, strict=True)
                 bits = [rng.choice([rng.choice([0, 0xFFFF, rng.getrandbits(40)]), *_about(turn)]) for turn in turns]
                 sides = zip(operands, bits, strict=True)
                 want = [codebooks.encode(_fraction(v), table, rounding, r) for v, r in sides]
-                name = f"encode {limbs} limbs in table {number}, {overflow}, {rounding}"
+                name = f"encode {limbs} limbs in table {number}, {overflow[0]} and {overflow[1]}, {rounding}"
                 yield Promise(name, _tabled, (operands, limbs, table, rounding, bits), want)
             for kind, words in (("NAN", ("nan", "nan")), ("INFINITE", ("inf", "-inf"))):
                 want = [codebooks.encode(word, table) for word in words]
-                yield Promise(f"encode {kind} in table {number}, {overflow}", _tabled_kind, (kind, table), want)
+                yield Promise(
+                    f"encode {kind} in table {number}, {overflow[0]} and {overflow[1]}",
+                    _tabled_kind,
+                    (kind, table),
+                    want,
+                )
 
 
-def _table(book: Book, overflow: str) -> Table:
+def _double(pattern: int) -> Fraction:
+    """The float64 of a positive pattern; Inf as 2**1024."""
+    field, low = divmod(pattern, 1 << 52)
+    return (low + ((1 << 52) if field else 0)) * Fraction(2) ** (max(field, 1) - 1075)
+
+
+def _multiples(core: Core, patterns: Sequence[int]) -> Any:
+    unit = Fraction(2) ** core["books"].UNIT
+    return [core["books"].multiple(x - sign) * unit for sign in (0, 1 << 63) for x in patterns]
+
+
+def _table(book: Book, overflow: tuple[str, str]) -> Table:
     first, *values, last = (step * Fraction(2) ** book.unit for step in book.steps)
     return Table(tuple(values), book.codes, (first, last), book.specials, overflow)
 
@@ -292,7 +313,7 @@ def _codebook(core: Core, table: Table) -> Any:
 
 def _meant(core: Core, codes: Sequence[int], book: Book) -> Any:
     """Of each code its kind, and what is seen of a number, or the sign of Inf."""
-    table = _table(book, "saturate")
+    table = _table(book, book.overflows[0])
     x = core["decode"].decode(as_tensor(codes), _codebook(core, table))
     rows = zip(x.kind.tolist(), x.sign.tolist(), seen_of(x, LIMB), strict=True)
     return [(kind, {0: seen, 1: sign}.get(kind)) for kind, sign, seen in rows]
