@@ -18,10 +18,10 @@ from torch import Tensor
 
 from ..formats import DMF, Minifloat, Scalar, float32
 from .chunks import elementwise
-from .scans import is_finite
+from .scans import is_finite, rounds_to_nearest
 
 CHUNK = 1 << 15  #: elements of a piece
-MANTISSA = float32.mantissa
+MANTISSA, LEAST = float32.mantissa, float32.min_scale
 _SIGN = -(1 << 31)
 Addable = Minifloat | DMF
 
@@ -29,19 +29,21 @@ Addable = Minifloat | DMF
 def serves(x: Tensor, fmt: Scalar, rounding: str) -> bool:
     """Whether eager CPU values can be rounded to the format here."""
     plain = type(x) is Tensor and x.device.type == "cpu" and not torch.compiler.is_compiling()
-    if not plain or x.dtype != torch.float32 or rounding != "nearest_even" or not isinstance(fmt, Addable):
+    if not plain or x.dtype != torch.float32 or rounding != "nearest_even":
         return False
+    return isinstance(fmt, Addable) and adds(fmt) and rounds_to_nearest()
+
+
+def adds(fmt: Addable) -> bool:
+    """Whether what is added to values, and half of the format's least unit, are normal float32."""
     if isinstance(fmt, Minifloat):
-        known = (fmt.specials, fmt.overflow) == ("ieee", "inf") or fmt.overflow == "saturate"
+        known = fmt.overflow == "saturate" or (fmt.specials, fmt.overflow) == ("ieee", "inf")
         if not (known and fmt.signed and fmt.subnormals) or fmt.specials == "fnuz":  # which has no -0
             return False
     floating = _floating(fmt)
-    mantissa, bias = floating.mantissa, float32.bias
-    assert bias is not None
-    # The largest number added is a float32, and half of the least unit no subnormal one. Of longer significands the
-    # multiple would reach into what is added to it.
-    ends = fmt.max_scale + 1 + MANTISSA - mantissa <= bias and floating.min_scale - mantissa > float32.min_scale
-    return ends and 1 <= mantissa < MANTISSA // 2
+    mantissa = floating.mantissa
+    ends = fmt.max_scale + 1 + MANTISSA - mantissa <= float32.max_scale and floating.min_scale - mantissa > LEAST
+    return ends and 1 <= mantissa < MANTISSA // 2  # beyond which the multiple would reach into what is added to it
 
 
 def codes(x: Tensor, fmt: Addable, dtype: torch.dtype) -> Tensor:
@@ -56,7 +58,7 @@ def values(x: Tensor, fmt: Addable) -> Tensor:
 
 def _codes(x: Tensor, fmt: Addable) -> Tensor:
     floating = _floating(fmt)
-    mantissa, least = floating.mantissa, floating.min_scale + MANTISSA - floating.mantissa - float32.min_scale + 1
+    mantissa, least = floating.mantissa, floating.min_scale + MANTISSA - floating.mantissa - LEAST + 1
     total = _sum(x, fmt)[0].view(torch.int32)
     code = torch.bitwise_right_shift(total, MANTISSA - mantissa).add_(total).sub_(least << mantissa)
     code.bitwise_and_((1 << (MANTISSA - 1)) - 1)

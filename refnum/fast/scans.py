@@ -1,8 +1,9 @@
-"""What one pass over eager CPU tensors tells about all of their values."""
+"""What one pass over eager CPU tensors tells about all of their values; and how this thread computes."""
 
 from __future__ import annotations
 
 import math
+import sys
 
 import torch
 from torch import Tensor
@@ -40,3 +41,9 @@ def flushes() -> bool:
     """Whether float32 arithmetic takes subnormal numbers for 0 in this thread."""
     least = torch.ones((), dtype=torch.int32, device="cpu").view(torch.float32)
     return not (least + least).view(torch.int32).item()
+
+
+def rounds_to_nearest() -> bool:
+    """Whether additions round to nearest in this thread."""
+    ulp = sys.float_info.epsilon
+    return 1.0 + ulp / 4 == 1.0 < 1.0 + ulp * 3 / 4
