@@ -61,7 +61,7 @@ def compare_with_the_report(row: Row) -> None:
         fmt = format_of(row, saturation)
         xs = points(fmt)
         reals = [Fraction(x) if math.isfinite(x) else x for x in xs]
-        for rounding in oracle.ROUNDINGS:
+        for rounding in set(oracle.ROUNDINGS) - {"stochastic"}:
             want = [oracle.project(x, row, rounding, saturation) for x in reals]
             assert codes_of(xs, fmt, rounding) == want, (rounding, saturation)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from .block_inputs import COST, edge_floats, generator, nearest, number, random_floats, spaced_floats, with_signs
 from .operations import Op, Options
 from .oracles import lab, lab_rows
+from .oracles.book_rows import Book
 from .oracles.lab import Dmf, Fixed, Log
 from .oracles.minifloat import FLOATS
 from .oracles.reals import Dyadic
@@ -103,10 +104,10 @@ def _steps(fmt: lab_rows.Scalar, draw: Generator, count: int) -> NDArray[np.floa
 
 
 @lru_cache
-def _magnitudes(fmt: Dmf | Log) -> NDArray[np.float64]:
-    found = (fmt.decode(code)[1] for code in range(1 << (fmt.width - 1)))
+def _magnitudes(fmt: Dmf | Log | Book) -> NDArray[np.float64]:
+    found = (fmt.decode(code)[1] for code in range(1 << fmt.width))
     grid = np.unique([number(x) for x in found if isinstance(x, Dyadic)])
-    return np.append(grid, 2 * grid[-1] - grid[-2] if isinstance(fmt, Dmf) else 2 * grid[-1])
+    return np.append(grid, 2 * grid[-1] if isinstance(fmt, Log) else 2 * grid[-1] - grid[-2])
 
 
 def codes(op: Op, options: Options, kind: str, count: int, seed: int) -> Columns:

@@ -16,7 +16,9 @@
 `lab`               fixed point, minifloats without a hidden bit, logarithms; blocks of these, and of integers
 `lab_rows`          the same by refnum's names, as rows of the operations table
 `mase_cuda`         MXInt8 as mase-cuda packs it, and its kernel's way of unpacking
-`codebooks`         tables of values, with takums and the formats of IEEE P3109
+`codebooks`         tables of values, rounded by looking for neighbours; takums
+`p3109`             IEEE P3109's formats, projected as its interim report says
+`book_rows`         tables of both kinds, as formats of `lab_rows`
 `float_orders`      products of matrices of floats under each contract: exact, chains, trees, replays; of integers
 ==================  ==================================================================================
 

@@ -6,14 +6,18 @@ Names are refnum's, and say all: ``fixed(8,4)`` has 8 bits, 4 of them behind the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from functools import lru_cache
 
 from . import lab, minifloat
+from .book_rows import NF4, Book, of_p3109, of_table, of_takum
+from .codebooks import Table
 from .lab import Bfp, Block, BlockLog, BlockMinifloat, Dmf, Fixed, Log, MxInt, Number
 from .minifloat import FLOATS, Special
+from .p3109 import Row
 from .posit import signed
 
-Scalar = Fixed | Dmf | Log
+Scalar = Fixed | Dmf | Log | Book
 
 SCALARS: Mapping[str, Scalar] = {
     "fixed(2,0)": Fixed(2, 0),
@@ -43,6 +47,24 @@ SCALARS: Mapping[str, Scalar] = {
     "log(5,bias=20)": Log(5, 20),
     "log(4,zero_code=False)": Log(4, 3, zero_code=False),
     "log(9,bias=127,zero_code=False)": Log(9, 127, zero_code=False),
+    "nf4": of_table(Table(NF4, tuple(range(16)), (Fraction(-2), Fraction(2)))),
+    "takum8": of_takum(8),
+    "takum(11)": of_takum(11),
+    "takum16": of_takum(16),
+    "p3109_k8p3se": of_p3109(Row(8, 3, True, True)),
+    "p3109_k8p4uf": of_p3109(Row(8, 4, False, False)),
+    "p3109_k8p1ue": of_p3109(Row(8, 1, False, True)),
+    "p3109(6,4,signed=False,saturation='finite')": of_p3109(Row(6, 4, False, True), "finite"),
+    "p3109(12,8,saturation='propagate')": of_p3109(Row(12, 8, True, True), "propagate"),
+    "codebook(-3.0,-1.0,0.0,0.5,7.0,codes=(1,3,9,5,7),specials={'nan':0},overflow='nan')": of_table(
+        Table(
+            tuple(map(Fraction, (-3, -1, 0, 0.5, 7))),
+            (1, 3, 9, 5, 7),
+            (Fraction(-5), Fraction(27, 2)),
+            {"nan": 0},
+            ("nan", "nan"),
+        )
+    ),
 }
 
 BLOCKS: Mapping[str, Block] = {

@@ -54,28 +54,40 @@ def decode(code: int, row: Row) -> Extended:
     return significand * Fraction(2) ** (max(exponent, 1) - row.bias - row.p + 1)
 
 
-#: whether to go away from 0: of the part above the significand, whether its code is even, and the sign
-ROUNDINGS: dict[str, Callable[[Fraction, bool, bool], bool]] = {
-    "nearest_even": lambda part, even, negative: part > Fraction(1, 2) or (part == Fraction(1, 2) and not even),
-    "nearest_away": lambda part, even, negative: part >= Fraction(1, 2),
-    "toward_zero": lambda part, even, negative: False,
-    "toward_positive": lambda part, even, negative: part > 0 and not negative,
-    "toward_negative": lambda part, even, negative: part > 0 and negative,
-    "to_odd": lambda part, even, negative: part > 0 and even,
+class Between(NamedTuple):
+    """A real between two numbers of a precision."""
+
+    part: Fraction  #: of the way from the one nearer to 0
+    even: bool  #: whether that one's code is
+    negative: bool
+    random: int  #: 16 bits
+
+
+HALF, ALL = Fraction(1, 2), 1 << 16
+
+#: whether to go away from 0; stochastic is StochasticA with N = 16, and R = 2**16 - 1 less the bits
+ROUNDINGS: dict[str, Callable[[Between], bool]] = {
+    "nearest_even": lambda x: x.part > HALF or (x.part == HALF and not x.even),
+    "nearest_away": lambda x: x.part >= HALF,
+    "toward_zero": lambda x: False,
+    "toward_positive": lambda x: x.part > 0 and not x.negative,
+    "toward_negative": lambda x: x.part > 0 and x.negative,
+    "to_odd": lambda x: x.part > 0 and x.even,
+    "stochastic": lambda x: math.floor(x.part * ALL) + (ALL - 1 - x.random) >= ALL,
 }
 
 
-def project(x: Extended, row: Row, rounding: str, saturation: str) -> int:
+def project(x: Extended, row: Row, rounding: str, saturation: str, random_bits: int = 0) -> int:
     """The code of an extended real.
 
     >>> binary8p3ue = Row(8, 3, False, True)
     >>> project(Fraction(-1), binary8p3ue, "nearest_even", "none") == binary8p3ue.nan
     True
     """
-    return encode(saturate(rounded(x, row, rounding), row, rounding, saturation), row)
+    return encode(saturate(rounded(x, row, rounding, random_bits), row, rounding, saturation), row)
 
 
-def rounded(x: Extended, row: Row, rounding: str) -> Extended:
+def rounded(x: Extended, row: Row, rounding: str, random_bits: int = 0) -> Extended:
     """To the precision of a row, the exponent unbounded above."""
     if isinstance(x, float) or x == 0:
         return x
@@ -83,7 +95,7 @@ def rounded(x: Extended, row: Row, rounding: str) -> Extended:
     size = abs(x) / Fraction(2) ** unit
     whole = math.floor(size)
     even = whole % 2 == 0 if row.p > 1 else whole == 0 or (unit + row.bias) % 2 == 0
-    away = ROUNDINGS[rounding](size - whole, even, x < 0)
+    away = ROUNDINGS[rounding](Between(size - whole, even, x < 0, random_bits & ALL - 1))
     return (whole + away) * Fraction(2) ** unit * (-1 if x < 0 else 1)
 
 
