@@ -10,11 +10,12 @@ import torch
 from lab_bridge import format_of, tensor
 from refnum_conformance import lab_inputs, mase_vectors
 from refnum_conformance.oracles import lab, lab_rows
+from refnum_conformance.oracles.book_rows import Book
 from refnum_conformance.oracles.reals import Dyadic
 from torch import Tensor
 
 import refnum
-from refnum import formats, mx
+from refnum import Codebook, formats, mx
 
 X = tensor(mase_vectors.arrays("elementwise")["x_bits"])
 FINITE = X[X.isfinite()]
@@ -23,9 +24,25 @@ INPUTS = {kind: tensor(mase_vectors.arrays("block")[f"x_bits__{kind}"]) for kind
 SMALL = ["e2m1", "e2m3", "e3m2", "e4m3", "e5m2"]
 
 
-@pytest.mark.parametrize("name", lab_rows.FORMATS)
+BOOKS = {name: fmt for name, fmt in lab_rows.SCALARS.items() if isinstance(fmt, Book)}
+COMPUTED = [name for name in lab_rows.SCALARS if name not in BOOKS]
+
+
+@pytest.mark.parametrize("name", [*COMPUTED, *lab_rows.BLOCKS])
 def test_names_of_rows_are_refnums(name: str) -> None:
     assert formats.parse(name) == format_of(lab_rows.FORMATS[name])
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_names_of_tables_are_refnums(name: str) -> None:
+    """A table is what its codes mean: every 7th of the longest ones."""
+    fmt, book = formats.parse(name), BOOKS[name]
+    assert isinstance(fmt, Codebook)
+    assert fmt.width == book.width
+    codes = range(0, 1 << fmt.width, 7 if fmt.width > 12 else 1)
+    means = [book.meaning(code) for code in codes]
+    want = [float(x) if isinstance(x, str) else x for x in means]
+    assert list(map(str, refnum.decode(torch.tensor(codes), fmt).tolist())) == [str(float(x)) for x in want]
 
 
 # 7.1 -----------------------------------------------------------------------------------------------------------------
@@ -92,7 +109,7 @@ def test_dmf_has_every_power_of_two_and_one_code_of_each_value(name: str) -> Non
     assert refnum.decode(written, fmt).view(torch.int64).equal(refnum.decode(codes, fmt).view(torch.int64))
 
 
-@pytest.mark.parametrize("name", [*SMALL, *lab_rows.SCALARS])
+@pytest.mark.parametrize("name", [*SMALL, *COMPUTED])
 def test_roundings_up_and_down_and_at_random(name: str) -> None:
     fmt, x = formats.parse(name), FINITE[::3].double()
     ways = ("toward_positive", "toward_negative", "toward_zero", "nearest_away")
