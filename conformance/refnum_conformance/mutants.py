@@ -45,7 +45,7 @@ PACKAGE = Path(importlib.util.find_spec("refnum").submodule_search_locations[0])
 CORE = ("books", "decode", "exact", "pack", "round")
 #: what the checks run through: the core, and what the rows of the suite need around it
 SOURCES = (
-    *(f"core/{file}.py" for file in CORE),
+    *(f"core/{file}.py" for file in (*CORE, "constants")),
     *(f"formats/{path.name}" for path in sorted((PACKAGE / "formats").glob("*.py"))),
     *("boundary.py", "codec.py", "fast/chunks.py", "fast/halves.py", "fast/tables.py"),
     *(f"posit/{file}.py" for file in ("_patterns", "arithmetic", "basics", "conversions")),
