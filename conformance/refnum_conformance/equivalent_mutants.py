@@ -337,16 +337,17 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
         [
             *_in("round._finish_fixed", ("w.kind & INFINITE", "w.kind")),
             *_in("round._finish_sign_magnitude", ("w.kind & INFINITE", "w.kind")),
-            *_in("round._finish_codebook", ("w.kind & INFINITE", "w.kind")),
+            *_in("round._finish_codebook", ("w.kind & INFINITE", "w.kind"), ("w.kind & INFINITE", "w.kind", 2)),
         ],
     ),
     (
         "The choices are saturate, inf and nan, the first of which in the alphabet is inf; of fixed point saturate and "
-        "wrap, in this order.",
+        "wrap, in this order; of codebooks propagate is the last but for saturate, which has no code and is let pass.",
         [
             *_in("round._finish_minifloat", ("fmt.overflow == 'inf'", "fmt.overflow <= 'inf'")),
             *_in("round._finish_fixed", ("fmt.overflow == 'wrap'", "fmt.overflow >= 'wrap'")),
             *_in("pack._pack_fixed", ("fmt.overflow == 'saturate'", "fmt.overflow <= 'saturate'")),
+            *_in("round._finish_codebook", ("overflow == 'propagate'", "overflow >= 'propagate'")),
         ],
     ),
     (
@@ -437,6 +438,11 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
             ("(1 << bits) - 1", "1 << bits"),
             ("1 << bits", "2 << bits"),
         ),
+    ),
+    (
+        "x | -x is -(x & -x), the lowest bit with a sign. It divides x, and the bits of a quotient are those of its "
+        "magnitude.",
+        _in("books._length", ("x & -x", "x | -x")),
     ),
 )
 
