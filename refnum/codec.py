@@ -234,6 +234,8 @@ def codes_of(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Te
         return integers.codes(x, fmt, rounding, container(fmt))
     if halves.serves(x, fmt, rounding):
         return halves.codes(x, row, fmt, rounding, container(fmt))
+    if rounding == "nearest_even" and isinstance(fmt, Posit) and magic.lane(fmt, row) == row:
+        return _from_floats(x, None, lambda bits: magic.round_codes(bits, fmt, row), container(fmt))
     if isinstance(fmt, Codebook) and steps.serves(x, fmt, rounding):
         return steps.codes(x, row, fmt, rounding, container(fmt))
     if isinstance(fmt, additions.Addable) and additions.serves(x, fmt, rounding):

@@ -155,12 +155,18 @@ def test_the_lane_is_the_narrowest_that_serves(fmt: Posit, row: Minifloat, lane:
     assert magic.lane(fmt, row) == lane
 
 
+def assert_integers_round(bits: Tensor, fmt: Posit, row: Minifloat) -> None:
+    """To the bits of the waist, as floats and as codes."""
+    assert magic.round_bits(bits, fmt, row).tolist() == waist(bits, row, fmt), fmt
+    assert torch.equal(magic.round_codes(bits, fmt, row).long(), encode(decode(bits.long(), row), fmt)), fmt
+
+
 @pytest.mark.parametrize("es", range(5))
 def test_integer_rounding_in_float32(es: int) -> None:
     served = [fmt for n in range(2, 65) if magic.lane(fmt := Posit(n, es), float32) == float32]
     assert len(served) >= 6
     for fmt in served:
-        assert magic.round_bits(EVERY_EXPONENT, fmt, float32).tolist() == waist(EVERY_EXPONENT, float32, fmt), fmt
+        assert_integers_round(EVERY_EXPONENT, fmt, float32)
 
 
 @pytest.mark.parametrize("es", range(5))
@@ -169,14 +175,13 @@ def test_integer_rounding_in_float64(es: int) -> None:
     assert len(served) >= 40
     for fmt in served[:: 1 + es % 2]:
         bits = float_bits(float64, exponents_of(fmt, float64, 25), seed=fmt.n)
-        assert magic.round_bits(bits, fmt, float64).tolist() == waist(bits, float64, fmt), fmt
+        assert_integers_round(bits, fmt, float64)
 
 
 @pytest.mark.parametrize("fmt", [Posit(3), Posit(8), Posit(15, 1), Posit(16), Posit(25, 0), Posit(27)], ids=str)
 def test_integer_rounding_of_every_kind_of_case(fmt: Posit) -> None:
     for kind in cases.KINDS:
-        bits = cases.floats(fmt, kind, torch.float32, count=2000).view(torch.int32)
-        assert magic.round_bits(bits, fmt, float32).tolist() == waist(bits, float32, fmt), kind
+        assert_integers_round(cases.floats(fmt, kind, torch.float32, count=2000).view(torch.int32), fmt, float32)
 
 
 @pytest.mark.parametrize(("fmt", "row"), [(Posit(28), float32), (Posit(26, 0), float32), (Posit(57), float64)], ids=str)

@@ -73,6 +73,27 @@ def round_bits(bits: Tensor, fmt: Posit, row: Minifloat) -> Tensor:
     return torch.where(magnitude >= not_finite, not_finite | (1 << (mantissa - 1)), result)
 
 
+def round_codes(bits: Tensor, fmt: Posit, row: Minifloat) -> Tensor:
+    """The codes of the rounded values, sign-extended, in integers as wide as the floats.
+
+    A regime is a run of equal bits and another one. Its last three bits, with exponent and fraction behind them, become
+    all of it by a shift that copies the first bit; what is shifted out is rounded. Nothing is longer than the ends.
+    """
+    assert row.bias is not None
+    step, top = row.mantissa + fmt.es, row.width - 1
+    magnitude, sign, end = bits & ((1 << top) - 1), bits >> top, (fmt.n - 2) << step
+    logarithm = (magnitude - (row.bias << row.mantissa)).clamp(-end, end)
+    k = logarithm >> step
+    below = k >> top
+    regime = (below & -1 << (top - 2)) ^ -1 << (top - 1)  # 110, or 001 below 1
+    body = regime | (logarithm & ((1 << step) - 1)) << (top - 2 - step)
+    half = (k ^ below) + (row.width - fmt.n - 1)
+    up = (torch.ones_like(body) << half) - 1 + (body >> half >> 1 & 1)
+    code = ((body + up >> half >> 1 & fmt.maxpos) ^ sign) - sign
+    code = torch.where(magnitude == 0, 0, code)
+    return torch.where(magnitude >= ((1 << row.exponent) - 1) << row.mantissa, fmt.nar, code)
+
+
 def quantize(x: Tensor, fmt: Posit, row: Minifloat, wide: Minifloat) -> Tensor:
     """Values of x, floats of ``row``, rounded to the format; ``wide`` is `lane` of the two."""
     if type(x) is Tensor and x.device.type == "cpu" and not torch.compiler.is_compiling():
