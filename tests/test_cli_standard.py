@@ -235,6 +235,7 @@ def test_a_peer_has_a_short_name(some: Path, capsys: pytest.CaptureFixture[str])
     assert found["functions"]["add"]["formats"] == ["n = 2-8 16 24 28 32"]
 
 
+@pytest.mark.slow
 def test_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each makes the plan itself, and finds a target that lies where the command was run."""
     monkeypatch.setattr(compliance, "FUNCTIONS", tuple(f for f in FUNCTIONS if f.row == "negate"))

@@ -69,7 +69,13 @@ def _target(row: str, function: Callable[..., Any]) -> SimpleNamespace:
 # The oracles ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", ["gemm_exact", "gemm_chain", "gemm_tree", "gemm_sgbi", "gemm_tensorcore"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        *("gemm_exact", "gemm_chain", "gemm_tree", "gemm_sgbi"),
+        pytest.param("gemm_tensorcore", marks=pytest.mark.slow),
+    ],
+)
 def test_the_oracle_gives_the_golden_vectors(row: str) -> None:
     found = [job for job in GOLDEN if job.op.name.removesuffix("_add") == row and _terms(job) <= 4 * FEW]
     oracle = _target(row, found[0].op.oracle)

@@ -117,7 +117,7 @@ EXAMPLES = {
     "activation_references.py": Example(check_activations),
     "batch_invariance.py": Example(check_batches),
     "first_steps.py": Example(check_first_steps),
-    "format_search.py": Example(check_search, ("sklearn",)),
+    "format_search.py": Example(check_search, ("sklearn",), (pytest.mark.slow,)),
     "posits_for_researchers.ipynb": Example(check_researchers, ("nbclient", "ipykernel", "matplotlib", "sklearn")),
     "pytorch_to_rtl.ipynb": Example(check_circuit, ("nbclient", "ipykernel", "matplotlib", "sklearn")),
     "quantization_aware_training.py": Example(check_training, ("sklearn",), (pytest.mark.slow,)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -145,7 +146,14 @@ def _op(name: str) -> Any:
     return getattr(torch.ops.refnum, name).default
 
 
-@pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: f"{s.op} {s.name}")
+@pytest.mark.parametrize(
+    "sample",
+    [
+        pytest.param(sample, marks=[pytest.mark.slow] * (place % 2 == 0), id=f"{sample.op} {sample.name}")
+        for _, of_one in itertools.groupby(SAMPLES, key=lambda sample: sample.op)
+        for place, sample in enumerate(of_one)
+    ],
+)
 def test_opcheck(sample: Sample) -> None:
     results = torch.library.opcheck(_op(sample.op), sample.args)
     assert set(results.values()) == {"SUCCESS"}

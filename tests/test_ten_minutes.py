@@ -14,6 +14,7 @@ FOLDER = Path(__file__).parents[1] / "examples" / "ten_minutes"
 SECONDS = 600  #: as promised
 
 
+@pytest.mark.slow
 def test_ten_minutes(tmp_path: Path) -> None:
     missing = [module for module in ("ml_dtypes", "pytest") if find_spec(module) is None]
     if missing:
