@@ -52,7 +52,10 @@ INTEGERS: tuple[FixedPoint, ...] = (
     *(FixedPoint(32, 16, signed=False, overflow="wrap"), FixedPoint(32, 31), FixedPoint(8, 140), FixedPoint(8, -121)),
 )
 WITHOUT_HIDDEN = (DMF(4, 3), DMF(1, 1), DMF(3, 4, bias=4), DMF(2, 13))
-LOGARITHMS = (Logarithmic(8), Logarithmic(4), Logarithmic(5, bias=0), Logarithmic(4, zero_code=False), Logarithmic(9))
+LOGARITHMS = (
+    *(Logarithmic(8), Logarithmic(4), Logarithmic(5, bias=0), Logarithmic(4, zero_code=False), Logarithmic(9)),
+    Logarithmic(6, bias=5),  # of which float16 has not the largest
+)
 TABLES = (
     *(nf4, Codebook((-1, 0, 1)), Codebook((-1, 1), codes=(1, 0)), Codebook((3.5,))),
     Codebook((0, 1, 2, 4), specials={"inf": 4, "-inf": 5, "nan": 6}, overflow="inf"),

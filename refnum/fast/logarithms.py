@@ -30,49 +30,69 @@ def serves_values(fmt: Scalar, row: Minifloat, rounding: str) -> bool:
 
 def codes(bits: Tensor, fmt: Logarithmic, row: Minifloat, rounding: str) -> Tensor:
     """Codes, in 32 or 64 bits, of float patterns of the row."""
-    exponent, sign, nan = _rounded(bits, fmt, row, rounding)
-    return torch.where(nan, 0, exponent | (sign & (1 << (fmt.width - 1))))
+    exponent, present, sign, nan = _rounded(bits, fmt, row, rounding)
+    return torch.where(nan, 0, exponent & present | sign & (1 << (fmt.width - 1)))
 
 
 def values(bits: Tensor, fmt: Logarithmic, row: Minifloat, rounding: str) -> Tensor:
     """Patterns of the row, in 32 or 64 bits, of its values rounded to the format."""
-    exponent, sign, nan = _rounded(bits, fmt, row, rounding)
-    value = (exponent + _offset(fmt, row)) << row.mantissa
-    if fmt.zero_code:
-        value = torch.where(exponent == 0, 0, value)
+    exponent, present, sign, nan = _rounded(bits, fmt, row, rounding)
+    value = exponent + _offset(fmt, row) << row.mantissa & present
     quiet = ((2 << row.exponent) - 1) << (row.mantissa - 1)
-    return torch.where(nan, quiet, value | (sign & -(1 << (row.width - 1))))
+    return torch.where(nan, quiet, value | sign & -(1 << (row.width - 1)))
 
 
-def _rounded(bits: Tensor, fmt: Logarithmic, row: Minifloat, rounding: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Magnitude codes, sign masks, and where NaN is."""
+def _rounded(
+    bits: Tensor, fmt: Logarithmic, row: Minifloat, rounding: str
+) -> tuple[Tensor, Tensor | int, Tensor, Tensor]:
+    """Codes of powers of two, masks of what does not round to 0, sign masks, and where NaN is."""
     bits = bits.to(torch.int64 if row.width == 64 else torch.int32)
     sign, magnitude = bits >> (row.width - 1), bits & ((1 << (row.width - 1)) - 1)
-    infinity, ones = ((1 << row.exponent) - 1) << row.mantissa, (1 << row.mantissa) - 1
-    # 1. Rounded down. Below the least value, of which the code is 0 where it is a number, there is but 0.
-    least, offset = int(fmt.zero_code), _offset(fmt, row)
-    below = magnitude < (least + offset) << row.mantissa
-    exponent = torch.where(below, 0, ((magnitude >> row.mantissa) - offset).clamp(max=fmt.largest))
-    # 2. What lies between 0 and the least value is near to either; and past a power of two is whatever has a mantissa.
-    middle = (offset << row.mantissa) + (rounding == "nearest_even")  # at the middle 0 is even
+    infinity = ((1 << row.exponent) - 1) << row.mantissa
+    # 1. A carry out of the mantissa counts the exponent up. Past the ends there is nothing.
+    carry, start = _carry(magnitude, sign, fmt, row, rounding), _start(sign, fmt, row, rounding)
+    exponent = (magnitude + carry >> row.mantissa) - _offset(fmt, row)
+    exponent = exponent.clamp(int(fmt.zero_code), fmt.largest)
+    if fmt.max_scale > row.max_scale:  # Inf is the largest value, also of those that the row does not have
+        exponent = torch.where(magnitude >= infinity, fmt.largest, exponent)
+    # 2. Of a format with 0 code 1 is the least number.
+    present = (start - 1 - magnitude) >> (row.width - 1) if fmt.zero_code else -1
+    return exponent, present, sign, magnitude > infinity
+
+
+def _carry(magnitude: Tensor, sign: Tensor, fmt: Logarithmic, row: Minifloat, rounding: str) -> Tensor | int:
+    """What, added to a pattern, counts its exponent up if it rounds to the next power of two."""
+    ones = (1 << row.mantissa) - 1
     match rounding:
         case "nearest_even" | "nearest_away":
-            beyond, small = (magnitude & ones) > _root_of_two(row), magnitude >= middle
-        case _:
-            beyond, small = (magnitude & ones) > 0, magnitude > 0
-    up = torch.where(below, small if fmt.zero_code else False, beyond).to(bits.dtype)
-    match rounding:
-        case "toward_zero":
-            up = torch.zeros_like(up)
+            return ones - _root_of_two(row)
         case "toward_positive":
-            up = up & ~sign
+            return ~sign & ones
         case "toward_negative":
-            up = up & sign
+            return sign & ones
+        case "to_odd":  # where the code is even
+            return ((magnitude >> row.mantissa) - _offset(fmt, row) & 1) - 1 & ones
+        case _:
+            return 0
+
+
+def _start(sign: Tensor, fmt: Logarithmic, row: Minifloat, rounding: str) -> Tensor | int:
+    """The least magnitude pattern that does not round to 0."""
+    middle = _offset(fmt, row) << row.mantissa
+    least = middle + (1 << row.mantissa)
+    match rounding:
+        case "nearest_even":  # and at the middle 0 is even
+            return middle + 1
+        case "nearest_away":
+            return middle
+        case "toward_positive":
+            return (sign & least - 1) + 1
+        case "toward_negative":
+            return (~sign & least - 1) + 1
         case "to_odd":
-            up = up & ~exponent
-    # 3. The ends: Inf is the largest value.
-    exponent = torch.where(magnitude >= infinity, fmt.largest, (exponent + up).clamp(max=fmt.largest))
-    return exponent, sign, magnitude > infinity
+            return 1
+        case _:
+            return least
 
 
 def _offset(fmt: Logarithmic, row: Minifloat) -> int:
