@@ -28,45 +28,50 @@ _PATTERNS = {float16: torch.int16, bfloat16: torch.int16, float32: torch.int32, 
 
 
 class Cut(NamedTuple):
-    """A float's significand in two, and what goes with it."""
+    """A float's significand, the last bits of which go, and what goes with it."""
 
     sign: Tensor  #: mask
     field: Tensor  #: the exponent field; 1 for subnormal numbers, which have the same unit
-    cut: Tensor  #: bits of the tail
-    head: Tensor  #: the bits that stay
-    lift: Tensor | int  #: head + lift is the magnitude code: what the exponent counts in it
-    tail: Tensor  #: the bits that go
+    significand: Tensor
+    cut: Tensor  #: how many bits go
+    lift: Tensor | int  #: the bits that stay + lift are the magnitude code: what the exponent counts in it
 
 
 def _nearest_even(c: Cut) -> Tensor:
-    return (c.tail + ((1 << (c.cut - 1)) - 1 + (c.head + c.lift & 1))) >> c.cut
+    return (1 << (c.cut - 1)) - 1 + _odd(c)
 
 
 def _nearest_away(c: Cut) -> Tensor:
-    return (c.tail + (1 << (c.cut - 1))) >> c.cut
+    return 1 << (c.cut - 1)
 
 
 def _toward_zero(c: Cut) -> Tensor:
-    return torch.zeros_like(c.head)
+    return torch.zeros_like(c.cut)
 
 
 def _toward_positive(c: Cut) -> Tensor:
-    return _inexact(c) & ~c.sign
+    return _all(c) & ~c.sign
 
 
 def _toward_negative(c: Cut) -> Tensor:
-    return _inexact(c) & c.sign
+    return _all(c) & c.sign
 
 
 def _to_odd(c: Cut) -> Tensor:
-    return _inexact(c) & ~(c.head + c.lift)
+    return _all(c) & (_odd(c) - 1)
 
 
-def _inexact(c: Cut) -> Tensor:
-    return c.tail.clamp(max=1)
+def _all(c: Cut) -> Tensor:
+    """What carries whenever a bit that goes is set."""
+    return (1 << c.cut) - 1
 
 
-#: whether the head goes up by 1
+def _odd(c: Cut) -> Tensor:
+    """The last bit of the code."""
+    return (c.significand >> c.cut) + c.lift & 1
+
+
+#: what is added to the significand, to carry out of the bits that go where the number goes up
 RULES: dict[str, Callable[[Cut], Tensor]] = {
     "nearest_even": _nearest_even,
     "nearest_away": _nearest_away,
@@ -105,7 +110,7 @@ def serves_values(fmt: Scalar, row: Minifloat, rounding: str) -> bool:
 def codes(bits: Tensor, fmt: Cuttable, row: Minifloat, rounding: str) -> Tensor:
     """Codes, in 32 or 64 bits, of float patterns of the row."""
     c = _cut(bits, fmt, row)
-    magnitude, (infinite, nan) = c.head + c.lift + RULES[rounding](c), _kinds(bits, row)
+    magnitude, (infinite, nan) = _head(c, rounding) + c.lift, _kinds(bits, row)
     match fmt:
         case FixedPoint():
             lower = fmt.largest + fmt.least  # how far the ends differ, as in `core.round`
@@ -139,7 +144,7 @@ def values(bits: Tensor, fmt: Cuttable, row: Minifloat, rounding: str) -> Tensor
     infinity = ((1 << row.exponent) - 1) << row.mantissa
     quiet = infinity | (1 << (row.mantissa - 1))
     # V1. The head, back in its place, counts the exponent up by its leading one, which may be that of the next binade.
-    head = c.head + RULES[rounding](c)
+    head = _head(c, rounding)
     magnitude = ((c.field - 1) << row.mantissa) + ((head << c.cut) >> _below(fmt, row))
     if rounding not in NEAREST:  # of what lies below half of the unit the place of the unit says nothing
         magnitude = torch.where(c.cut == _longest(fmt, row), pattern(1, unit_scale(fmt), row), magnitude)
@@ -176,8 +181,12 @@ def _cut(bits: Tensor, fmt: Cuttable, row: Minifloat) -> Cut:
         least = row.mantissa + _below(fmt, row) - floating.mantissa
         lift = (field - (floating.min_scale + row.bias)).clamp(min=0) << floating.mantissa
     cut = (_unit_field(fmt, row) + _below(fmt, row) - field).clamp(least, _longest(fmt, row))
-    head = significand >> cut
-    return Cut(bits >> (row.width - 1), field, cut, head, lift, significand - (head << cut))
+    return Cut(bits >> (row.width - 1), field, significand, cut, lift)
+
+
+def _head(c: Cut, rounding: str) -> Tensor:
+    """The bits that stay, rounded."""
+    return c.significand + RULES[rounding](c) >> c.cut
 
 
 def _moved_up(c: Cut, magnitude: Tensor, fmt: FixedPoint, row: Minifloat) -> Tensor:
@@ -241,7 +250,7 @@ def _longest(fmt: Cuttable, row: Minifloat) -> int:
 
 
 def _room(fmt: Cuttable, row: Minifloat) -> int:
-    """Bits of the largest integer on the way: a tail and half a unit, or the head of the next binade in its place."""
+    """Bits of the largest integer on the way: what goes and a carry, or the head of the next binade in its place."""
     return _longest(fmt, row) + 1
 
 
