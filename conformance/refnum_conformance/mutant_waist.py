@@ -419,6 +419,9 @@ def _kinds(rng: random.Random) -> Iterator[Promise]:
             f"kinds of results, {bits} bits", _result_kinds, (bits,), [[a | b for a in KINDS for b in KINDS]] * 3
         )
         yield Promise(f"kinds of roots, {bits} bits", _root_kinds, (bits,), list(KINDS))
+    for limbs in (1, 2, 3):
+        rows = [[rng.getrandbits(62) for _ in range(limbs + 3)] for _ in range(2)]  # sign, limbs, exponent, kind
+        yield Promise(f"select_exact {limbs}", _selected, (rows,), [list(pair) for pair in zip(*rows, strict=True)])
 
 
 KINDS = (0, 1, -1)  #: NUMBER, INFINITE, NAN
@@ -437,6 +440,15 @@ def _result_kinds(core: Core, bits: int) -> Any:
         core["exact"].divide(a, b, bits),
     )
     return [result.kind.tolist() for result in results]
+
+
+def _selected(core: Core, rows: list[list[int]]) -> Any:
+    a, b = (
+        core["decode"].Exact(sign, tuple(limbs), exponent, kind)
+        for sign, *limbs, exponent, kind in (as_tensor([row] * 2).T for row in rows)
+    )
+    x = core["exact"].select_exact(as_tensor([-1, 0]), a, b)
+    return [column.tolist() for column in (x.sign, *x.significand, x.exponent, x.kind)]
 
 
 def _root_kinds(core: Core, bits: int) -> Any:

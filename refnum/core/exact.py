@@ -50,14 +50,6 @@ def select_exact(yes: Tensor, a: Exact, b: Exact) -> Exact:
     )
 
 
-def nonzero_limbs(x: Limbs) -> Tensor:
-    """Mask of x != 0."""
-    limbs = x[0]
-    for limb in x[1:]:
-        limbs = limbs | limb
-    return nonzero(limbs)
-
-
 def dropped(x: Tensor, count: Tensor | int) -> Tensor:
     """The low ``count`` bits of x, those that x >> count loses."""
     return x ^ (x >> count << count)

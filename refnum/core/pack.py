@@ -21,7 +21,6 @@ from .exact import (
     dropped,
     narrow,
     negate,
-    nonzero_limbs,
     select,
     select_exact,
     shift_left,
@@ -239,7 +238,7 @@ def _pack_codebook(x: Exact, fmt: Codebook, exact_bits: int) -> Wide:
         way = way._replace(exponent=way.exponent - 1)
         left = add(gone, negate(way), limbs)
         tail, gone = tail << 1 | (~left.sign & 1), select_exact(~left.sign, left, gone)
-    tail = tail << 1 | (nonzero_limbs(gone.significand) & 1)
+    tail = tail << 1 | (nonzero(gone.significand[0]) & 1)
     tail = select(full, torch.full_like(tail, 1 << (exact_bits + 1)), tail) & ~backwards
     return Wide(x.sign, codes[place - 1], tail, exact_bits + 1, present, kind)
 
