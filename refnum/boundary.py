@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -42,6 +42,8 @@ FLOAT_ROWS: dict[torch.dtype, Minifloat] = {
     torch.float32: float32,
     torch.float64: float64,
 }
+SCALARS: Any = get_args(Scalar)  #: the records; before torch 2.11 torch.compile follows no union in isinstance
+FORMATS: Any = get_args(Format)
 SIGNED = {8: torch.int8, 16: torch.int16, 32: torch.int32, 64: torch.int64}
 INTEGERS = (torch.uint8, *SIGNED.values())
 
@@ -59,7 +61,7 @@ def check_scalar(function: str, fmt: object) -> None:
             f"{function} needs a format of single values, got {fmt}. Pass a Posit or a Minifloat, or use "
             "refnum.mx.quantize for blocks."
         )
-    if not isinstance(fmt, Scalar):
+    if not isinstance(fmt, SCALARS):
         raise FormatError(
             f"{function} needs a format record, got {fmt!r}. "
             "Pass Posit(n, es), Minifloat(...), or a row of refnum.formats.named()."
@@ -70,7 +72,7 @@ def check_scalar(function: str, fmt: object) -> None:
 def check_format(function: str, fmt: object) -> None:
     """The argument is a floating-point format: a posit or a minifloat."""
     check_scalar(function, fmt)
-    if not isinstance(fmt, Format):
+    if not isinstance(fmt, FORMATS):
         raise FormatError(
             f"{function} needs a floating-point format, got {fmt}. Allowed are Posit and Minifloat. Decode the codes "
             "to float64, or quantize values."

@@ -85,8 +85,7 @@ def _log2_rounds_up(power: int, row: Row) -> int:
 
 def with_signs(magnitudes: Array, row: Row, draw: Generator) -> Array:
     """Signs at random, as signed integers."""
-    bits = magnitudes | np.where(draw.random(magnitudes.shape) < 0.5, row.sign_bit, 0)
-    return bits - (bits >> (row.width - 1) << row.width)
+    return magnitudes + np.where(draw.random(magnitudes.shape) < 0.5, np.int64(-row.sign_bit), np.int64(0))
 
 
 # Blocks of floats ----------------------------------------------------------------------------------------------------

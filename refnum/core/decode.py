@@ -6,7 +6,8 @@ does not depend on a rounding mode, on flushing of subnormals or on any other sw
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,24 +52,7 @@ def nonzero(x: Tensor) -> Tensor:
 
 def decode(codes: Tensor, fmt: Scalar | Element | Exponent) -> Exact:
     """The exact values of integer codes; only the low ``fmt.width`` bits are read."""
-    match fmt:
-        case Posit():
-            return _decode_posit(codes.to(torch.int64), fmt)
-        case FixedPoint():
-            return _decode_fixed(codes.to(torch.int64), fmt)
-        case Minifloat():
-            return decode_minifloat(codes.to(torch.int64), fmt)
-        case DMF():
-            return _decode_dmf(codes.to(torch.int64), fmt)
-        case Logarithmic():
-            return _decode_logarithmic(codes.to(torch.int64), fmt)
-        case Codebook():
-            patterns = book(fmt).patterns.to(codes.device)
-            return decode_minifloat(patterns[codes.to(torch.int64) & ((1 << fmt.width) - 1)], float64)
-        case Exponent():
-            power = codes.to(torch.int64) << (64 - fmt.width) >> (64 - fmt.width)
-            zero = torch.zeros_like(power)
-            return Exact(zero, (zero + HIDDEN,), power, zero)
+    return _DECODERS[type(fmt)](codes.to(torch.int64), fmt)
 
 
 def _decode_posit(bits: Tensor, fmt: Posit) -> Exact:
@@ -159,3 +143,26 @@ def _minifloat_kind(sign: Tensor, magnitude: Tensor, fmt: Minifloat) -> Tensor:
             return sign & ~nonzero(magnitude)
         case _:
             return torch.zeros_like(magnitude)
+
+
+def _decode_codebook(codes: Tensor, fmt: Codebook) -> Exact:
+    patterns = book(fmt).patterns.to(codes.device)
+    return decode_minifloat(patterns[codes & ((1 << fmt.width) - 1)], float64)
+
+
+def _decode_exponent(codes: Tensor, fmt: Exponent) -> Exact:
+    power = codes << (64 - fmt.width) >> (64 - fmt.width)
+    zero = torch.zeros_like(power)
+    return Exact(zero, (zero + HIDDEN,), power, zero)
+
+
+#: by records; a `match` on them is no code that torch.compile follows before torch 2.11
+_DECODERS: dict[type, Callable[[Tensor, Any], Exact]] = {
+    Posit: _decode_posit,
+    Minifloat: decode_minifloat,
+    FixedPoint: _decode_fixed,
+    DMF: _decode_dmf,
+    Logarithmic: _decode_logarithmic,
+    Codebook: _decode_codebook,
+    Exponent: _decode_exponent,
+}

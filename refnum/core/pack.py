@@ -7,7 +7,8 @@ head.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -45,20 +46,7 @@ class Wide(NamedTuple):
 
 def pack(x: Exact, fmt: Scalar | Element, exact_bits: int) -> Wide:
     """The unrounded pattern of x in the format; the first ``exact_bits`` <= 16 bits of the tail are not sticky."""
-    match fmt:
-        case Posit():
-            return _pack_posit(x, fmt)
-        case FixedPoint():
-            return _pack_fixed(x._replace(exponent=x.exponent + fmt.fraction), fmt)
-        case Minifloat():
-            return _pack_minifloat(x, fmt, exact_bits)
-        case DMF():
-            wide = _pack_minifloat(x, fmt.normalised, exact_bits)
-            return wide._replace(head=dmf_code(wide.head, fmt))
-        case Logarithmic():
-            return _pack_logarithmic(x, fmt, exact_bits)
-        case Codebook():
-            return _pack_codebook(x, fmt, exact_bits)
+    return _PACKERS[type(fmt)](x, fmt, exact_bits)
 
 
 def _cut(x: Limbs, rest: int) -> tuple[Tensor, Tensor, int]:
@@ -69,7 +57,7 @@ def _cut(x: Limbs, rest: int) -> tuple[Tensor, Tensor, int]:
     return head, (tail << (LIMB - rest)) | (x[1] >> rest) | sticky(dropped(x[1], rest)), LIMB
 
 
-def _pack_posit(x: Exact, fmt: Posit) -> Wide:
+def _pack_posit(x: Exact, fmt: Posit, exact_bits: int) -> Wide:
     # S1. One step outside the range is as good as any: the ends of the format are restored by the rounding.
     scale = x.exponent.clamp(-fmt.max_scale - 1, fmt.max_scale)
     k = scale >> fmt.es
@@ -135,7 +123,8 @@ def pack_integer(x: Exact) -> Wide:
     return Wide(x.sign, head, tail, LIMB, nonzero(x.significand[0]), x.kind)
 
 
-def _pack_fixed(x: Exact, fmt: FixedPoint) -> Wide:
+def _pack_fixed(x: Exact, fmt: FixedPoint, exact_bits: int) -> Wide:
+    x = x._replace(exponent=x.exponent + fmt.fraction)
     # A value of 2**62 units or more gets a head of about 2**61, which is beyond every format as well.
     if fmt.overflow == "saturate":
         return pack_integer(x)
@@ -172,6 +161,11 @@ def dmf_largest(fmt: DMF) -> int:
 
 
 # ---- logarithms ----------------------------------------------------------------------------------
+
+
+def _pack_dmf(x: Exact, fmt: DMF, exact_bits: int) -> Wide:
+    wide = _pack_minifloat(x, fmt.normalised, exact_bits)
+    return wide._replace(head=dmf_code(wide.head, fmt))
 
 
 def _pack_logarithmic(x: Exact, fmt: Logarithmic, exact_bits: int) -> Wide:
@@ -246,3 +240,14 @@ def _pack_codebook(x: Exact, fmt: Codebook, exact_bits: int) -> Wide:
 def _with_room(x: Limbs) -> Limbs:
     """The lowest bit jammed into the one above it, as an addition, which drops it, needs it."""
     return (*x[:-1], x[-1] | (x[-1] & 1) << 1)
+
+
+#: by records, as `core.decode` has its own
+_PACKERS: dict[type, Callable[[Exact, Any, int], Wide]] = {
+    Posit: _pack_posit,
+    Minifloat: _pack_minifloat,
+    FixedPoint: _pack_fixed,
+    DMF: _pack_dmf,
+    Logarithmic: _pack_logarithmic,
+    Codebook: _pack_codebook,
+}

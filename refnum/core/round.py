@@ -7,6 +7,7 @@ are the same for every format; what differs is where the head was cut, and what 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -89,21 +90,7 @@ def round_wide(
     w: Wide, fmt: Scalar | Element, rounding: str = "nearest_even", random_bits: Tensor | None = None
 ) -> Tensor:
     """The code, as int64, of an unrounded pattern."""
-    up = RULES[rounding](w, random_bits)
-    match fmt:
-        case Posit():
-            return _finish_posit(up, w, fmt)
-        case FixedPoint():
-            return _finish_fixed(w.head + up, w, fmt)
-        case Minifloat():
-            return _finish_minifloat(w.head + up, w, fmt)
-        case DMF():
-            rank = dmf_rank(w.head, fmt) + up
-            return _finish_sign_magnitude(dmf_code(rank.clamp(max=dmf_largest(fmt)), fmt), w, fmt)
-        case Logarithmic():
-            return _finish_sign_magnitude((w.head + up).clamp(max=fmt.largest), w, fmt)
-        case Codebook():
-            return _finish_codebook(up, w, fmt)
+    return _FINISHERS[type(fmt)](RULES[rounding](w, random_bits), w, fmt)
 
 
 def _finish_posit(up: Tensor, w: Wide, fmt: Posit) -> Tensor:
@@ -115,7 +102,8 @@ def _finish_posit(up: Tensor, w: Wide, fmt: Posit) -> Tensor:
     return select(nar, torch.full_like(signed, fmt.nar), signed)
 
 
-def _finish_fixed(magnitude: Tensor, w: Wide, fmt: FixedPoint) -> Tensor:
+def _finish_fixed(up: Tensor, w: Wide, fmt: FixedPoint) -> Tensor:
+    magnitude = w.head + up
     # What is too large, and Inf, saturates; on the negative side one later, unless the format is symmetric. NaN is 0.
     infinite, nan = -(w.kind & INFINITE), w.kind >> 63
     lower = fmt.largest + fmt.least  # how far the ends differ: -1 in two's complement, 0 if symmetric
@@ -125,6 +113,15 @@ def _finish_fixed(magnitude: Tensor, w: Wide, fmt: FixedPoint) -> Tensor:
     code = (magnitude ^ w.sign) - w.sign
     spare = 64 - fmt.width  # what wraps keeps its low bits; what saturates has no others
     return code << spare >> spare if fmt.signed else code & fmt.largest
+
+
+def _finish_dmf(up: Tensor, w: Wide, fmt: DMF) -> Tensor:
+    rank = dmf_rank(w.head, fmt) + up
+    return _finish_sign_magnitude(dmf_code(rank.clamp(max=dmf_largest(fmt)), fmt), w, fmt)
+
+
+def _finish_logarithmic(up: Tensor, w: Wide, fmt: Logarithmic) -> Tensor:
+    return _finish_sign_magnitude((w.head + up).clamp(max=fmt.largest), w, fmt)
 
 
 def _finish_sign_magnitude(magnitude: Tensor, w: Wide, fmt: DMF | Logarithmic) -> Tensor:
@@ -154,7 +151,8 @@ def _finish_codebook(up: Tensor, w: Wide, fmt: Codebook) -> Tensor:
     return select(w.kind >> 63, nan, code)
 
 
-def _finish_minifloat(magnitude: Tensor, w: Wide, fmt: Minifloat) -> Tensor:
+def _finish_minifloat(up: Tensor, w: Wide, fmt: Minifloat) -> Tensor:
+    magnitude = w.head + up
     # E1. What rounded past the largest value, and Inf, follow the overflow policy. NaN, which has Inf's bit too, comes
     #     with them and is sorted out by E3.
     over = ((fmt.largest - magnitude) >> 63) | -(w.kind & INFINITE)
@@ -169,3 +167,14 @@ def _finish_minifloat(magnitude: Tensor, w: Wide, fmt: Minifloat) -> Tensor:
         signed = magnitude | (sign & (1 << (fmt.width - 1)))
     # E3. NaN is written with its one code, or as 0 where the format has none.
     return select(nan, torch.full_like(signed, fmt.nan or 0), signed)
+
+
+#: by records, as `core.decode` has its own
+_FINISHERS: dict[type, Callable[[Tensor, Wide, Any], Tensor]] = {
+    Posit: _finish_posit,
+    Minifloat: _finish_minifloat,
+    FixedPoint: _finish_fixed,
+    DMF: _finish_dmf,
+    Logarithmic: _finish_logarithmic,
+    Codebook: _finish_codebook,
+}
