@@ -7,7 +7,7 @@ import torch
 from refnum_conformance.mutant_suite import _DefinedOnly
 from torch import Tensor
 
-from refnum.boundary import FLOAT_ROWS, SIGNED
+from refnum.boundary import SIGNED
 from refnum.core.decode import decode
 from refnum.core.round import RULES, encode, rounded_floats
 from refnum.fast import logarithms
