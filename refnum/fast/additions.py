@@ -19,6 +19,7 @@ from torch import Tensor
 from ..formats import DMF, Minifloat, Scalar, float32
 from .chunks import elementwise
 from .scans import is_finite, rounds_to_nearest
+from .significands import normalised
 
 CHUNK = 1 << 15  #: elements of a piece
 MANTISSA, LEAST = float32.mantissa, float32.min_scale
@@ -40,7 +41,7 @@ def adds(fmt: Addable) -> bool:
         known = fmt.overflow == "saturate" or (fmt.specials, fmt.overflow) == ("ieee", "inf")
         if not (known and fmt.signed and fmt.subnormals) or fmt.specials == "fnuz":  # which has no -0
             return False
-    floating = _floating(fmt)
+    floating = normalised(fmt)
     mantissa = floating.mantissa
     ends = fmt.max_scale + 1 + MANTISSA - mantissa <= float32.max_scale and floating.min_scale - mantissa > LEAST
     return ends and 1 <= mantissa < MANTISSA // 2  # beyond which the multiple would reach into what is added to it
@@ -57,7 +58,7 @@ def values(x: Tensor, fmt: Addable) -> Tensor:
 
 
 def _codes(x: Tensor, fmt: Addable) -> Tensor:
-    floating = _floating(fmt)
+    floating = normalised(fmt)
     mantissa, least = floating.mantissa, floating.min_scale + MANTISSA - floating.mantissa - LEAST + 1
     total = _sum(x, fmt)[0].view(torch.int32)
     code = torch.bitwise_right_shift(total, MANTISSA - mantissa).add_(total).sub_(least << mantissa)
@@ -85,13 +86,9 @@ def _values(x: Tensor, fmt: Addable) -> Tensor:
 
 def _sum(x: Tensor, fmt: Addable) -> tuple[Tensor, Tensor]:
     """Magnitudes, cut to the largest value or what rounds to Inf, and the powers of two added to them."""
-    floating = _floating(fmt)
+    floating = normalised(fmt)
     saturates = isinstance(fmt, DMF) or fmt.overflow == "saturate"
     magnitude = x.abs().clamp_(max=fmt.max_value if saturates else 2.0 ** (fmt.max_scale + 1))
     power = magnitude.clamp(min=2.0**floating.min_scale)
     power.view(torch.int32).bitwise_and_(0xFF << MANTISSA).add_((MANTISSA - floating.mantissa) << MANTISSA)
     return magnitude.add_(power), power
-
-
-def _floating(fmt: Addable) -> Minifloat:
-    return fmt.normalised if isinstance(fmt, DMF) else fmt

@@ -90,7 +90,7 @@ def serves(fmt: Scalar, row: Minifloat, rounding: str) -> bool:
     # Subnormal numbers have no leading one: where their unit stays, the format's must stay, too, and be no less.
     if isinstance(fmt, FixedPoint):
         return _unit_field(fmt, row) >= 1 and _room(fmt, row) < 64
-    floating = _floating(fmt)
+    floating = normalised(fmt)
     if isinstance(fmt, Minifloat):  # past the largest value only roundings to nearest count on
         plain = fmt.subnormals and (fmt.overflow == "saturate" or rounding in NEAREST)
     else:  # without a leading bit all codes of one bit are odd: which is even the head does not say
@@ -177,7 +177,7 @@ def _cut(bits: Tensor, fmt: Cuttable, row: Minifloat) -> Cut:
         least: int = 1
         lift: Tensor | int = 0
     else:
-        floating = _floating(fmt)
+        floating = normalised(fmt)
         least = row.mantissa + _below(fmt, row) - floating.mantissa
         lift = (field - (floating.min_scale + row.bias)).clamp(min=0) << floating.mantissa
     cut = (_unit_field(fmt, row) + _below(fmt, row) - field).clamp(least, _longest(fmt, row))
@@ -229,7 +229,8 @@ def _kinds(bits: Tensor, row: Minifloat) -> tuple[Tensor, Tensor]:
     return magnitude >= infinity, magnitude > infinity
 
 
-def _floating(fmt: Minifloat | DMF) -> Minifloat:
+def normalised(fmt: Minifloat | DMF) -> Minifloat:
+    """The format, or one with a hidden bit that has its values."""
     return fmt.normalised if isinstance(fmt, DMF) else fmt
 
 
