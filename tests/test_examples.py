@@ -115,7 +115,7 @@ class Example(NamedTuple):
 
 EXAMPLES = {
     "activation_references.py": Example(check_activations),
-    "batch_invariance.py": Example(check_batches),
+    "batch_invariance.py": Example(check_batches, marks=(pytest.mark.slow,)),
     "first_steps.py": Example(check_first_steps),
     "format_search.py": Example(check_search, ("sklearn",), (pytest.mark.slow,)),
     "posits_for_researchers.ipynb": Example(check_researchers, ("nbclient", "ipykernel", "matplotlib", "sklearn")),

@@ -317,8 +317,8 @@ def doubles(seed: int = 0, m: int = 6, k: int = 4, n: int = 5) -> tuple[Tensor, 
 
 @pytest.mark.parametrize("check", [torch.autograd.gradcheck, torch.autograd.gradgradcheck])
 def test_derivatives_are_derivatives(check: Callable[..., bool]) -> None:
-    assert check(lambda *leaves: linear(*leaves, contract=EXACT), doubles())
-    assert check(lambda x, w: linear(x, w, contract=EXACT), doubles()[:2])
+    assert check(lambda *leaves: linear(*leaves, contract=EXACT), doubles(k=3, n=2))
+    assert check(lambda x, w: linear(x, w, contract=EXACT), doubles(k=3, n=2)[:2])
 
 
 def test_third_derivatives_are_derivatives() -> None:
