@@ -159,10 +159,13 @@ def test_ctrl_c_ends_it_at_once(toy: Path) -> None:
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
-        assert process.stderr is not None
-        assert process.stderr.readline() == "started\n"
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the kernel's process, too
-        _, errors = process.communicate(timeout=SECONDS)
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline() == "started\n"
+            os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the kernel's process, too
+            _, errors = process.communicate(timeout=SECONDS)
+        finally:
+            process.kill()  # where a shell had SIGINT ignored
     assert process.returncode == 130
     assert errors == "run.py: Interrupted.\n"
 
