@@ -27,6 +27,10 @@ def test_formats_by_formulas() -> None:
     assert broken(mutant_formats.numbers(random.Random(0))) == []
 
 
+def test_floats_there_and_back() -> None:
+    assert broken(mutant_formats.floats(random.Random(0))) == []
+
+
 def test_powers_of_two() -> None:
     assert broken(mutant_formats.exponents(random.Random(0))) == []
 

@@ -14,10 +14,10 @@ from math import isqrt
 from typing import Any, NamedTuple
 
 from .mutant_waist import COUNT, LIMB, ZERO, Core, Promise, Value, Values, as_exact, as_tensor, seen_as, seen_of
-from .oracles import codebooks, lab
+from .oracles import codebooks, lab, minifloat
 from .oracles.codebooks import Table
 from .oracles.lab import Dmf, Fixed, Log
-from .oracles.minifloat import RULES, Special
+from .oracles.minifloat import RULES, Row, Special
 from .oracles.reals import Dyadic
 
 Scalar = Fixed | Dmf | Log
@@ -40,7 +40,7 @@ LOGS = tuple(
     for zero_code in (True, False)
 )
 FORMATS: tuple[Scalar, ...] = (*FIXED, *DMFS, *LOGS)
-RECORDS = {Fixed: "FixedPoint", Dmf: "DMF", Log: "Logarithmic"}
+RECORDS = {Fixed: "FixedPoint", Dmf: "DMF", Log: "Logarithmic", Row: "Minifloat"}
 
 #: zeros of both signs, with exponents that say nothing
 ZEROS = [ZERO, Value(True, 0, -1000), *(Value(False, 0, exponent) for exponent in (0, 500, 2000))]
@@ -90,7 +90,7 @@ BOOKS = (
 
 def promises() -> Iterator[Promise]:
     """All of them."""
-    for some in (numbers, exponents, tables):
+    for some in (numbers, floats, exponents, tables):
         yield from some(random.Random(some.__name__))
 
 
@@ -171,7 +171,7 @@ def _as_seen(x: lab.Number) -> Any:
     return seen_as(-a.m if negative else a.m, a.e, LIMB)
 
 
-def _record(core: Core, fmt: Scalar) -> Any:
+def _record(core: Core, fmt: Scalar | Row) -> Any:
     """The format as a record of the refnum that the core belongs to."""
     return getattr(core["decode"], RECORDS[type(fmt)])(**fmt._asdict())
 
@@ -197,6 +197,37 @@ def _encoded_kind(core: Core, kind: str, fmt: Scalar) -> Any:
     ones = as_exact(core, [Value(False, 1, 0), Value(True, 1, 0)])
     ones = ones._replace(kind=ones.kind | getattr(core["decode"], kind))
     return core["round"].encode(ones, _record(core, fmt)).tolist()
+
+
+# Floats there and back -----------------------------------------------------------------------------------------------
+
+FLOAT32 = Row(8, 23, 127, "ieee", "inf")
+WITHOUT_NAN = Row(2, 1, 1, "none")  #: of which NaN is 0, as of all floating-point numbers without a code for it
+
+
+def floats(rng: random.Random) -> Iterator[Promise]:
+    """NaN stays NaN, and all else becomes a value of the format."""
+    ends = [0, 1, 1 << 23, FLOAT32.largest, FLOAT32.largest + 1, FLOAT32.largest + 2, (1 << 31) - 1]
+    bits = [
+        *ends,
+        *(rng.getrandbits(31) for _ in range(COUNT // 2)),
+        *(rng.randrange(120, 136) << 23 for _ in range(9)),
+    ]
+    bits += [x | 1 << 31 for x in bits]
+    for fmt in (FIXED[0], FIXED[-1], DMFS[0], LOGS[2], WITHOUT_NAN):
+        yield Promise(f"rounded_floats {fmt}", _rounded_floats, (bits, fmt), [_there_and_back(x, fmt) for x in bits])
+
+
+def _there_and_back(bits: int, fmt: Scalar | Row) -> int:
+    negative, a = minifloat.decode(bits, FLOAT32)
+    if a is Special.NAN and fmt != WITHOUT_NAN:
+        return minifloat.encode(False, Special.NAN, FLOAT32)
+    return minifloat.encode(*lab.decode(lab.encode((negative, a), fmt), fmt), FLOAT32)
+
+
+def _rounded_floats(core: Core, bits: list[int], fmt: Scalar | Row) -> Any:
+    row = core["decode"].Minifloat(**FLOAT32._asdict())
+    return core["round"].rounded_floats(as_tensor(bits), row, _record(core, fmt)).tolist()
 
 
 # Powers of two -------------------------------------------------------------------------------------------------------
