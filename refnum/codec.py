@@ -199,13 +199,12 @@ def _kernel(function: str, x: Tensor, fmt: Scalar) -> Callable[..., Tensor] | No
 
 def _within(x: Tensor, fmt: Scalar) -> Tensor:
     """Where x lies between the least and the largest value of the format."""
-    match fmt:
-        case FixedPoint():
-            least, largest = fmt.least * 2.0**-fmt.fraction, fmt.max_value
-        case Codebook():
-            least, largest = fmt.values[0], fmt.values[-1]
-        case _:
-            least, largest = -fmt.max_value, fmt.max_value
+    if isinstance(fmt, FixedPoint):
+        least, largest = fmt.least * 2.0**-fmt.fraction, fmt.max_value
+    elif isinstance(fmt, Codebook):
+        least, largest = fmt.values[0], fmt.values[-1]
+    else:
+        least, largest = -fmt.max_value, fmt.max_value
     return (least <= x) & (x <= largest)
 
 

@@ -111,28 +111,24 @@ def codes(bits: Tensor, fmt: Cuttable, row: Minifloat, rounding: str) -> Tensor:
     """Codes, in 32 or 64 bits, of float patterns of the row."""
     c = _cut(bits, fmt, row)
     magnitude, (infinite, nan) = _head(c, rounding) + c.lift, _kinds(bits, row)
-    match fmt:
-        case FixedPoint():
-            lower = fmt.largest + fmt.least  # how far the ends differ, as in `core.round`
-            largest = fmt.largest - (c.sign & lower)
-            if fmt.overflow == "wrap":
-                magnitude = _moved_up(c, magnitude, fmt, row)
-            else:
-                magnitude = torch.minimum(magnitude, largest)
-            code = (torch.where(infinite, largest, magnitude) ^ c.sign) - c.sign
-            if fmt.overflow == "wrap":
-                code = _wrapped(code, fmt)
-        case DMF():
-            half = fmt.mantissa - 1
-            rank = magnitude.clamp(max=((1 << fmt.exponent) + 1 << half) - 1)  # the code in `DMF.normalised`
-            code = torch.where(infinite, fmt.largest, rank + (((rank >> half) - 1).clamp(min=0) << half))
-            code = code | (c.sign & (1 << (fmt.width - 1)))
-        case Minifloat():
-            over = infinite | (magnitude > fmt.largest)
-            code = _signed(torch.where(over, _end(fmt), magnitude), c.sign & (1 << (fmt.width - 1)), fmt)
-            if fmt.overflow == "nan":
-                nan = nan | over
-            return torch.where(nan, fmt.nan or 0, code)
+    if isinstance(fmt, FixedPoint):
+        lower = fmt.largest + fmt.least  # how far the ends differ, as in `core.round`
+        largest = fmt.largest - (c.sign & lower)
+        wraps = fmt.overflow == "wrap"
+        magnitude = _moved_up(c, magnitude, fmt, row) if wraps else torch.minimum(magnitude, largest)
+        code = (torch.where(infinite, largest, magnitude) ^ c.sign) - c.sign
+        code = _wrapped(code, fmt) if wraps else code
+    elif isinstance(fmt, DMF):
+        half = fmt.mantissa - 1
+        rank = magnitude.clamp(max=((1 << fmt.exponent) + 1 << half) - 1)  # the code in `DMF.normalised`
+        code = torch.where(infinite, fmt.largest, rank + (((rank >> half) - 1).clamp(min=0) << half))
+        code = code | (c.sign & (1 << (fmt.width - 1)))
+    else:
+        over = infinite | (magnitude > fmt.largest)
+        code = _signed(torch.where(over, _end(fmt), magnitude), c.sign & (1 << (fmt.width - 1)), fmt)
+        if fmt.overflow == "nan":
+            nan = nan | over
+        return torch.where(nan, fmt.nan or 0, code)
     return torch.where(nan, 0, code)
 
 
@@ -151,19 +147,18 @@ def values(bits: Tensor, fmt: Cuttable, row: Minifloat, rounding: str) -> Tensor
     magnitude = torch.where(head == 0, 0, magnitude)
     # V2. The ends, the sign, and NaN.
     largest, sign, (_, nan) = pattern(*fmt.largest_exact, row), c.sign & -(1 << (row.width - 1)), _kinds(bits, row)
-    match fmt:
-        case FixedPoint():
-            least = pattern(-fmt.least, unit_scale(fmt), row)
-            magnitude = torch.minimum(magnitude, largest ^ (c.sign & (largest ^ least)))
-            value = torch.where(magnitude == 0, 0, magnitude | sign)
-        case DMF():
-            value = magnitude.clamp(max=largest) | sign
-        case Minifloat():
-            over = magnitude > largest
-            value = _signed(torch.where(over, infinity if fmt.overflow == "inf" else largest, magnitude), sign, fmt)
-            if fmt.overflow == "nan":
-                nan = nan | over
-            quiet = 0 if fmt.nan is None else quiet
+    if isinstance(fmt, FixedPoint):
+        least = pattern(-fmt.least, unit_scale(fmt), row)
+        magnitude = torch.minimum(magnitude, largest ^ (c.sign & (largest ^ least)))
+        value = torch.where(magnitude == 0, 0, magnitude | sign)
+    elif isinstance(fmt, DMF):
+        value = magnitude.clamp(max=largest) | sign
+    else:
+        over = magnitude > largest
+        value = _signed(torch.where(over, infinity if fmt.overflow == "inf" else largest, magnitude), sign, fmt)
+        if fmt.overflow == "nan":
+            nan = nan | over
+        quiet = 0 if fmt.nan is None else quiet
     return torch.where(nan, quiet, value)
 
 
