@@ -7,11 +7,11 @@ import torch
 from refnum_conformance.mutant_suite import _DefinedOnly
 from torch import Tensor
 
-from refnum.boundary import SIGNED
+from refnum.boundary import FLOAT_ROWS, SIGNED, container
 from refnum.core.decode import decode
 from refnum.core.round import RULES, encode, rounded_floats
-from refnum.fast import logarithms
-from refnum.formats import Logarithmic, Minifloat, float16, float32, float64, nf4
+from refnum.fast import integers, logarithms
+from refnum.formats import FixedPoint, Logarithmic, Minifloat, float16, float32, float64, nf4
 
 ROUNDINGS = tuple(rule for rule in RULES if rule != "stochastic")
 
@@ -59,3 +59,39 @@ def test_which_logarithms_a_row_serves() -> None:
     assert logarithms.serves(Logarithmic(9, 100), float32, "nearest_even")
     assert not logarithms.serves_values(Logarithmic(9, 100), float32, "nearest_even")
     assert not logarithms.serves_values(Logarithmic(8), float32, "stochastic")
+
+
+def test_which_fixed_point_a_row_serves() -> None:
+    """The unit is 2**-126 at least, and the lower end -2**127 at most."""
+    served = [fraction for fraction in range(-160, 160) if integers.serves(FixedPoint(8, fraction), float32)]
+    assert served == list(range(-120, 127))
+    assert not integers.serves(FixedPoint(26, 0), float32)
+    assert integers.serves(FixedPoint(25, 0), float32)
+
+
+def test_where_floats_are_rounded_as_floats() -> None:
+    x, fmt = torch.ones(2), FixedPoint(8, 4)
+    assert integers.rounds(x, fmt, float32, "nearest_even")
+    for other in (torch.nn.Parameter(x), x.to("meta")):
+        assert not integers.rounds(other, fmt, float32, "nearest_even")
+    assert not integers.rounds(x.half(), fmt, float16, "nearest_even")
+    assert not integers.rounds(x, nf4, float32, "nearest_even")
+    assert not integers.rounds(x, FixedPoint(8, 127), float32, "nearest_even")
+    torch.set_flush_denormal(True)
+    try:
+        assert not integers.rounds(x, fmt, float32, "nearest_even")
+    finally:
+        torch.set_flush_denormal(False)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("signed", [True, False], ids=["signed", "unsigned"])
+def test_the_widest_formats_wrap(dtype: torch.dtype, signed: bool) -> None:
+    row, places = FLOAT_ROWS[dtype], torch.arange(20, 130, dtype=dtype)
+    x = torch.cat([odd * sign * torch.exp2(places) for odd in (1, 1.25, 1.75) for sign in (1, -1)])
+    x = torch.cat([x, x + 1, x + 0.5])
+    bits = x.view(SIGNED[row.width])
+    for fmt in (FixedPoint(width, fraction, signed, overflow="wrap") for width in (24, 32) for fraction in (0, 7)):
+        if integers.serves(fmt, row):
+            want = encode(decode(bits, row), fmt).to(container(fmt))
+            assert torch.equal(integers.codes(x, fmt, "nearest_even", container(fmt)), want), fmt
