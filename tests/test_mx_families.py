@@ -305,6 +305,72 @@ def test_large_tensors_are_the_definition(fmt: Block, monkeypatch: pytest.Monkey
         assert torch.equal(got.scales, want.scales)
 
 
+#: with 0 and without, with specials; values and borders that are subnormal, and values that few scales reach
+CODEBOOKS = (
+    nf4,
+    Codebook((-1.0, -0.25, 0.5, 1.0)),
+    Codebook((-2.0, 2.0)),
+    Codebook((-1.0, 0.0, 1.0), (0, 1, 2), {"nan": 3, "inf": 5, "-inf": 4}, overflow="inf"),
+    Codebook((-1.0, 0.0, 2.0**-130, 2.0**-120, 1.0)),
+    Codebook((-1.0, 0.0, 2.0**-125, 1.0)),
+    Codebook((-1.0, 0.0, 2.0**-124, 1.0)),
+    Codebook((0.0, 2.0**90, 1.5 * 2.0**126)),
+    Codebook(
+        (0.0, 2.0**90, 2.0**127), (0, 1, 2), {"nan": 3, "inf": 5, "-inf": 4}, overflow="nan", beyond=(-1.0, 2.0**130)
+    ),
+)
+
+
+SCALES = (float32, formats.e4m3, e8m0, Exponent(8))
+NARROW = (  #: but for the first of them amax may be far beyond the largest, or below the least
+    e8m0,
+    Exponent(3),
+    *(Minifloat(8, 0, bias=b, signed=False, subnormals=False, specials="none") for b in (-100, 200, 255, 300, 1000)),
+)
+
+
+@pytest.mark.parametrize("fmt", CODEBOOKS, ids=str)
+def test_codebooks_by_steps_are_the_definition(fmt: Codebook, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the machine, and by integers; also of what is subnormal when it is scaled."""
+    small = torch.tensor([0.0, 2.0**-149, 2.0**-51, 2.0**-30, 2.0**-26, 2.0**-25, 2.0**-24])
+    small = torch.cat([small, small.nextafter(torch.ones(7)), small.nextafter(torch.zeros(7))])
+    small = torch.cat([small, -small]).view(-1, 7)
+    heads = (2.0 ** torch.tensor([[99.0, 100, 100.5, 101]])).expand(6, 4).reshape(-1, 1)
+    below = torch.tensor([[1.0, 0.5, -0.5, 0.25, 1.0, 2.0**-25, 0.125, 0.75]]).nextafter(torch.zeros(8))
+    below[0, 0] = 1.0
+    x = torch.cat([X, X, torch.cat([heads, small.repeat(4, 1)], 1), below])
+    cases = [(Block(fmt, scale, SIZE), "ocp", rounding) for scale in SCALES for rounding in ROUNDINGS]
+    cases += [(Block(fmt, scale, SIZE, rule), "ocp", "nearest_even") for scale in NARROW for rule in ("floor", "bound")]
+    cases += [(Block(fmt, e8m0, SIZE), profile, "nearest_even") for profile in ("torchao", "aiter", "microxcaling")]
+    for block, profile, rounding in cases:
+        if rounding == "stochastic" or (not block.by_powers and fmt.max_scale > 118):
+            continue
+        monkeypatch.setattr(recipes.Recipe, "steps", lambda self, x: False)
+        want = mx.quantize(x, block, profile=profile, rounding=rounding)
+        monkeypatch.undo()
+        for flush in (False, True):
+            torch.set_flush_denormal(flush)
+            try:
+                got = mx.quantize(x, block, profile=profile, rounding=rounding)
+            finally:
+                torch.set_flush_denormal(False)
+            where = (str(block), profile, rounding, flush)
+            assert torch.equal(got.elements, want.elements), where
+            assert torch.equal(got.scales.view(torch.uint8), want.scales.view(torch.uint8)), where
+
+
+def test_which_codebooks_go_by_steps() -> None:
+    x, ocp = X.repeat(2, 1), find("", "ocp")
+    served = {
+        scale: [recipe("", Block(fmt, scale, SIZE), ocp, None, None, float32).steps(x) for fmt in books]
+        for scale, books in ((float32, CODEBOOKS[:-2]), (e8m0, CODEBOOKS))
+    }
+    assert served == {float32: [True] * 7, e8m0: [True, True, False, True, False, False, True, True, False]}
+    assert not recipe("", Block(nf4, e8m0, SIZE), find("", "microxcaling"), None, None, float32).steps(x)
+    assert not recipe("", Block(nf4, e8m0, SIZE), ocp, None, "stochastic", float32).steps(x)
+    assert not recipe("", Block(nf4, e8m0, SIZE), ocp, None, None, formats.float64).steps(x)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "fmt",
@@ -389,6 +455,15 @@ def test_products_of_what_is_no_float64_are_refused() -> None:
             lambda: mx.quantize(torch.ones(32), formats.mxint(8, 32, rule="ceil"), profile="aiter"),
             ContractError,
             "has no scale='bound'. Choose one of floor, ceil, even, rceil",
+        ),
+        *(
+            (
+                lambda element=element, scale=scale: mx.quantize(torch.ones(8), Block(element, scale, 8)),
+                FormatError,
+                f"cannot make scales of {scale} for .* divided .*Allowed are such from 2..-126 to 2..118. Choose",
+            )
+            for element in (formats.takum8, FixedPoint(8, 150))
+            for scale in (float32, formats.e4m3)
         ),
         (lambda: mx.quantize(torch.ones(9), formats.bfp(8, 8)), ShapeError, "needs whole blocks of 8"),
         (

@@ -2,6 +2,7 @@
 
 - `element_codes`: int32 lanes, for three roundings. No branch looks at a value: it is what torch.compile fuses.
 - `logarithmic_codes`: the same for powers of two.
+- `divided`: what tables of float32 patterns take.
 - `nearest_even`: eager float32 arithmetic, which must not flush subnormal numbers. `nearest_power` for powers of two.
 
 Scales are powers of two, given as exponents plus 127.
@@ -146,6 +147,15 @@ def nearest_power(bits: Tensor, magnitude: Tensor, scale: Tensor, element: Logar
         codes.mul_(magnitude > (field.clamp(0, INFINITY >> MANTISSA) << MANTISSA))
     sign = magnitude.copy_(bits).bitwise_right_shift_(31).bitwise_and_(1 << (element.width - 1))
     return codes.bitwise_or_(sign)
+
+
+def divided(bits: Tensor, scale: Tensor) -> Tensor:
+    """float32 patterns over 2**(scale - 127), where that is no more than a float32: 0 for what is subnormal."""
+    magnitude = bits & MAGNITUDE
+    pattern = normalised(magnitude)
+    field = (pattern >> MANTISSA) - (scale - BIAS)
+    number = (field << MANTISSA) | (pattern & (HIDDEN - 1))
+    return torch.where((field < 1) | (magnitude == 0), 0, number) | (bits & ~MAGNITUDE)
 
 
 def _least(magnitude: Tensor) -> Tensor:

@@ -61,16 +61,21 @@ def serves(x: Tensor, fmt: Codebook, rounding: str) -> bool:
 
 def codes(x: Tensor, row: Minifloat, fmt: Codebook, rounding: str, dtype: torch.dtype) -> Tensor:
     """Codes of values of a row, in an integer dtype that holds them."""
-    return _looked_up(x, (fmt, row, rounding, "codes"), dtype)
+    return codes_of(reinterpret(x, _INTEGER[row.width]), row, fmt, rounding, dtype)
+
+
+def codes_of(bits: Tensor, row: Minifloat, fmt: Codebook, rounding: str, dtype: torch.dtype) -> Tensor:
+    """Codes of patterns of a row, in its integer dtype."""
+    return _looked_up(bits, (fmt, row, rounding, "codes"), dtype)
 
 
 def floats(x: Tensor, row: Minifloat, fmt: Codebook, rounding: str) -> Tensor:
     """Values of a row rounded to the format, in the dtype they came in, which holds them."""
-    return reinterpret(_looked_up(x, (fmt, row, rounding, "floats"), _INTEGER[row.width]), x.dtype)
+    bits = reinterpret(x, _INTEGER[row.width])
+    return reinterpret(_looked_up(bits, (fmt, row, rounding, "floats"), bits.dtype), x.dtype)
 
 
-def _looked_up(x: Tensor, key: Key, dtype: torch.dtype) -> Tensor:
-    bits = reinterpret(x, _INTEGER[key[1].width])
+def _looked_up(bits: Tensor, key: Key, dtype: torch.dtype) -> Tensor:
     return elementwise(_kernel(bits, key, dtype), bits, dtype=dtype, chunk=CHUNK)
 
 
@@ -121,6 +126,13 @@ def chain(fmt: Codebook, row: Minifloat, rounding: str, result: str) -> tuple[tu
     """Starts and results of few runs, as integers; constants of compiled code."""
     starts, results = _runs(fmt, row, rounding, result)
     return tuple(zip(starts.tolist(), results.tolist(), strict=True)) if len(starts) <= CHAIN else None
+
+
+@constant
+def spares_subnormals(fmt: Codebook, row: Minifloat, rounding: str) -> bool:
+    """Whether subnormal numbers, and the least normal ones, have the code of a 0 of their sign."""
+    starts = _runs(fmt, row, rounding, "codes").starts.to(torch.int64) & ((1 << (row.width - 1)) - 1)
+    return not bool(((starts > 0) & (starts <= 1 << row.mantissa)).any())
 
 
 @constant

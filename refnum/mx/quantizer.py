@@ -89,7 +89,7 @@ def quantize(
     Raises
     ------
     FormatError
-        When ``fmt`` is no block format.
+        When ``fmt`` is no block format, or its scales are quotients and its elements too large or small to divide by.
     DTypeError
         When x is not float16, bfloat16 or float32; or is float64 where something is computed in float32, or float16 in
         compressed_tensors, which computes in x's dtype.

@@ -16,21 +16,23 @@ import torch
 from torch import Tensor
 
 from ..boundary import check_choice
-from ..errors import ContractError, DTypeError
+from ..errors import ContractError, DTypeError, FormatError
 from ..fast import elements as fast
+from ..fast import steps
 from ..fast.chunks import reinterpret
 from ..fast.scans import flushes
-from ..formats import Block, Logarithmic, Minifloat, e8m0, float16, float32, float64
+from ..formats import Block, Codebook, Logarithmic, Minifloat, e4m3, e8m0, float16, float32, float64
 from .blocks import stored_dtype
 from .elements import element_codes, underflow
 from .packing import pack4
 from .profiles import Form, Profile
 from .quotients import Quotient
-from .scales import INFINITY, Powers, Rule, Shared, carrier, powers, rule
+from .scales import BIAS, INFINITY, Powers, Rule, Shared, carrier, powers, rule
 from .singles import HIDDEN_BIT, MACHINE, MAGNITUDE, WAIST, Arithmetic
 
 CHUNK = 1 << 17  #: elements of a piece: some five temporaries of 512 KiB
 WIDE_CHUNK = 1 << 14  #: the same for the definition: some twenty of 128 KiB
+DIVISORS = float32.max_scale - e4m3.max_scale - 1  #: log2 of the largest element in quotients, by scales of E4M3 too
 EXACT = ("floor", "bound")  #: rules for E8M0 scales that are the same of numbers as of float32 patterns
 
 
@@ -52,6 +54,20 @@ class Recipe:
         plain = self.underflow is None and not self.scaling.infinite and not self.scaling.undefined
         served = plain or not isinstance(self.fmt.element, Logarithmic)
         return exact and served and fast.serves(self.fmt.element, self.rounding)
+
+    def steps(self, x: Tensor) -> bool:
+        """Whether `fast.steps` finds the elements, of a codebook, by float32 patterns of scaled values."""
+        element = self.fmt.element
+        if not isinstance(element, Codebook) or self.row == float64 or self.profile.halves != "exact":
+            return False
+        if not steps.serves(x, element, self.rounding):
+            return False
+        if isinstance(self.scaling, Quotient):
+            return True
+        # Over a power of two, amax is at most twice that of the largest element, or not more than it was: a float32.
+        # Other values may become subnormal, or less than that.
+        finite = element.max_scale < float32.max_scale and self.scaling.largest >= BIAS and not self.scaling.infinite
+        return finite and steps.spares_subnormals(element, float32, self.rounding)
 
     @property
     def underflow(self) -> int | None:
@@ -84,11 +100,20 @@ def recipe(
     check_half(function, profile, row)
     if row == float64:
         _check_double(function, fmt, profile, name)
-    return Recipe(fmt, profile, form, _scaling(name, fmt, profile, form, row), rounding or profile.rounding, row)
+    scaling = _scaling(function, name, fmt, profile, form, row)
+    return Recipe(fmt, profile, form, scaling, rounding or profile.rounding, row)
 
 
-def _scaling(name: str, fmt: Block, profile: Profile, form: Form, row: Minifloat) -> Rule | Powers | Quotient:
+def _scaling(
+    function: str, name: str, fmt: Block, profile: Profile, form: Form, row: Minifloat
+) -> Rule | Powers | Quotient:
     if form.formula != "rule":
+        if not float32.min_scale <= fmt.element.max_scale <= DIVISORS:
+            raise FormatError(
+                f"{function} cannot make scales of {fmt.scale} for {fmt.element}: amax is divided by the largest "
+                f"element in float32. Allowed are such from 2**{float32.min_scale} to 2**{DIVISORS}. Choose scales "
+                "that are powers of two."
+            )
         return Quotient(form.formula, fmt, row)
     if fmt.scale == e8m0 and row != float64:
         return rule(name, fmt.element, profile, row)
@@ -146,10 +171,10 @@ def _pieces(recipe: Recipe, level: Tensor | None, x: Tensor, random_bits: Tensor
     elements = torch.empty(count, size // (2 if recipe.pairs else 1), dtype=dtype, device="cpu")
     scales = torch.empty(count, dtype=torch.int32, device="cpu")
     ieee = WAIST if flushes() else MACHINE
-    by_sums = recipe.rounding == "nearest_even" and fast.adds(recipe.fmt.element)
-    by_floats = recipe.serves and by_sums and ieee is MACHINE
-    step = max(1, (CHUNK if recipe.serves else WIDE_CHUNK) // size)
-    floats = Floats(recipe, level, min(step, count)) if by_floats else None
+    by_sums = recipe.serves and recipe.rounding == "nearest_even" and fast.adds(recipe.fmt.element)
+    by_steps = recipe.steps(x)
+    step = max(1, (CHUNK if recipe.serves or by_steps else WIDE_CHUNK) // size)
+    floats = Floats(recipe, level, min(step, count)) if (by_sums or by_steps) and ieee is MACHINE else None
     for start in range(0, count, step):
         piece = slice(start, start + step)
         made = None if floats is None else floats(x[piece])
@@ -237,6 +262,9 @@ def _codes(recipe: Recipe, shared: Shared, bits: Tensor, random_bits: Tensor | N
         )
         if scaling.undefined:
             codes = torch.where((bits & MAGNITUDE) > INFINITY, recipe.nan, codes)
+    elif isinstance(element, Codebook) and recipe.steps(bits):
+        scaled = bits if isinstance(scaling, Quotient) else fast.divided(bits, scales)
+        codes = steps.codes_of(scaled, float32, element, recipe.rounding, torch.int32)
     else:
         codes = definition(recipe, bits, scales, random_bits)
     return torch.where(shared.void[:, None], 0, codes)
@@ -280,6 +308,9 @@ class Floats:
         if not scaling.fits(shared.factors, element):
             return None
         scaling.floats(values, shared.factors[:, None], floats)
+        if isinstance(element, Codebook):
+            rounding = self._recipe.rounding
+            return self._stored(steps.codes(floats, float32, element, rounding, number.dtype), shared, None), shared
         if self._recipe.underflow is not None:
             torch.hardshrink(floats, 2.0**self._recipe.underflow, out=floats)
         special = int(torch.maximum(amax, shared.factors).amax()) >= INFINITY

@@ -123,6 +123,7 @@ class Rule(Exact):
     flush: bool = False  #: a block whose amax is subnormal counts as 0
 
     lowest: ClassVar[int] = 0  #: the least exponent of a scale, plus 127
+    largest: ClassVar[int] = TOP  #: the largest one
     most: ClassVar[int] = NAN  #: elements of blocks with NaN are 0, whatever comes of them
 
     def share(self, amax: Tensor, level: Tensor | None, ieee: object) -> Shared:
