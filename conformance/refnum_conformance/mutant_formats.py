@@ -216,6 +216,9 @@ def floats(rng: random.Random) -> Iterator[Promise]:
     bits += [x | 1 << 31 for x in bits]
     for fmt in (FIXED[0], FIXED[-1], DMFS[0], LOGS[2], WITHOUT_NAN):
         yield Promise(f"rounded_floats {fmt}", _rounded_floats, (bits, fmt), [_there_and_back(x, fmt) for x in bits])
+    overflowing = [FLOAT32.largest + 1, FLOAT32.largest, FLOAT32.largest + 1 | 1 << 31, FLOAT32.largest | 1 << 31]
+    infinite = [FLOAT32.largest + 1] * 2 + [FLOAT32.largest + 1 | 1 << 31] * 2
+    yield Promise("rounded_floats to Inf", _rounded_floats, (overflowing, _table(BOOKS[3], *INF)), infinite)
 
 
 def _there_and_back(bits: int, fmt: Scalar | Row) -> int:
@@ -225,9 +228,10 @@ def _there_and_back(bits: int, fmt: Scalar | Row) -> int:
     return minifloat.encode(*lab.decode(lab.encode((negative, a), fmt), fmt), FLOAT32)
 
 
-def _rounded_floats(core: Core, bits: list[int], fmt: Scalar | Row) -> Any:
+def _rounded_floats(core: Core, bits: list[int], fmt: Scalar | Row | Table) -> Any:
     row = core["decode"].Minifloat(**FLOAT32._asdict())
-    return core["round"].rounded_floats(as_tensor(bits), row, _record(core, fmt)).tolist()
+    record = _codebook(core, fmt) if isinstance(fmt, Table) else _record(core, fmt)
+    return core["round"].rounded_floats(as_tensor(bits), row, record).tolist()
 
 
 # Powers of two -------------------------------------------------------------------------------------------------------
