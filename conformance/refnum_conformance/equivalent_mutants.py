@@ -65,6 +65,7 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
             *_sign("round._finish_minifloat", "w.kind"),
             *_sign("round._finish_fixed", "w.kind", "largest - magnitude"),
             *_sign("round._finish_sign_magnitude", "w.kind"),
+            *_sign("round.rounded_floats", "x.kind"),
             *_sign("round._finish_codebook", "w.kind", "place", "last - place"),
         ],
     ),

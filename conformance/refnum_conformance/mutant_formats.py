@@ -216,9 +216,9 @@ def floats(rng: random.Random) -> Iterator[Promise]:
     bits += [x | 1 << 31 for x in bits]
     for fmt in (FIXED[0], FIXED[-1], DMFS[0], LOGS[2], WITHOUT_NAN):
         yield Promise(f"rounded_floats {fmt}", _rounded_floats, (bits, fmt), [_there_and_back(x, fmt) for x in bits])
-    overflowing = [FLOAT32.largest + 1, FLOAT32.largest, FLOAT32.largest + 1 | 1 << 31, FLOAT32.largest | 1 << 31]
-    infinite = [FLOAT32.largest + 1] * 2 + [FLOAT32.largest + 1 | 1 << 31] * 2
-    yield Promise("rounded_floats to Inf", _rounded_floats, (overflowing, _table(BOOKS[3], *INF)), infinite)
+    large = [FLOAT32.largest, FLOAT32.largest + 1, FLOAT32.largest | 1 << 31, FLOAT32.largest + 1 | 1 << 31]
+    for (word,), want in ((INF, [large[1], large[1], large[3], large[3]]), (NAN, [FLOAT32.nan] * 4)):
+        yield Promise(f"rounded_floats to {word[0]}", _rounded_floats, (large, _table(BOOKS[3], word)), want)
 
 
 def _there_and_back(bits: int, fmt: Scalar | Row) -> int:
