@@ -10,6 +10,7 @@ from torch import Tensor
 from . import backend
 from .boundary import (
     FLOAT_ROWS,
+    FORMATS,
     SIGNED,
     broadcast,
     check_choice,
@@ -27,7 +28,7 @@ from .core import round as core_round
 from .errors import ShapeError
 from .fast import additions, doubles, halves, integers, logarithms, magic, prefixes, significands, steps, tables
 from .fast.chunks import elementwise, reinterpret
-from .formats import Codebook, FixedPoint, Format, Minifloat, Posit, Scalar
+from .formats import Codebook, FixedPoint, Minifloat, Posit, Scalar
 
 
 def encode(x: Tensor, fmt: Scalar, *, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
@@ -194,7 +195,7 @@ class _Quantize(torch.autograd.Function):
 
 def _kernel(function: str, x: Tensor, fmt: Scalar) -> Callable[..., Tensor] | None:
     """What serves tensors like x instead: kernels know floating-point formats."""
-    return backend.kernel(function, x) if isinstance(fmt, Format) else None
+    return backend.kernel(function, x) if isinstance(fmt, FORMATS) else None
 
 
 def _within(x: Tensor, fmt: Scalar) -> Tensor:

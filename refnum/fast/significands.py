@@ -85,7 +85,7 @@ NEAREST = ("nearest_even", "nearest_away")
 
 def serves(fmt: Scalar, row: Minifloat, rounding: str) -> bool:
     """Whether values of the row can be rounded to the format here."""
-    if rounding not in RULES or not isinstance(fmt, Cuttable):
+    if rounding not in RULES or not isinstance(fmt, (FixedPoint, Minifloat, DMF)):
         return False
     # Subnormal numbers have no leading one: where their unit stays, the format's must stay, too, and be no less.
     if isinstance(fmt, FixedPoint):

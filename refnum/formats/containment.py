@@ -16,13 +16,9 @@ def unit_scale(fmt: Scalar) -> int:
     >>> unit_scale(e2m1), unit_scale(Posit(8))
     (-1, -24)
     """
-    match fmt:
-        case Posit():  # the unit never grows towards 0: that of the least value, the value itself, is the finest
-            return -fmt.max_scale
-        case Minifloat():
-            return fmt.min_scale - fmt.mantissa
-        case _:
-            return fmt.unit_scale
+    if isinstance(fmt, Posit):  # the unit never grows towards 0: that of the least value, which it is, is the finest
+        return -fmt.max_scale
+    return fmt.min_scale - fmt.mantissa if isinstance(fmt, Minifloat) else fmt.unit_scale
 
 
 def holds(row: Minifloat, fmt: Scalar) -> bool:
