@@ -441,6 +441,11 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
         "magnitude.",
         _in("books._length", ("x & -x", "x | -x")),
     ),
+    (
+        "Far below is far below: no exponent of a number is less than -2**17, which a significand of 2**16 bits at most "
+        "does not bridge.",
+        _in("decode", *(("1 << 20", other) for other in ("2 << 20", "1 << 21", "1 << 19"))),
+    ),
 )
 
 EQUIVALENT: dict[Key, str] = {key: proof for proof, keys in PROOFS for key in keys}
