@@ -442,8 +442,8 @@ PROOFS: tuple[tuple[str, list[Key]], ...] = (
         _in("books._length", ("x & -x", "x | -x")),
     ),
     (
-        "Far below is far below: no exponent of a number is less than -2**17, which a significand of 2**16 bits at most "
-        "does not bridge.",
+        "Far below is far below: no exponent of a number is less than -2**17, and no significand has as many bits as "
+        "would bridge the rest.",
         _in("decode", *(("1 << 20", other) for other in ("2 << 20", "1 << 21", "1 << 19"))),
     ),
 )
