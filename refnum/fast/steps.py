@@ -61,12 +61,14 @@ def serves(x: Tensor, fmt: Codebook, rounding: str) -> bool:
 
 def codes(x: Tensor, row: Minifloat, fmt: Codebook, rounding: str, dtype: torch.dtype) -> Tensor:
     """Codes of values of a row, in an integer dtype that holds them."""
-    return codes_of(reinterpret(x, _INTEGER[row.width]), row, fmt, rounding, dtype)
+    return _looked_up(reinterpret(x, _INTEGER[row.width]), (fmt, row, rounding, "codes"), dtype)
 
 
 def codes_of(bits: Tensor, row: Minifloat, fmt: Codebook, rounding: str, dtype: torch.dtype) -> Tensor:
-    """Codes of patterns of a row, in its integer dtype."""
-    return _looked_up(bits, (fmt, row, rounding, "codes"), dtype)
+    """The same of patterns that were computed: compiled code makes vectors of a chain and of what it comes after."""
+    key = (fmt, row, rounding, "codes")
+    links = chain(*key) if torch.compiler.is_compiling() else None
+    return _looked_up(bits, key, dtype) if links is None else _chained(bits, links).to(dtype)
 
 
 def floats(x: Tensor, row: Minifloat, fmt: Codebook, rounding: str) -> Tensor:
