@@ -254,6 +254,8 @@ FAST = [
     Block(Logarithmic(8), e8m0, SIZE),
     Block(Logarithmic(6, bias=-3), Exponent(8), SIZE),
     Block(Minifloat(5, 10), Exponent(8), SIZE),
+    Block(Minifloat(3, 9, specials="fnuz"), e8m0, SIZE),
+    Block(Minifloat(5, 8), Exponent(8), SIZE),
     Block(Minifloat(4, 3), Minifloat(8, 0, bias=1000, signed=False, subnormals=False, specials="none"), SIZE),
     Block(Minifloat(4, 3), Minifloat(8, 0, bias=200, signed=False, subnormals=False, specials="none"), SIZE),
     Block(Minifloat(3, 4, bias=9), Minifloat(7, 0, bias=120, signed=False, subnormals=False, specials="none"), SIZE),
@@ -285,6 +287,28 @@ def test_fast_forms_are_the_definition(fmt: Block) -> None:
                 assert torch.equal(found[0].long() & mask, want), rounding
     wide = isinstance(fmt.element, Minifloat) and (fmt.element.mantissa == 0 or fmt.element.min_scale < -30)
     assert served == (0 if wide else 9)
+
+
+WIDE = [fmt for fmt in FAST if isinstance(fmt.element, Minifloat) and fmt.element.width > 8]
+
+
+@pytest.mark.parametrize("fmt", [fmt for fmt in WIDE if fast.adds(fmt.element)], ids=str)
+def test_wide_sums_at_ties(fmt: Block) -> None:
+    element = fmt.element
+    assert isinstance(element, Minifloat)
+    draw = torch.Generator().manual_seed(3)
+    k = torch.randint(0, element.largest, (512, SIZE), generator=draw)
+    middles = (refnum.decode(k, element) + refnum.decode(k + 1, element)) / 2
+    x = torch.cat([(middles.float().view(torch.int32) + step).view(torch.float32) for step in (-1, 0, 1)])
+    x *= 1 - 2 * torch.randint(0, 2, x.shape, generator=draw)
+    x[:, 0] = element.max_value
+    made = recipe("", fmt, find("", "ocp"), None, None, float32)
+    bits = widened(x)
+    shared = made.scaling.share((bits & 0x7FFFFFFF).amax(1), None, singles.WAIST)
+    found = recipes.Floats(made, None, len(x))(x)
+    assert found is not None
+    want = recipes.definition(made, bits, shared.factors[:, None], None)
+    assert torch.equal(found[0].long(), want)  # nothing stands above a code that is stored in more bits
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,10 @@ def adds(element: Element) -> bool:
         return element.width <= SUM
     if isinstance(element, Logarithmic):
         return True
-    return isinstance(element, Minifloat) and element.width <= 8
+    if not isinstance(element, Minifloat):
+        return False
+    # An offset and an integer of the elements stand below the bits of a sum that are moved to them.
+    return _mask(element) + (2 << element.mantissa) < 1 << (MANTISSA - element.mantissa)
 
 
 def element_codes(
@@ -212,7 +215,7 @@ def _unit(element: Minifloat | FixedPoint) -> tuple[int, int]:
 
 
 def nearest_even(x: Tensor, element: Element, spare: Tensor, codes: Tensor) -> Tensor:
-    """Codes, in int32 of which the low bits count, of float32 values that are not NaN; all memory is overwritten.
+    """Codes, in int32, up to 8 bits in the low byte, of float32 values that are not NaN; all memory is overwritten.
 
     To add 2**(e + 23 - m) to a magnitude below 2**(e + 1) leaves a multiple of 2**(e - m), the unit of elements with m
     fraction bits near 2**e, and the multiple stands in the low bits of the sum.
@@ -230,13 +233,19 @@ def nearest_even(x: Tensor, element: Element, spare: Tensor, codes: Tensor) -> T
     torch.clamp(x, min=2.0**least, out=codes.view(torch.float32))
     codes.bitwise_and_(INFINITY).add_(((MANTISSA - mantissa) << MANTISSA) + _offset(element))
     x.add_(codes.view(torch.float32))
-    # 2. The exponent of the sum is the element's, but for a constant that the offset takes away from the low byte. It
+    # 2. The exponent of the sum is the element's, but for a constant that the offset takes away from the low bits. It
     #    is even, so that ties go where they should.
     torch.bitwise_right_shift(bits, MANTISSA - mantissa, out=codes).add_(bits)
     if element.specials == "fnuz":  # has no -0
-        sign.bitwise_and_(-(codes & 0xFF) >> 31)
-    return codes.add_(sign, alpha=-(1 << (element.width - 1)))
+        sign.bitwise_and_(-(codes & _mask(element)) >> 31)
+    codes.add_(sign, alpha=-(1 << (element.width - 1)))
+    return codes if element.width <= 8 else codes.bitwise_and_(_mask(element))
 
 
 def _offset(element: Minifloat) -> int:
-    return -((BIAS + MANTISSA - element.mantissa + element.min_scale) << element.mantissa) & 0xFF
+    return -((BIAS + MANTISSA - element.mantissa + element.min_scale) << element.mantissa) & _mask(element)
+
+
+def _mask(element: Minifloat) -> int:
+    """The bits of a code; the low byte where all of it is stored."""
+    return (1 << max(8, element.width)) - 1
