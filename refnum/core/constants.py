@@ -27,7 +27,9 @@ def constant(function: Function) -> Function:
 
     # Before torch 2.12 such a function takes numbers and strings, but no records: they go in by their identities, which
     # torch.compile guards.
-    by_identity = _marked(lambda *keys: function(*map(_found, keys)))
+    @_marked
+    def by_identity(*keys: Any) -> Any:
+        return function(*map(_found, keys))
 
     @wraps(function)
     def called(*arguments: Any) -> Any:
