@@ -10,7 +10,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cache
-from math import isqrt
+from math import gcd, isqrt
 from typing import Any, NamedTuple
 
 from .mutant_waist import COUNT, LIMB, ZERO, Core, Promise, Value, Values, as_exact, as_tensor, seen_as, seen_of
@@ -261,6 +261,9 @@ def tables(rng: random.Random, books: Sequence[Book] = BOOKS) -> Iterator[Promis
     yield Promise("multiple", _multiples, (doubles,), [*numbers, *(-x for x in numbers)])
     for number, book in enumerate(books):
         yield _meanings(rng, number, book)
+        neighbours = itertools.pairwise(book.steps)
+        longest = max(max(abs(a), abs(b), b - a) // (gcd(a, b) & -gcd(a, b)) for a, b in neighbours)
+        yield Promise(f"neighbour_bits of table {number}", _longest, (book,), longest.bit_length())
         for overflow in book.overflows:
             table = _table(book, overflow)
             steps = (table.beyond[0], *table.values, table.beyond[1])
@@ -344,6 +347,10 @@ def _codebook(core: Core, table: Table) -> Any:
     finite = max(map(abs, table.beyond)) <= LARGEST  # Inf is where the last steps lead by themselves
     beyond = tuple(map(float, table.beyond)) if finite else None
     return core["decode"].Codebook(values, table.codes, dict(table.specials), table.overflow, beyond)
+
+
+def _longest(core: Core, book: Book) -> Any:
+    return core["books"].neighbour_bits(_codebook(core, _table(book, book.overflows[0])))
 
 
 def _meant(core: Core, codes: Sequence[int], book: Book) -> Any:
