@@ -16,6 +16,8 @@ from refnum.formats import (
     bfp,
     block_log,
     block_minifloat,
+    e8m0,
+    float32,
     mxfp4,
     mxfp6_e2m3,
     mxfp6_e3m2,
@@ -23,6 +25,7 @@ from refnum.formats import (
     mxfp8_e5m2,
     mxint,
     mxint8,
+    nf4,
     nvfp4,
 )
 from refnum.mx import Blocks
@@ -36,8 +39,11 @@ FAMILIES = {
     "MXInt4": mxint(4),
     "MXInt8, rule ceil": mxint(8, rule="ceil"),
     "BFP8": bfp(8, 16),
+    "BFP12": bfp(12, 16),
     "block minifloat 8": block_minifloat(8, 4, 16),
     "block logarithm 8": block_log(8, 16),
+    "NF4, scales of float32": Block(nf4, float32, 64),
+    "NF4, scales of e8m0": Block(nf4, e8m0, 32),
 }
 FAMILIES_COST, COMPILED_COST = {torch.float32: 25, torch.bfloat16: 45}, 12  #: clones, on one thread
 FASTER = 3.5  #: times torchao's eager form
@@ -63,6 +69,10 @@ def _name(dtype: torch.dtype) -> str:
 def _bytes(x: Tensor, fmt: Block) -> tuple[Tensor, Tensor]:
     blocks = mx.quantize(x, fmt)
     return blocks.elements, blocks.scales
+
+
+def _values_of(elements: Tensor, scales: Tensor, fmt: Block, shape: torch.Size) -> Tensor:
+    return mx.dequantize(Blocks(elements, scales, fmt, shape))
 
 
 def _torchao(x: Tensor) -> Callable[[], tuple[Tensor, Tensor]] | None:
@@ -113,21 +123,30 @@ def _families() -> Iterator[Figure]:
     for dtype, must in FAMILIES_COST.items():
         x, where = _values(dtype), f"{SIDE}^2, {_name(dtype)}, N(0,1)"
         for name, fmt in FAMILIES.items():
-            calls: Candidates = {
+            calls: dict[str, Callable[[], object]] = {
                 "clone": x.clone,
                 "codes": partial(_bytes, x, fmt),
                 "values": partial(refnum.quantize, x, fmt),
             }
             if dtype == torch.float32:
+                torch._dynamo.reset()  # else the numbers of a second format become variables, and loops are no vectors
                 by_inductor = torch.compile(_bytes, fullgraph=True)
                 for got, want in zip(by_inductor(x, fmt), _bytes(x, fmt), strict=True):
                     must_equal(f"{name} compiled", got, want)
                 calls["compiled"] = partial(by_inductor, x, fmt)
+                stored, back = mx.quantize(x, fmt), torch.compile(_values_of, fullgraph=True)
+                parts = stored.elements, stored.scales, fmt, x.shape
+                must_equal(f"{name} back, compiled", back(*parts), mx.dequantize(stored))
+                calls["dequantize"] = partial(mx.dequantize, stored)
+                calls["dequantize, compiled"] = partial(back, *parts)
             times = medians(calls)
             for call, way in (("codes", "eager"), ("values", "and back, eager"), ("compiled", "compiled")):
                 if call in times:
                     limit = COMPILED_COST if call == "compiled" else must
                     yield Figure(f"quantize {name}, {way}", where, "clone", times[call] / times["clone"], limit)
+            for call, way in (("dequantize", "eager"), ("dequantize, compiled", "compiled")):
+                if call in times:
+                    yield Figure(f"dequantize {name}, {way}", where, "clone", times[call] / times["clone"])
 
 
 # ---- dequantize, layouts ---------------------------------------------------------------------------
