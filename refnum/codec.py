@@ -28,7 +28,7 @@ from .core import round as core_round
 from .errors import ShapeError
 from .fast import additions, doubles, halves, integers, logarithms, magic, prefixes, significands, steps, tables
 from .fast.chunks import elementwise, reinterpret
-from .formats import Codebook, FixedPoint, Minifloat, Posit, Scalar
+from .formats import DMF, Codebook, FixedPoint, Minifloat, Posit, Scalar
 
 
 def encode(x: Tensor, fmt: Scalar, *, rounding: str = "nearest_even", random_bits: Tensor | None = None) -> Tensor:
@@ -238,7 +238,7 @@ def codes_of(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Te
         return _from_floats(x, None, lambda bits: magic.round_codes(bits, fmt, row), container(fmt))
     if isinstance(fmt, Codebook) and steps.serves(x, fmt, rounding):
         return steps.codes(x, row, fmt, rounding, container(fmt))
-    if isinstance(fmt, additions.Addable) and additions.serves(x, fmt, rounding):
+    if isinstance(fmt, (Minifloat, DMF)) and additions.serves(x, fmt, rounding):
         return additions.codes(x, fmt, container(fmt))
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:
@@ -264,7 +264,7 @@ def rounded(x: Tensor, fmt: Scalar, rounding: str, random: Tensor | None) -> Ten
         return halves.floats(x, row, fmt, rounding)
     if isinstance(fmt, Codebook) and steps.serves(x, fmt, rounding):
         return steps.floats(x, row, fmt, rounding)
-    if isinstance(fmt, additions.Addable) and additions.serves(x, fmt, rounding):
+    if isinstance(fmt, (Minifloat, DMF)) and additions.serves(x, fmt, rounding):
         return additions.values(x, fmt)
 
     def kernel(bits: Tensor, random: Tensor | None = None) -> Tensor:

@@ -268,3 +268,16 @@ def test_no_public_name_loads_an_extra_or_a_compiler() -> None:
     assert not {name.split(".")[0] for name in loaded} & EXTRAS
     assert "torch._inductor.codecache" not in loaded
     assert "torch.utils.cpp_extension" not in loaded
+
+
+def test_records_are_told_apart_as_every_torch_compiles_it() -> None:
+    """No `match` on classes, no isinstance of a union: before torch 2.11, and 2.12, torch.compile follows neither."""
+    unions = {"Format", "Scalar", "Element", "Scale", "Cuttable", "Addable", "Powered"}
+    traced = [*(PACKAGE / "core").glob("*.py"), *(PACKAGE / "fast").glob("*.py"), *(PACKAGE / "mx").glob("*.py")]
+    for path in (*traced, PACKAGE / "codec.py", PACKAGE / "boundary.py", PACKAGE / "formats" / "containment.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            assert not isinstance(node, ast.MatchClass) or path.name == "slices.py", path
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":
+                kinds = node.args[1]
+                assert not isinstance(kinds, ast.BinOp), path
+                assert ast.unparse(kinds).split(".")[-1] not in unions, path

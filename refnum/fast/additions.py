@@ -32,7 +32,7 @@ def serves(x: Tensor, fmt: Scalar, rounding: str) -> bool:
     plain = type(x) is Tensor and x.device.type == "cpu" and not torch.compiler.is_compiling()
     if not plain or x.dtype != torch.float32 or rounding != "nearest_even":
         return False
-    return isinstance(fmt, Addable) and adds(fmt) and rounds_to_nearest()
+    return isinstance(fmt, (Minifloat, DMF)) and adds(fmt) and rounds_to_nearest()
 
 
 def adds(fmt: Addable) -> bool:

@@ -60,23 +60,21 @@ def _least(fmt: Block) -> int:
 def _parts(codes: Tensor, element: Powered) -> Parts:
     spare = 32 - element.width
     sign = codes << spare >> 31
-    match element:
-        case FixedPoint():
-            if not element.signed:
-                return torch.zeros_like(codes), codes & element.largest, -element.fraction
-            integer = codes << spare >> spare
-            return sign, (integer ^ sign) - sign, -element.fraction
-        case Logarithmic():
-            assert element.bias is not None
-            magnitude = codes & element.largest
-            present = magnitude.clamp(max=1) if element.zero_code else torch.ones_like(codes)
-            return sign, present, magnitude - element.bias
-        case Minifloat():
-            magnitude = codes & ((1 << (element.width - 1)) - 1)
-            field = magnitude >> element.mantissa
-            hidden = field.clamp(max=1) << element.mantissa
-            integer = (magnitude & ((1 << element.mantissa) - 1)) | hidden
-            return sign, integer, field.clamp(min=1) + (unit_scale(element) - 1)
+    if isinstance(element, FixedPoint):
+        if not element.signed:
+            return torch.zeros_like(codes), codes & element.largest, -element.fraction
+        integer = codes << spare >> spare
+        return sign, (integer ^ sign) - sign, -element.fraction
+    if isinstance(element, Logarithmic):
+        assert element.bias is not None
+        magnitude = codes & element.largest
+        present = magnitude.clamp(max=1) if element.zero_code else torch.ones_like(codes)
+        return sign, present, magnitude - element.bias
+    magnitude = codes & ((1 << (element.width - 1)) - 1)
+    field = magnitude >> element.mantissa
+    hidden = field.clamp(max=1) << element.mantissa
+    integer = (magnitude & ((1 << element.mantissa) - 1)) | hidden
+    return sign, integer, field.clamp(min=1) + (unit_scale(element) - 1)
 
 
 def _normalised(integer: Tensor, element: Powered) -> tuple[Tensor, Tensor | int]:

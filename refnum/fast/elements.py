@@ -29,16 +29,12 @@ def serves(element: Element, rounding: str) -> bool:
     """Whether the codes can be computed here."""
     if rounding not in ROUNDINGS:
         return False
-    match element:
-        case FixedPoint():
-            return element.signed and element.overflow == "saturate" and abs(element.fraction) <= 30
-        case Minifloat():
-            plain = element.overflow == "saturate" and element.subnormals and element.signed
-            return plain and element.mantissa >= 1 and element.min_scale >= -30 and element.max_scale <= 60
-        case Logarithmic():
-            return True
-        case _:
-            return False
+    if isinstance(element, FixedPoint):
+        return element.signed and element.overflow == "saturate" and abs(element.fraction) <= 30
+    if isinstance(element, Minifloat):
+        plain = element.overflow == "saturate" and element.subnormals and element.signed
+        return plain and element.mantissa >= 1 and element.min_scale >= -30 and element.max_scale <= 60
+    return isinstance(element, Logarithmic)
 
 
 def adds(element: Element) -> bool:
@@ -72,7 +68,7 @@ def element_codes(
         assert underflow is None
         assert not infinities
         return logarithmic_codes(bits, scale, element, rounding)
-    assert isinstance(element, Minifloat | FixedPoint)
+    assert isinstance(element, (Minifloat, FixedPoint))
     mantissa, least = _unit(element)
     magnitude = bits & MAGNITUDE
     # 1. An integer significand and the exponent of its hidden bit. A subnormal number lacks that bit: it moves up, but

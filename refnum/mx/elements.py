@@ -58,14 +58,12 @@ def element_codes(
 
 def end_codes(element: Element) -> tuple[int, int]:
     """The codes of the least value that is written, and of the largest."""
-    match element:
-        case FixedPoint():
-            return element.least & ((1 << element.width) - 1), element.largest
-        case Codebook():
-            assert element.codes is not None
-            return element.codes[0], element.codes[-1]
-        case _:
-            return element.largest | 1 << (element.width - 1), element.largest
+    if isinstance(element, FixedPoint):
+        return element.least & ((1 << element.width) - 1), element.largest
+    if isinstance(element, Codebook):
+        assert element.codes is not None
+        return element.codes[0], element.codes[-1]
+    return element.largest | 1 << (element.width - 1), element.largest
 
 
 def _lifted_halves(x: Exact, element: Element, rounding: str, row: Minifloat) -> Exact:
