@@ -23,13 +23,13 @@ Parts = tuple[Tensor, Tensor, Tensor | int]  #: sign as a mask, an integer magni
 
 def serves(fmt: Block) -> bool:
     """Whether the values can be computed here."""
-    return fmt.by_powers and isinstance(fmt.element, Powered)
+    return fmt.by_powers and isinstance(fmt.element, (FixedPoint, Minifloat, Logarithmic))
 
 
 def patterns(codes: Tensor, scales: Tensor, fmt: Block) -> Tensor:
     """float32 patterns, in int32, of elements under scales, each of its own: integer codes, of which low bits count."""
     element, scale = fmt.element, fmt.scale
-    assert isinstance(element, Powered)
+    assert isinstance(element, (FixedPoint, Minifloat, Logarithmic))
     codes = codes.to(torch.int32) & ((1 << element.width) - 1)
     scales = scales.to(torch.int32) & ((1 << scale.width) - 1)
     # 1. The integer becomes a significand of float32, and its exponent a field, which may lie beyond those there are.
