@@ -79,22 +79,24 @@ def check_format(function: str, fmt: object) -> None:
         )
 
 
-def _fix(fmt: Scalar) -> None:
+def _fix(fmt: Scalar | Exponent) -> None:
     """Let torch.compile take the record's integers as constants.
 
     Once it has seen two records in one place it would take them as unknowns; reading an integer as an index makes it
-    compile for the value instead. A codebook's tables are constants as they are.
+    compile for the value instead.
     """
-    for name in () if isinstance(fmt, Codebook) else _NUMBERS[type(fmt)]:
+    for name in _NUMBERS[type(fmt)]:
         operator.index(getattr(fmt, name))
 
 
-_NUMBERS: dict[type[Scalar], tuple[str, ...]] = {
+_NUMBERS: dict[type[Scalar | Exponent], tuple[str, ...]] = {
     Posit: ("n", "es"),
     Minifloat: ("exponent", "mantissa", "bias"),
     DMF: ("exponent", "mantissa", "bias"),
     FixedPoint: ("width", "fraction"),
     Logarithmic: ("width", "bias"),
+    Codebook: ("width", "significand_bits", "unit_scale", "zero"),  # its tables are constants as they are
+    Exponent: ("width",),
 }
 
 
@@ -123,6 +125,15 @@ def check_block(function: str, fmt: object) -> None:
             f"{function} needs a block format, got {fmt!r}. Pass Block(element, scale, size), or a row such as "
             "refnum.mxfp4."
         )
+    fix_block(fmt)
+
+
+def fix_block(fmt: Block) -> None:
+    """Let torch.compile take the integers of all three parts as constants."""
+    for part in (fmt.element, fmt.scale):
+        _fix(part)
+    for size in fmt.tile:
+        operator.index(size)
 
 
 def check_choice(function: str, name: str, got: object, allowed: Iterable[object]) -> None:

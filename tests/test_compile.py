@@ -14,8 +14,8 @@ from torch import Tensor
 from torch._inductor.utils import run_and_get_code
 
 import refnum
-from refnum import Minifloat, Posit, posit
-from refnum.formats import Format, e4m3
+from refnum import Minifloat, Posit, mx, posit
+from refnum.formats import Format, e4m3, parse
 
 LENGTHS = (5, 13, 67, 1003)  #: none a multiple of a vector's length: all end in a tail
 
@@ -150,6 +150,26 @@ def test_two_formats_through_one_closure() -> None:
 
 
 # ---- one graph, without generated code ----------------------------------------------------------------------------
+
+IN_TURN = {
+    "values": ("e5m2", "codebook(-1.0,0.0,1.0)", "e4m3", "posit16", "fixed(8,4)"),
+    "blocks": ("mxint(8)", "block(nf4,float32,64)", "block(nf4,e8m0,32)", "nvfp4"),
+}
+
+
+@pytest.mark.parametrize("kind", IN_TURN)
+def test_formats_in_turn_through_one_function(kind: str) -> None:
+    """Dynamo takes what differs from call to call for unknown: integers of records must not be."""
+
+    def run(x: Tensor, fmt: Any) -> list[Tensor]:
+        found = mx.quantize(x, fmt) if kind == "blocks" else refnum.encode(x, fmt)
+        return [refnum.quantize(x, fmt), *((found.scales, found.elements) if kind == "blocks" else (found,))]
+
+    traced = torch.compile(run, fullgraph=True, backend="eager")
+    x = torch.randn(8, 128, generator=torch.Generator().manual_seed(5))
+    for fmt in map(parse, IN_TURN[kind]):
+        assert list(map(bits, traced(x, fmt))) == list(map(bits, run(x, fmt))), fmt
+
 
 ONE_OF_EACH = {
     call.covers: call for call in reversed(CALLS) if call.elementwise and not call.covers.startswith("Quire")

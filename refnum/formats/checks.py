@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import operator
+
 from ..errors import FormatError
 
 
@@ -25,6 +28,11 @@ def flag(owner: str, name: str, value: object) -> None:
     """True or False."""
     if not isinstance(value, bool):
         raise FormatError(f"{owner} has no {name}={value!r}. Choose True or False.")
+
+
+def ldexp(x: float, exponent: int) -> float:
+    """x * 2**exponent; the exponent is read as an index, so that torch.compile takes it for a constant."""
+    return math.ldexp(x, operator.index(exponent))
 
 
 def spelled(function: str, *values: object, **options: object) -> str:

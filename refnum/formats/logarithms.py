@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .checks import flag, spelled, whole
+from .checks import flag, ldexp, spelled, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,4 +93,4 @@ class Logarithmic:
 
 
 def _power(exponent: int) -> float:
-    return math.ldexp(1.0, exponent) if exponent < 1024 else math.inf
+    return ldexp(1.0, exponent) if exponent < 1024 else math.inf

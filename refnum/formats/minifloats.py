@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ..errors import FormatError
-from .checks import choice, spelled, whole
+from .checks import choice, ldexp, spelled, whole
 
 SPECIALS = ("none", "fn", "ieee", "fnuz")
 OVERFLOWS = ("saturate", "inf", "nan")
@@ -137,7 +137,7 @@ class Minifloat:
     def max_value(self) -> float:
         """The largest finite value; inf where it lies beyond float64."""
         integer, exponent = self.largest_exact
-        return math.ldexp(integer, exponent) if self.max_scale < 1024 else math.inf
+        return ldexp(integer, exponent) if self.max_scale < 1024 else math.inf
 
     @property
     def name(self) -> str:
@@ -228,7 +228,7 @@ class DMF:
     @property
     def max_value(self) -> float:
         """The largest value; inf where it lies beyond float64."""
-        return math.ldexp(*self.largest_exact) if self.max_scale < 1024 else math.inf
+        return ldexp(*self.largest_exact) if self.max_scale < 1024 else math.inf
 
     @property
     def name(self) -> str:

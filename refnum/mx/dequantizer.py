@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import backend
-from ..boundary import FLOAT_ROWS, SIGNED, check_float_dtype
+from ..boundary import FLOAT_ROWS, SIGNED, check_float_dtype, fix_block
 from ..core.decode import INFINITE, NAN, Exact, decode, nonzero
 from ..core.exact import multiply
 from ..core.round import encode
@@ -68,6 +68,7 @@ def dequantize(blocks: Blocks, dtype: torch.dtype = torch.float32) -> Tensor:
             f"mx.dequantize needs Blocks, got {type(blocks).__name__}. Use mx.quantize, or mx.Blocks(elements, scales, "
             "...) for codes from elsewhere."
         )
+    fix_block(blocks.fmt)
     check_float_dtype("mx.dequantize", dtype)
     kernel = backend.kernel("mx_dequantize", blocks.elements) if has_kernels(blocks.fmt) else None
     values: Tensor = (kernel or values_of)(blocks, dtype)

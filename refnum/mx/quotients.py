@@ -18,6 +18,7 @@ from .scales import BIAS, FRACTION, INFINITY, MANTISSA, NAN, TOP, Shared
 from .singles import Arithmetic, Pattern, pattern, to_bfloat16
 
 ONE, LARGEST, NORMAL = pattern(1.0), INFINITY - 1, FRACTION + 1
+LEAST = pattern(2.0**e4m3.min_scale)  #: the least normal scale of E4M3
 HALF = NORMAL >> 1  #: 2**-127, the value of the E8M0 code 0
 
 
@@ -81,7 +82,7 @@ def stored(amax: Tensor, terms: Terms) -> Made:
     """Elements are multiplied by the reciprocal of the scale that is stored, which is normal."""
     ieee = terms.ieee
     ratio = terms.over_level(ieee.over(amax, terms.largest))
-    codes = ieee.to_e4m3(ratio.clamp(min=pattern(2.0**e4m3.min_scale)))
+    codes = ieee.to_e4m3(ratio.clamp(min=LEAST))
     return codes, ieee.over(terms.inverse, ieee.of_e4m3(codes))
 
 

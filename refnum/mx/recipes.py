@@ -50,7 +50,7 @@ class Recipe:
     @property
     def serves(self) -> bool:
         """Whether `fast.elements` computes the elements."""
-        exact = self.profile.halves == self.profile.exponents == "exact" and self.row != float64
+        exact = self.profile.halves == self.profile.exponents == "exact" and self.row is not float64
         plain = self.underflow is None and not self.scaling.infinite and not self.scaling.undefined
         served = plain or not isinstance(self.fmt.element, Logarithmic)
         return exact and served and fast.serves(self.fmt.element, self.rounding)
