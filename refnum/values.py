@@ -36,7 +36,7 @@ def quantize(
     Parameters
     ----------
     x : Tensor
-        float16, bfloat16, float32 or float64; the last of these not for blocks whose scales are no powers of two.
+        float16, bfloat16, float32 or float64; for blocks as `refnum.mx.quantize` takes it.
     fmt : Posit, Minifloat, FixedPoint, DMF, Logarithmic, Codebook or Block
         The format. The elements of a block lie along the last axis.
     rounding, random_bits

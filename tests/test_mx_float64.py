@@ -213,13 +213,20 @@ ONES = torch.ones(1, 32, dtype=torch.float64)
             r"mx.quantize cannot read float64 in profile torchao/v1, whose library .*Allowed are.*Convert x",
         ),
         (
-            lambda: mx.quantize(ONES, formats.nvfp4),
-            r"cannot read float64 for nvfp4, whose scales of e4m3 are quotients in float32. Allowed are.*Convert x",
+            lambda: mx.quantize(ONES, Block(formats.e2m1, formats.e4m3, 8)),
+            r"cannot read float64 for block.*, whose scales of e4m3 are quotients in float32. Allowed are.*Convert x",
         ),
         (lambda: refnum.quantize(ONES, Block(nf4, float32, 8)), "cannot read float64 for block.*scales of float32 are"),
         (
-            lambda: mx.quantize(ONES, formats.mxint8, scale="ceil"),
-            r"for mxint8 with scale='ceil', which counts in units of float32; floor and bound do not. Allowed .*Conv",
+            lambda: mx.quantize(ONES, formats.mxint(8), scale="ceil"),
+            r"for mxint.* with scale='ceil', which counts in units of float32; floor and bound do not. Allowed .*Conv",
+        ),
+        *(
+            (
+                lambda fmt=fmt: refnum.quantize(ONES, fmt),
+                f"for {fmt}, whose specification knows float32 at most. Allowed",
+            )
+            for fmt in (formats.mxfp4, formats.mxfp8_e4m3, formats.mxint8, formats.nvfp4)
         ),
         (lambda: mx.quantize(ONES, Block(FixedPoint(8, 6), e8m0, 8, "rceil")), "with scale='rceil', which counts in"),
         (lambda: mx.tensor_scale(ONES, formats.nvfp4), "mx.tensor_scale cannot read float64: scales of tensors are"),

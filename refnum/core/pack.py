@@ -217,7 +217,7 @@ def _pack_codebook(x: Exact, fmt: Codebook, exact_bits: int) -> Wide:
     )
     # C2. Of the two values about x the base is the one on the side of 0. Cut to a float64, x keeps its place among
     #     them, since they are float64s.
-    cut = ordered(_pack_minifloat(x, float64, 1).head | (x.sign << 63))
+    cut = ordered(_pack_minifloat(x, float64, 1).head | (x.sign << 63)).contiguous()  # or torch warns
     upwards = torch.searchsorted(order, cut, right=True) - 1
     place = select(x.sign, torch.searchsorted(order, cut), upwards).clamp(1, len(codes))
     start, end = (decode_minifloat(steps[at], float64) for at in (place, place + 1 + (x.sign << 1)))

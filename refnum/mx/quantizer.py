@@ -51,8 +51,8 @@ def quantize(
     Parameters
     ----------
     x : Tensor
-        float16, bfloat16 or float32 of any shape and strides; in ocp float64, too, where scales are powers of two, and
-        those of E8M0 are made by floor or bound.
+        float16, bfloat16 or float32 of any shape and strides; in ocp float64, too, for formats without a name whose
+        scales are powers of two, those of E8M0 by floor or bound.
     fmt : Block
         The format.
     profile : str
@@ -91,7 +91,8 @@ def quantize(
     FormatError
         When ``fmt`` is no block format, or its scales are quotients and its elements too large or small to divide by.
     DTypeError
-        When x is not float16, bfloat16 or float32; or is float64 where something is computed in float32, or float16 in
+        When x is not float16, bfloat16 or float32; or is float64 for a format of OCP or NVIDIA, or where something is
+        computed in float32; or float16 in
         compressed_tensors, which computes in x's dtype.
     ShapeError
         When the axis does not exist or has no whole number of blocks, or the random bits do not broadcast to x.

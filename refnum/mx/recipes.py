@@ -22,6 +22,7 @@ from ..fast import steps
 from ..fast.chunks import reinterpret
 from ..fast.scans import flushes
 from ..formats import Block, Codebook, Logarithmic, Minifloat, e4m3, e8m0, float16, float32, float64
+from ..formats.rows import name_of
 from .blocks import stored_dtype
 from .elements import element_codes, underflow
 from .packing import pack4
@@ -134,6 +135,8 @@ def _check_double(function: str, fmt: Block, profile: Profile, rule: str) -> Non
     reason = None
     if not profile.double:
         reason = f"in profile {profile.name}, whose library computes in float32"
+    elif (name := name_of(fmt)) is not None:
+        reason = f"for {name}, whose specification knows float32 at most"
     elif not fmt.by_powers:
         reason = f"for {fmt}, whose scales of {fmt.scale} are quotients in float32"
     elif fmt.scale == e8m0 and rule not in EXACT:
