@@ -273,8 +273,9 @@ def test_no_public_name_loads_an_extra_or_a_compiler() -> None:
 def test_records_are_told_apart_as_every_torch_compiles_it() -> None:
     """No `match` on classes, no isinstance of a union: before torch 2.11, and 2.12, torch.compile follows neither."""
     unions = {"Format", "Scalar", "Element", "Scale", "Cuttable", "Addable", "Powered"}
-    traced = [*(PACKAGE / "core").glob("*.py"), *(PACKAGE / "fast").glob("*.py"), *(PACKAGE / "mx").glob("*.py")]
-    for path in (*traced, PACKAGE / "codec.py", PACKAGE / "boundary.py", PACKAGE / "formats" / "containment.py"):
+    rooms = (path for room in ("core", "fast", "mx") for path in (PACKAGE / room).glob("*.py"))
+    others = ("codec", "boundary", "formats/containment", "formats/blocks")
+    for path in (*rooms, *(PACKAGE / f"{name}.py" for name in others)):
         for node in ast.walk(ast.parse(path.read_text())):
             assert not isinstance(node, ast.MatchClass) or path.name == "slices.py", path
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance":

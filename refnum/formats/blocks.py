@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, get_args
 
 from ..errors import FormatError
 from .checks import choice, whole
@@ -13,6 +14,7 @@ from .minifloats import Minifloat
 
 Element = Minifloat | FixedPoint | Logarithmic | Codebook  #: formats of what shares a scale
 Scale = Minifloat | Exponent  #: formats of what is shared
+_ELEMENTS: Any = get_args(Element)
 #: how amax, the largest magnitude of a block, makes a scale that is a power of two; formulas are in ``mx.scales``
 RULES = ("floor", "ceil", "even", "rceil", "bound")
 WIDEST = 24  #: bits of an element
@@ -38,7 +40,7 @@ class Block:
     rule: str | None = None  #: how amax makes a scale that is a power of two; None: as the profile does
 
     def __post_init__(self) -> None:
-        if not isinstance(self.element, Element) or self.element.width > WIDEST:
+        if not isinstance(self.element, _ELEMENTS) or self.element.width > WIDEST:
             raise FormatError(
                 f"Block has no element={self.element}. Allowed are Minifloat, FixedPoint, Logarithmic and Codebook of "
                 f"at most {WIDEST} bits. Choose one, for example refnum.e2m1."
@@ -105,15 +107,11 @@ class Block:
 
 def _scales(scale: object) -> bool:
     """Whether a format can be that of scales."""
-    match scale:
-        case Exponent():
-            return True
-        case Minifloat(mantissa=0):
-            powers = not scale.signed and not scale.subnormals and scale.specials in ("none", "fn")
-            return powers and scale.width <= 8
-        case Minifloat():
-            from .rows import e4m3, float32  # rows are made of these records
+    from .rows import e4m3, float32  # rows are made of these records
 
-            return scale in (e4m3, float32)
-        case _:
-            return False
+    if not isinstance(scale, Minifloat):
+        return isinstance(scale, Exponent)
+    if scale.mantissa == 0:
+        powers = not scale.signed and not scale.subnormals and scale.specials in ("none", "fn")
+        return powers and scale.width <= 8
+    return scale in (e4m3, float32)

@@ -480,8 +480,8 @@ def _bits(x: Tensor) -> Tensor:
 
 def _moved(bits: Tensor, plan: Plan, *, back: bool) -> Tensor:
     """The factors of rows and columns in the order of the plan, or out of it."""
-    narrow, factors, last = bits.dtype, plan.factors, len(plan.factors) - 1
-    if plan.order[-1] == last and in_memory_order(bits):  # what stays together moves in wider words
+    narrow, factors = bits.dtype, (*plan.down, *plan.across)
+    if plan.order[-1] == len(factors) - 1 and in_memory_order(bits):  # what stays together moves in wider words
         width = math.gcd(factors[-1] * bits.itemsize, max(WORDS))
         factors = (*factors[:-1], factors[-1] * bits.itemsize // width)
         bits = as_words(bits, WORDS[width])
