@@ -16,6 +16,7 @@ import torch
 
 from refnum import ContractError, DTypeError, FormatError, MissingExtraError, ShapeError, mx
 from refnum.formats import (
+    FixedPoint,
     Minifloat,
     Posit,
     bfp,
@@ -31,6 +32,7 @@ from refnum.formats import (
     named,
     nf4,
     nvfp4,
+    p3109,
     parse,
     posit8,
     posit16,
@@ -304,6 +306,12 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
         importlib.import_module("refnum.lab.plot")
     assert str(raised.value).startswith("refnum.lab.plot needs matplotlib, which cannot be imported (")
     assert str(raised.value).endswith("Run: python -m pip install 'refnum[plot]'")
+
+
+def test_formats_without_a_sign_are_measured_by_magnitudes() -> None:
+    signed, unsigned = (FixedPoint(8 + sign, 5, signed=bool(sign)) for sign in (1, 0))
+    assert measures.signal_to_noise(unsigned) == pytest.approx(measures.signal_to_noise(signed), abs=0.1)
+    assert 20 < measures.signal_to_noise(p3109(8, 4, signed=False)) < 60
 
 
 def test_every_format_that_can_be_written_can_be_compared() -> None:

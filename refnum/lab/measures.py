@@ -64,6 +64,8 @@ def decimal_accuracy(fmt: Scalar, scales: Sequence[int] = SCALES) -> Tensor:
 def signal_to_noise(fmt: Scalar | Block) -> float:
     """Decibels between numbers from N(0,1) and what rounding them to a format changes; nearest values, ties to even.
 
+    Of formats without a sign, between the magnitudes of such numbers.
+
     >>> from refnum.formats import e2m1, mxfp4, posit8
     >>> [round(signal_to_noise(fmt), 1) for fmt in (e2m1, mxfp4, posit8)]
     [16.4, 18.8, 31.4]
@@ -74,6 +76,8 @@ def signal_to_noise(fmt: Scalar | Block) -> float:
         When ``fmt`` is no format that is written.
     """
     normal = torch.randn(NORMALS, generator=torch.Generator("cpu").manual_seed(SEED), dtype=torch.float64, device="cpu")
+    if not _has_negatives(fmt.element if isinstance(fmt, Block) else fmt):
+        normal = normal.abs()
     if isinstance(fmt, Block):
         normal = normal.float()  # what profiles of blocks take
         rounded = dequantize(mx_quantize(normal, fmt))
@@ -81,6 +85,10 @@ def signal_to_noise(fmt: Scalar | Block) -> float:
         rounded = quantize(normal, fmt)
     noise = (rounded.double() - normal.double()).square().mean()
     return float(10 * (normal.double().square().mean() / noise).log10())
+
+
+def _has_negatives(fmt: Scalar) -> bool:
+    return fmt.values[0] < 0 if isinstance(fmt, Codebook) else getattr(fmt, "signed", True)
 
 
 def bits(fmt: Scalar | Block) -> float:
