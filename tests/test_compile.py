@@ -157,7 +157,11 @@ IN_TURN = {
 }
 
 
-@pytest.mark.parametrize("kind", IN_TURN)
+OLD = tuple(map(int, torch.__version__.split(".")[:2])) < (2, 12)
+FAILS_ON_BOOLS = pytest.mark.skipif(OLD, reason="before torch 2.12 torch.compile fails on a bool that varies")
+
+
+@pytest.mark.parametrize("kind", [pytest.param("values", marks=FAILS_ON_BOOLS), "blocks"])
 def test_formats_in_turn_through_one_function(kind: str) -> None:
     """Dynamo takes what differs from call to call for unknown: integers of records must not be."""
 

@@ -49,7 +49,7 @@ class FixedPoint:
     @property
     def significand_bits(self) -> int:
         """The most bits that a magnitude that is written has; the least of signed values has but one."""
-        return self.width - self.signed
+        return self.width - (1 if self.signed else 0)
 
     @property
     def unit_scale(self) -> int:

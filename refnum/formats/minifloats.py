@@ -67,7 +67,7 @@ class Minifloat:
     @property
     def width(self) -> int:
         """Bits of one code."""
-        return int(self.signed) + self.exponent + self.mantissa
+        return self.exponent + self.mantissa + (1 if self.signed else 0)
 
     @property
     def container_bits(self) -> int:

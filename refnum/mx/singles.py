@@ -45,7 +45,8 @@ def pattern(x: float) -> int:
     >>> hex(pattern(1 / 6))
     '0x3e2aaaab'
     """
-    return int.from_bytes(struct.pack(">f", x))
+    bits: int = struct.unpack(">i", struct.pack(">f", x))[0]
+    return bits
 
 
 def to_bfloat16(x: Tensor) -> Tensor:

@@ -56,8 +56,8 @@ class Book:
         return self.code(-a.fraction() if negative else a.fraction(), rounding, random_bits)
 
     def decode(self, code: int) -> Number:
-        """The number that a code stands for."""
-        x = self.meaning(code)
+        """The number that a code stands for, by its low bits."""
+        x = self.meaning(code & (1 << self.width) - 1)
         if isinstance(x, str):
             return x == "-inf", Special.NAN if x == "nan" else Special.INF
         return x < 0, _dyadic(abs(x)) if x else ZERO
