@@ -92,8 +92,7 @@ def quantize(
         When ``fmt`` is no block format, or its scales are quotients and its elements too large or small to divide by.
     DTypeError
         When x is not float16, bfloat16 or float32; or is float64 for a format of OCP or NVIDIA, or where something is
-        computed in float32; or float16 in
-        compressed_tensors, which computes in x's dtype.
+        computed in float32; or float16 in compressed_tensors, which computes in x's dtype.
     ShapeError
         When the axis does not exist or has no whole number of blocks, or the random bits do not broadcast to x.
     ContractError
